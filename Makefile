@@ -1,0 +1,81 @@
+# plait: see README.md. `make` needs no root; `make deps` is the one place that installs packages.
+#
+#   make                 build/plait-local and build/plait-remote
+#   make SAN=1           the same under ASan + UBSan, in build-san/
+#   make CC=clang WERROR=1
+#   make check           unit tests under ASan + UBSan
+#   make check-net       the real daemons in network namespaces (root)
+#   make fuzz            every libFuzzer target for FUZZ_SECONDS
+#   make bench           speed and memory, printed as a table (root)
+#   make test            all that a user's machine should pass (root)
+#   make demo            two lines on one machine, and what plait makes of them (root)
+
+VERSION := 0.1
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+BUILD ?= $(if $(SAN),build-san,build)
+PKGS := libevent_core libcares libmnl libssl libcrypto inih jansson
+
+WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wvla -Wformat=2
+HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero -fPIE
+OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=address$(,)undefined -fno-sanitize-recover=undefined,-O2 -D_FORTIFY_SOURCE=2)
+, := ,
+CFLAGS ?= -g
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(if $(WERROR),-Werror) $(HARDEN) $(OPT) $(CFLAGS) -MMD -MP \
+	-DPLAIT_VERSION='"$(VERSION)"' -DPLAIT_LIBDIR='"$(PREFIX)/lib/plait"' -DPLAIT_SYSCONFDIR='"$(SYSCONFDIR)"'
+ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=address$(,)undefined)
+LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+
+# A floor is compiled with its own and the lower include paths only, and archived on its own.
+FLOORS := value edge engine daemon
+INC_value := -Icommon/value
+INC_edge := $(INC_value) -Icommon/edge $(PKG_CFLAGS)
+INC_engine := $(INC_edge) -Icommon/engine
+INC_daemon := $(INC_engine) -Icommon/daemon
+# Archives in link order, top down, for what sits on each floor.
+LIB_value := $(BUILD)/libvalue.a
+LIB_edge := $(BUILD)/libedge.a $(LIB_value)
+LIB_engine := $(BUILD)/libengine.a $(LIB_edge)
+LIB_daemon := $(BUILD)/libdaemon.a $(LIB_engine)
+
+src = $(wildcard $(1)/*.c)
+obj = $(patsubst %.c,$(BUILD)/%.o,$(call src,$(1)))
+
+all: $(BUILD)/plait-local $(BUILD)/plait-remote
+
+.SECONDEXPANSION:
+
+$(BUILD)/plait-%: $$(call obj,$$*-proxy) $(LIB_daemon)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+define floor
+$(BUILD)/common/$(1)/%.o: common/$(1)/%.c | deps-present
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -c -o $$@ $$<
+$(BUILD)/lib$(1).a: $$(call obj,common/$(1))
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+endef
+$(foreach f,$(FLOORS),$(eval $(call floor,$(f))))
+
+
+$(BUILD)/local-proxy/%.o: local-proxy/%.c | deps-present
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(INC_daemon) -Ilocal-proxy -c -o $@ $<
+$(BUILD)/remote-proxy/%.o: remote-proxy/%.c | deps-present
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(INC_daemon) -Iremote-proxy -c -o $@ $<
+
+deps-present:
+	@pkg-config --exists $(PKGS) || { echo "plait: libraries are missing; run 'make deps' as root" >&2; exit 1; }
+
+include tests/tests.mk
+
+clean:
+	rm -rf build build-san build-fuzz
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+.PHONY: all clean deps-present

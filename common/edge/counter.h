@@ -1,0 +1,44 @@
+/* counter: everything plait counts, one list. A line here is a counter, its name in
+ * `status --json`, and its one-line explanation in `status`. */
+#ifndef PLAIT_COUNTER_H
+#define PLAIT_COUNTER_H
+
+#include <stdint.h>
+
+#define COUNTERS(X)                                                              \
+	X(relays_opened, "connections relayed since the start")                 \
+	X(relays_clean, "ended with both ends of file relayed")                 \
+	X(relays_reset, "ended by a reset from either end")                     \
+	X(relays_failed, "ended by us: cut, forged, stalled or out of memory")  \
+	X(bytes_up, "payload bytes towards the destinations")                   \
+	X(bytes_down, "payload bytes towards the LAN")                          \
+	X(dials_failed, "destinations that could not be reached")               \
+	X(refused_policy, "opens refused by policy")                            \
+	X(refused_limit, "opens refused by a cap")                              \
+	X(opens_warm, "opens that found a warm connection")                     \
+	X(opens_cold, "opens that had to make one")                             \
+	X(opens_resent, "opens sent again because provably nobody served them") \
+	X(attach_forged, "attaches that did not authenticate")                  \
+	X(attach_replayed, "attaches seen before")                              \
+	X(attach_unknown, "attaches to a session we do not know")               \
+	X(quiet, "strangers met with silence")                                  \
+	X(quiet_overflow, "strangers reset at once: too many")                  \
+	X(records_forged, "records that did not open")                          \
+	X(streams_cut, "sealed streams that ended without FIN")                 \
+	X(fallbacks, "WAN connections that fell back to plain TCP")             \
+	X(accept_pauses, "times a listener rested: out of descriptors")         \
+	X(intercept_loops, "connections to ourselves or to the VPS, refused")   \
+	X(sessions, "sessions agreed")
+
+struct counters {
+#define X(name, text) uint64_t name;
+	COUNTERS(X)
+#undef X
+};
+
+extern struct counters counters;
+
+/* Walks the list: i from 0 until it returns NULL. */
+const char *counter_get(unsigned i, uint64_t *value, const char **text);
+
+#endif

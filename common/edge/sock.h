@@ -1,0 +1,88 @@
+/* sock: every socket() and setsockopt() of plait, so that each option and its
+ * traps stand in one place.
+ *
+ * Every socket is non-blocking, close-on-exec and born with SO_LINGER{1,0}: if
+ * the process is killed the neighbour sees a reset, not an EOF that looks like
+ * the end of a file. sock_close_clean() is the only way out that keeps what
+ * was written. SO_SNDBUF and SO_RCVBUF are never set (they lock the size of every
+ * subflow), SO_BINDTODEVICE never either (later subflows inherit it). Options
+ * that a kernel lacks are skipped and remembered in struct sock_caps. */
+#ifndef PLAIT_SOCK_H
+#define PLAIT_SOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "addr.h"
+
+/* What this kernel has, found by trying, once, at the start. */
+struct sock_caps {
+	bool mptcp;		/* IPPROTO_MPTCP can be made */
+	bool ipv6;		/* AF_INET6 can be made and bound */
+	bool mptcp_notsent;	/* TCP_NOTSENT_LOWAT on MPTCP (not on 6.1) */
+	bool mptcp_full_info;	/* MPTCP_FULL_INFO (not on 6.1) */
+	bool bbr;		/* TCP_CONGESTION "bbr" may be chosen */
+	bool bind_no_port;	/* IP_BIND_ADDRESS_NO_PORT on MPTCP (not on 6.1) */
+};
+void sock_probe(struct sock_caps *caps);
+
+/* How a socket towards the other plait behaves. */
+struct sock_wan {
+	const char *congestion;	/* "" = the kernel's default */
+	uint32_t mark;		/* SO_MARK, 0 = none */
+	uint32_t notsent_lowat; /* bytes, 0 = leave */
+	uint32_t keepalive;	/* seconds of silence before the first probe, 0 = off */
+};
+
+/* Listeners. All return a listening fd, or -1 with errno. `dual` listeners are
+ * AF_INET6 with V6ONLY off when the address is ::, and fall back to AF_INET where
+ * IPv6 is switched off. */
+int sock_listen_wan(const struct addr *at, const struct sock_wan *opt); /* MPTCP; plain TCP if the kernel has none */
+int sock_listen_lan(const struct addr *at, bool transparent);		/* plain TCP, IP(V6)_TRANSPARENT */
+
+/* accept4; sets linger-0 and TCP_NODELAY (not inherited everywhere). -1 with errno. */
+int sock_accept(int listener, struct addr *peer);
+
+/* Starts a connection to the other plait from `src` (NULL: wherever the kernel's
+ * routes say; its port is ignored). MPTCP, or TCP without it. The fd is returned with
+ * the connect under way or done; -1 with errno. */
+int sock_dial_wan(const struct addr *to, const struct addr *src, const struct sock_wan *opt);
+
+/* Starts a plain TCP connection to a destination. */
+int sock_dial_tcp(const struct addr *to, uint32_t mark);
+
+/* After writability: 0 when connected, else the errno of the failure. */
+int sock_connect_error(int fd);
+
+/* The pending error of a socket without reading: 0, or ECONNRESET and friends. */
+int sock_error(int fd);
+
+int sock_local(int fd, struct addr *a);	   /* getsockname: the destination under TPROXY */
+int sock_peer(int fd, struct addr *a);
+int sock_original(int fd, struct addr *a); /* SO_ORIGINAL_DST of either family, under REDIRECT */
+
+void sock_keepalive(int fd, uint32_t idle_s); /* then every 15 s, 4 tries */
+
+/* shutdown(SHUT_WR). */
+int sock_shut(int fd);
+
+/* Both EOFs were relayed: take linger-0 back and close; the kernel delivers what is queued. */
+void sock_close_clean(int fd);
+
+/* RST (TCP) or MP_FASTCLOSE (MPTCP) to the neighbour, now. */
+void sock_close_reset(int fd);
+
+/* True while the connection really is Multipath TCP; false after a fallback. */
+bool sock_is_mptcp(int fd);
+/* Subflows established beyond the first; 0 when unknown. */
+unsigned sock_extra_subflows(int fd);
+
+/* Bytes written that the peer has not acknowledged (SIOCOUTQ); -1 on error. */
+int sock_unacked(int fd);
+
+/* Milliseconds since the peer acknowledged anything on any path; UINT32_MAX when it cannot be told. */
+uint32_t sock_last_ack_ms(int fd);
+
+#endif

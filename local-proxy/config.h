@@ -1,0 +1,70 @@
+/* config: what the gateway's owner asked for, constant after load. */
+#ifndef PLAIT_LOCAL_CONFIG_H
+#define PLAIT_LOCAL_CONFIG_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+#include "log.h"
+#include "wire.h"
+
+#define CONFIG_LINKS 8	    /* the kernel's limit of MPTCP endpoints */
+#define CONFIG_LAN_DEVICES 16
+#define CONFIG_PREFIXES 64
+
+enum config_intercept { INTERCEPT_TPROXY, INTERCEPT_REDIRECT };
+enum config_rules { RULES_AUTO, RULES_IPTABLES, RULES_NFTABLES, RULES_NONE };
+
+struct config_link {		 /* [link NAME] */
+	char name[32];
+	char device[IFNAMSIZ];	 /* device = */
+	uint32_t initcwnd;	 /* initcwnd = 40; 0 leaves the kernel's */
+};
+
+struct config {
+	/* [remote] */
+	char host[256];			/* host = name or address */
+	uint16_t port;			/* port = 7200 */
+	uint8_t pin[WIRE_PIN];		/* key = base64 */
+	bool private_ok;		/* allow_private = no: a name may not resolve to a private address */
+	char resolver[256];		/* resolver = (empty: /etc/resolv.conf) */
+
+	/* [local] */
+	char key_file[256];		/* key_file = /etc/plait/local.key */
+	char control[108];		/* control = /run/plait/local.sock */
+	enum log_level log;		/* log = info */
+
+	/* [lan] */
+	char lan_devices[CONFIG_LAN_DEVICES][IFNAMSIZ]; /* device = br0, eth1 */
+	size_t n_lan_devices;
+	uint16_t lan_port;		/* port = 7201 */
+	enum config_intercept intercept; /* intercept = tproxy | redirect */
+	enum config_rules rules;	/* rules = auto | iptables | nftables | none */
+	char rules_dir[256];		/* rules_dir = PREFIX/lib/plait (compiled in) */
+	bool own;			/* own = no: take the gateway's own connections too */
+	struct prefix bypass[CONFIG_PREFIXES]; /* bypass = 203.0.113.0/24, ... never intercepted */
+	size_t n_bypass;
+	uint32_t max_relays;		/* max_relays = 8000 */
+
+	/* [pool] */
+	uint32_t pool_min, pool_max;	/* min = 4, max = 64 */
+	uint32_t pool_age_s;		/* age = 100s */
+
+	/* [relay] */
+	bool clear;			/* clear = no */
+	char congestion[16];		/* congestion = auto (bbr where present) */
+	uint32_t notsent_lowat;		/* notsent_lowat = 128K */
+	uint32_t idle_s;		/* idle = 7440s */
+	uint32_t stall_s;		/* stall = 90s: unacknowledged for so long and nobody answers */
+
+	struct config_link links[CONFIG_LINKS];
+	size_t n_links;
+};
+
+/* Parses path into *c, defaults first. 0, or -1 and "file:line: what is wrong" in err; *c is then not to be used. */
+int config_load(struct config *c, const char *path, char *err, size_t err_len);
+
+#endif

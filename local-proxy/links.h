@@ -1,0 +1,33 @@
+/* links: the gateway's lines to the Internet, as the kernel tells of them. See links.c for the theory. */
+#ifndef PLAIT_LINKS_H
+#define PLAIT_LINKS_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "addr.h"
+#include "config.h"
+
+struct links;
+
+/* Cleans what a crashed run left behind, then sets up tables, rules, endpoints and limits and follows the kernel from then
+ * on. `changed` is called (from the loop, never from inside links_new) whenever the answer of links_sources may have changed.
+ * NULL: a sentence was logged. */
+struct links *links_new(struct event_base *base, const struct config *config, void (*changed)(void *arg), void *arg);
+
+/* Takes out exactly what was put in. */
+void links_free(struct links *l);
+
+/* The addresses that a connection to `to` may be bound to, best first, at most max. 0 when no configured line can reach that
+ * family now. Without any [link] section: one any-address (the kernel's routes decide). */
+size_t links_sources(const struct links *l, const struct addr *to, struct addr *out, size_t max);
+
+/* The line that owns this source address, for logs; "?" when none does. */
+const char *links_name(const struct links *l, const struct addr *src);
+
+/* [{name, device, up, address4, gateway4, address6, gateway6, endpoint ids, ...}] */
+json_t *links_status(const struct links *l);
+
+#endif

@@ -1,0 +1,19 @@
+# tests.mk: how the tests are built and run. A unit test links only the floor it tests: tests/unit/FLOOR/test_NOUN.c.
+UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
+UNIT_BIN := $(patsubst tests/unit/%.c,build-san/unit/%,$(UNIT_SRC))
+
+define unit_floor
+build-san/unit/$(1)/%: tests/unit/$(1)/%.c build-san/lib$(1).a
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
+endef
+ifdef SAN
+$(foreach f,$(FLOORS),$(eval $(call unit_floor,$(f))))
+unit-bins: $(UNIT_BIN)
+endif
+
+check:
+	@$(MAKE) --no-print-directory SAN=1 WERROR=1 unit-bins all
+	@tests/unit/run $(UNIT_BIN)
+
+.PHONY: check unit-bins
