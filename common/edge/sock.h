@@ -64,6 +64,7 @@ int sock_peer(int fd, struct addr *a);
 int sock_original(int fd, struct addr *a); /* SO_ORIGINAL_DST of either family, under REDIRECT */
 
 void sock_keepalive(int fd, uint32_t idle_s); /* then every 15 s, 4 tries */
+int sock_mark(int fd, uint32_t mark);
 
 /* shutdown(SHUT_WR). */
 int sock_shut(int fd);
