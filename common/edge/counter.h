@@ -28,7 +28,8 @@
 	X(fallbacks, "WAN connections that fell back to plain TCP")             \
 	X(accept_pauses, "times a listener rested: out of descriptors")         \
 	X(intercept_loops, "connections to ourselves or to the VPS, refused")   \
-	X(sessions, "sessions agreed")
+	X(sessions, "sessions agreed")                                          \
+	X(log_lost, "log lines lost: their reader did not keep up")
 
 struct counters {
 #define X(name, text) uint64_t name;
