@@ -17,3 +17,19 @@ check:
 	@tests/unit/run $(UNIT_BIN)
 
 .PHONY: check unit-bins
+
+# The test bed: a link emulator, namespaces raised by tests/net/topology.py, and a load generator for the figures. Root.
+TOOLS := $(BUILD)/emulator $(BUILD)/loadgen
+TOOL_FLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(if $(WERROR),-Werror) $(OPT) $(CFLAGS) $(ALL_LDFLAGS)
+
+$(BUILD)/emulator: $(wildcard tests/emulator/*.c tests/emulator/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
+
+$(BUILD)/loadgen: $(wildcard tests/bench/*.c tests/bench/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
+
+tools: $(TOOLS)
+
+.PHONY: tools
