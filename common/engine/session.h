@@ -32,8 +32,13 @@ const uint8_t *session_udp_key(const struct session *s, int dir);
 void session_attach(struct session *s, struct seal *seal, uint8_t out[WIRE_ATTACH_LEN], struct seal_key keys[2],
 		    uint64_t *ctr);
 
+/* The same with a number and a salt of the caller's choice: for test vectors. */
+void session_attach_as(const struct session *s, struct seal *seal, uint64_t ctr, const uint8_t salt[WIRE_SALT],
+		       uint8_t out[WIRE_ATTACH_LEN], struct seal_key keys[2]);
+
 /* Remote: checks ATTACH (raw is the WIRE_ATTACH_LEN bytes that a was read from), and marks its counter only when the tag
- * is right. */
+ * is right. JUMPED and REPLAYED are said before the tag is checked: they prove nothing about the sender, so they may
+ * cost no more than this one connection. */
 enum session_verdict { SESSION_OK, SESSION_FORGED, SESSION_REPLAYED, SESSION_JUMPED };
 enum session_verdict session_admit(struct session *s, struct seal *seal, const struct wire_attach *a,
 				   const uint8_t *raw, struct seal_key keys[2]);

@@ -230,7 +230,6 @@ int prefix_parse(struct prefix *p, const char *text)
 	return 0;
 }
 
-/* A network of IPv6 shorter than /96 is meant for IPv6: ::/0 does not hold 1.2.3.4. */
 bool prefix_contains(const struct prefix *p, const struct addr *a)
 {
 	if (p->bits < 96 && addr_is_v4(a))

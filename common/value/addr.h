@@ -61,6 +61,8 @@ bool addr_is_linklocal(const struct addr *a);
 /* "10.0.0.0/8", "2001:db8::/32", or a bare address (a host). Host bits beyond
  * the length are an error. 0 or -1. */
 int prefix_parse(struct prefix *p, const char *text);
+
+/* An IPv6 network shorter than /96 holds no IPv4 address: "::/0" means all of IPv6. */
 bool prefix_contains(const struct prefix *p, const struct addr *a);
 const char *prefix_print(const struct prefix *p, char buf[PREFIX_STRLEN]);
 

@@ -1,7 +1,8 @@
 /* window: which of a stream of 64-bit numbers were seen, after RFC 6479.
  *
  * Exact for the newest `bits` numbers, and silent about older ones: those are
- * WINDOW_OLD and the caller decides. Number 0 is as good as any other. The
+ * WINDOW_OLD and the caller decides. Number 0 is as good as any other
+ * (2^64-1 alone counts as old). The
  * caller owns the storage, so a window costs no heap of its own. */
 #ifndef PLAIT_WINDOW_H
 #define PLAIT_WINDOW_H
