@@ -1,0 +1,16 @@
+/* clock: milliseconds since boot, sleep included; never stepped. The only clock of plait. */
+#ifndef PLAIT_CLOCK_H
+#define PLAIT_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+static inline uint64_t clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+#endif

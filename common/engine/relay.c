@@ -1,0 +1,743 @@
+/* relay: moves bytes between two connected sockets until both directions have ended.
+ *
+ * Theory of operation
+ *
+ * A relay is an array of two ends. Direction i takes bytes from end[i] to end[!i]; every
+ * function below takes that index and there is no second code path. The NEAR end
+ * speaks plain bytes. The WAN end speaks plain bytes too (CLEAR), or records (SEALED).
+ *
+ * Flow. A readable end is read into the loop's one large buffer, translated, and written to
+ * the other end at once. What the other end does not take is copied into memory of its own
+ * (`out`), and then reading stops until that is gone: so a direction never holds more than
+ * one read (RELAY_CHUNK bytes and their tags, under 64 KiB), a slow reader stops its own sender
+ * and nobody else, and an idle relay holds nothing. A record that arrived in
+ * part waits in `in` of the end it came from.
+ *
+ * End of file. Each direction ends on its own. The end that read it is `eof`; once
+ * its neighbour has taken everything it is `shut`: FIN record on a sealed WAN,
+ * shutdown() elsewhere. When both ends are shut the relay is done. In SEALED the TCP
+ * end of file means nothing: without a FIN record before it the stream was cut, and the
+ * neighbour sees a reset. After both FINs the side that `closes_first` closes; the
+ * other waits for that (or LINGER_MS), so that the ports of TIME_WAIT are the
+ * listening side's.
+ *
+ * Reset. A reset on NEAR becomes a RST record behind whatever is on its way, and the
+ * connection is then aborted when the peer has closed or after LINGER_MS; in CLEAR it is
+ * an abort (MP_FASTCLOSE) at once. A RST record, or a reset of WAN, aborts NEAR.
+ * All sockets are born with linger-0, so a daemon that dies resets everything; only a
+ * clean end takes it back.
+ *
+ * Time. One tick serves all relays. An end that is not being read because its neighbour is
+ * slow cannot report its death through the loop, so paused ends are polled each
+ * tick. Bytes unacknowledged while the peer stays silent for stall_s end
+ * a relay; a slow reader that still acknowledges never does.
+ *
+ * Life. Handlers mark a relay dead; the sweep (an event of its own) frees it later, so no
+ * handler ever returns into freed memory. */
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "counter.h"
+#include "record.h"
+#include "relay.h"
+#include "sock.h"
+
+_Static_assert(RELAY_CHUNK % WIRE_RECORD_MAX == 0, "a full read makes full records");
+
+#define ROUNDS 4 /* reads a wake-up, then somebody else's turn */
+#define TICK_MS 200
+#define LINGER_MS 2000
+#define STALL_CHECK_MS 15000
+
+struct end {
+	int fd;
+	bool reading, writing; /* armed in the loop */
+	bool eof;	       /* the end of what it sends was read */
+	bool shut;	       /* it was told that its neighbour has ended */
+	uint32_t out_off, out_len, in_len;
+	uint8_t *out; /* bytes it has not taken yet */
+	uint8_t *in;  /* the head of a record that is not complete */
+	uint64_t bytes;
+	struct event rd, wr;
+};
+
+enum phase {
+	RUNNING,
+	WAITING, /* all is said; WAN is kept until the peer closes it */
+	DEAD,	 /* the sweep frees it */
+};
+
+struct relay {
+	struct end end[2];
+	struct relay_loop *loop;
+	LIST_ENTRY(relay) link;
+	enum phase phase;
+	uint8_t alg;
+	bool sealed, closes_first;
+	enum relay_end how;
+	struct seal_key key[2];
+	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
+	struct relay_budget *budget;
+	relay_done done;
+	void *arg;
+};
+
+LIST_HEAD(relay_list, relay);
+
+struct relay_loop {
+	struct event_base *base;
+	struct seal *seal;
+	struct relay_limits limits;
+	struct relay_list running, dead;
+	unsigned count;
+	uint64_t now;
+	struct event tick, sweep;
+	uint8_t raw[RELAY_CHUNK];				  /* what was read, behind a partial record */
+	uint8_t sealed[RELAY_CHUNK + 8 * WIRE_RECORD_OVERHEAD]; /* the same, sealed */
+};
+
+static void on_readable(evutil_socket_t fd, short what, void *arg);
+static void on_writable(evutil_socket_t fd, short what, void *arg);
+
+const char *relay_end_name(enum relay_end how)
+{
+	static const char *const names[] = {
+		[RELAY_CLEAN] = "clean",     [RELAY_RESET] = "reset",	[RELAY_CUT] = "cut",
+		[RELAY_STALLED] = "stalled", [RELAY_CLOSED] = "closed",
+	};
+
+	return names[how];
+}
+
+/* --- arming --- */
+
+static void arm(struct event *ev, bool *armed, bool want)
+{
+	if (*armed == want)
+		return;
+	*armed = want;
+	if (want)
+		event_add(ev, NULL);
+	else
+		event_del(ev);
+}
+
+static bool over_budget(const struct relay *r)
+{
+	return r->budget && r->budget->held >= r->budget->max;
+}
+
+/* The loop's interest follows from the state, here and nowhere else. */
+static void rearm(struct relay *r)
+{
+	for (int i = 0; i < 2; i++) {
+		struct end *e = &r->end[i];
+		bool waits = r->phase == WAITING && i == RELAY_WAN;
+		bool room = r->end[!i].out_len == 0 && !over_budget(r);
+
+		arm(&e->rd, &e->reading, waits || (r->phase == RUNNING && !e->eof && room));
+		arm(&e->wr, &e->writing, r->phase != DEAD && e->fd >= 0 && e->out_len > 0);
+	}
+}
+
+/* --- memory --- */
+
+static void hold(struct relay *r, int64_t bytes)
+{
+	if (r->budget)
+		r->budget->held += (uint64_t)bytes;
+}
+
+static void drop_out(struct relay *r, struct end *e)
+{
+	if (e->out)
+		hold(r, -(int64_t)(e->out_off + e->out_len));
+	free(e->out);
+	e->out = NULL;
+	e->out_off = e->out_len = 0;
+}
+
+static void drop_in(struct relay *r, struct end *e)
+{
+	hold(r, -(int64_t)e->in_len);
+	free(e->in);
+	e->in = NULL;
+	e->in_len = 0;
+}
+
+/* --- the end of a relay --- */
+
+static void kill_end(struct relay *r, struct end *e, bool clean)
+{
+	arm(&e->rd, &e->reading, false);
+	arm(&e->wr, &e->writing, false);
+	drop_out(r, e);
+	drop_in(r, e);
+	if (e->fd < 0)
+		return;
+	if (clean)
+		sock_close_clean(e->fd);
+	else
+		sock_close_reset(e->fd);
+	e->fd = -1;
+}
+
+static void count_end(enum relay_end how)
+{
+	if (how == RELAY_CLEAN)
+		counters.relays_clean++;
+	else if (how == RELAY_RESET)
+		counters.relays_reset++;
+	else
+		counters.relays_failed++;
+	if (how == RELAY_CUT)
+		counters.streams_cut++;
+}
+
+/* Reports once; whatever follows is only about sockets. */
+static void report(struct relay *r, enum relay_end how)
+{
+	uint64_t bytes[2] = { r->end[0].bytes, r->end[1].bytes };
+
+	if (!r->done)
+		return;
+	r->how = how;
+	count_end(how);
+	r->done(r->arg, how, bytes);
+	r->done = NULL;
+}
+
+static void mark_dead(struct relay *r)
+{
+	struct timeval now = { 0, 0 };
+
+	r->phase = DEAD;
+	r->loop->count--;
+	LIST_REMOVE(r, link);
+	LIST_INSERT_HEAD(&r->loop->dead, r, link);
+	event_add(&r->loop->sweep, &now);
+}
+
+/* Ends both sockets, clean or not. */
+static void finish(struct relay *r, enum relay_end how)
+{
+	if (r->phase == DEAD)
+		return;
+	report(r, how);
+	for (int i = 0; i < 2; i++)
+		kill_end(r, &r->end[i], r->how == RELAY_CLEAN);
+	r->budget = NULL;
+	mark_dead(r);
+}
+
+/* NEAR is over; WAN stays until the peer has read what is on its way. */
+static void wait_for_peer(struct relay *r, enum relay_end how)
+{
+	report(r, how);
+	kill_end(r, &r->end[RELAY_NEAR], how == RELAY_CLEAN);
+	drop_in(r, &r->end[RELAY_WAN]);
+	r->phase = WAITING;
+	r->check_ms = r->loop->now + LINGER_MS;
+	rearm(r);
+}
+
+static void finish_clean(struct relay *r)
+{
+	if (r->sealed && !r->closes_first)
+		wait_for_peer(r, RELAY_CLEAN);
+	else
+		finish(r, RELAY_CLEAN);
+}
+
+/* --- writing --- */
+
+static int keep(struct relay *r, struct end *e, const uint8_t *data, size_t len)
+{
+	uint8_t *more = malloc(e->out_len + len);
+
+	if (!more)
+		return -1;
+	if (e->out_len)
+		memcpy(more, e->out + e->out_off, e->out_len);
+	memcpy(more + e->out_len, data, len);
+	len += e->out_len;
+	drop_out(r, e);
+	e->out = more;
+	e->out_len = (uint32_t)len;
+	hold(r, (int64_t)len);
+	return 0;
+}
+
+/* Sends or keeps all of it; -1 when the socket is broken (errno tells) or memory is out. */
+static int send_or_keep(struct relay *r, struct end *e, const uint8_t *data, size_t len)
+{
+	ssize_t n = 0;
+
+	if (e->out_len == 0 && len) {
+		n = write(e->fd, data, len);
+		if (n < 0 && errno != EAGAIN)
+			return -1;
+		n = n < 0 ? 0 : n;
+	}
+	return (size_t)n == len ? 0 : keep(r, e, data + n, len - (size_t)n);
+}
+
+static int send_record(struct relay *r, enum wire_kind kind, const void *data, size_t len)
+{
+	uint8_t *sealed = r->loop->sealed;
+	ssize_t n = record_seal(r->loop->seal, r->alg, &r->key[RELAY_TX], kind, data, len, sealed);
+
+	return n < 0 ? -1 : send_or_keep(r, &r->end[RELAY_WAN], sealed, (size_t)n);
+}
+
+/* --- reset --- */
+
+static void reset_from_near(struct relay *r, uint16_t status)
+{
+	uint8_t body[WIRE_RST_LEN];
+
+	wire_put16(body, status);
+	if (!r->sealed || r->end[RELAY_WAN].shut || send_record(r, WIRE_RST, body, sizeof(body)))
+		finish(r, RELAY_RESET);
+	else
+		wait_for_peer(r, RELAY_RESET);
+}
+
+static void end_broke(struct relay *r, int i)
+{
+	if (i == RELAY_NEAR)
+		reset_from_near(r, WIRE_WAS_RESET);
+	else
+		finish(r, RELAY_RESET);
+}
+
+/* --- end of file --- */
+
+/* Tells end[!i] that end[i] has ended, once it has taken everything. */
+static void pass_eof(struct relay *r, int i)
+{
+	struct end *to = &r->end[!i];
+
+	if (!r->end[i].eof || to->shut || to->out_len)
+		return;
+	to->shut = true;
+	if (r->sealed && i == RELAY_NEAR) {
+		if (send_record(r, WIRE_FIN, NULL, 0))
+			end_broke(r, RELAY_WAN);
+	} else {
+		sock_shut(to->fd);
+	}
+}
+
+static bool all_said(const struct relay *r)
+{
+	return r->end[0].shut && r->end[1].shut && !r->end[0].out_len && !r->end[1].out_len;
+}
+
+/* --- translation --- */
+
+/* NEAR's bytes, for WAN. */
+static int deliver_near(struct relay *r, const uint8_t *data, size_t len)
+{
+	if (r->sealed)
+		return send_record(r, WIRE_DATA, data, len);
+	return send_or_keep(r, &r->end[RELAY_WAN], data, len);
+}
+
+static int keep_partial(struct relay *r, const uint8_t *data, size_t len)
+{
+	struct end *e = &r->end[RELAY_WAN];
+
+	if (!len)
+		return 0;
+	e->in = malloc(len);
+	if (!e->in)
+		return -1;
+	memcpy(e->in, data, len);
+	e->in_len = (uint32_t)len;
+	hold(r, (int64_t)len);
+	return 0;
+}
+
+/* A record that carries no data: -1 when the relay ended with it. */
+static int take_mark(struct relay *r, enum wire_kind kind)
+{
+	if (kind == WIRE_FIN && !r->end[RELAY_WAN].eof) {
+		r->end[RELAY_WAN].eof = true;
+		return 0;
+	}
+	finish(r, kind == WIRE_RST ? RELAY_RESET : RELAY_CUT);
+	return -1;
+}
+
+/* Payloads are moved together so that one write takes them all. */
+struct payload {
+	uint8_t *at;
+	size_t len;
+};
+
+static void gather(struct payload *all, const struct record *rec)
+{
+	if (all->len)
+		memmove(all->at + all->len, rec->data, rec->len);
+	else
+		all->at = rec->data;
+	all->len += rec->len;
+}
+
+static int give_near(struct relay *r, struct payload *all)
+{
+	int rc = send_or_keep(r, &r->end[RELAY_NEAR], all->at, all->len);
+
+	r->end[RELAY_WAN].bytes += all->len;
+	all->len = 0;
+	if (rc)
+		end_broke(r, RELAY_NEAR);
+	return rc;
+}
+
+/* WAN's records, for NEAR. */
+static void deliver_records(struct relay *r, uint8_t *data, size_t len)
+{
+	struct payload all = { data, 0 };
+	struct record rec;
+	int got;
+
+	while ((got = record_open(r->loop->seal, r->alg, &r->key[RELAY_RX], data, len, &rec)) > 0) {
+		data += rec.used;
+		len -= rec.used;
+		if (rec.kind == WIRE_DATA && !r->end[RELAY_WAN].eof)
+			gather(&all, &rec);
+		else if (give_near(r, &all) || take_mark(r, rec.kind))
+			return;
+	}
+	if (give_near(r, &all))
+		return;
+	if (got < 0) {
+		counters.records_forged++;
+		finish(r, RELAY_CUT);
+	} else if (keep_partial(r, data, len)) {
+		finish(r, RELAY_CLOSED);
+	}
+}
+
+static void deliver(struct relay *r, int i, uint8_t *data, size_t len)
+{
+	r->moved_ms = r->loop->now;
+	if (r->sealed && i == RELAY_WAN) {
+		deliver_records(r, data, len);
+		return;
+	}
+	r->end[i].bytes += len;
+	if (i == RELAY_NEAR ? deliver_near(r, data, len) : send_or_keep(r, &r->end[RELAY_NEAR], data, len))
+		end_broke(r, !i);
+}
+
+/* --- the loop's events --- */
+
+/* Reads behind the partial record, if there is one, so that records are whole in memory. */
+static ssize_t read_end(struct relay *r, int i)
+{
+	struct end *e = &r->end[i];
+	uint8_t *raw = r->loop->raw;
+	size_t head = e->in_len;
+	ssize_t n;
+
+	n = read(e->fd, raw + head, RELAY_CHUNK - head);
+	if (n <= 0)
+		return n;
+	if (head) {
+		memcpy(raw, e->in, head);
+		drop_in(r, e);
+	}
+	deliver(r, i, raw, head + (size_t)n);
+	return n;
+}
+
+static void end_of_file(struct relay *r, int i)
+{
+	if (r->sealed && i == RELAY_WAN) {
+		finish(r, RELAY_CUT);
+		return;
+	}
+	r->end[i].eof = true;
+}
+
+static void pump(struct relay *r, int i)
+{
+	for (int round = 0; round < ROUNDS && r->phase == RUNNING; round++) {
+		ssize_t n;
+
+		if (r->end[i].eof || r->end[!i].out_len || over_budget(r))
+			break;
+		n = read_end(r, i);
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0)
+			end_broke(r, i);
+		else if (n == 0)
+			end_of_file(r, i);
+		else if (n < RELAY_CHUNK / 4)
+			break; /* the socket is most likely empty: the loop will say */
+	}
+}
+
+static void settle(struct relay *r)
+{
+	for (int i = 0; i < 2 && r->phase == RUNNING; i++)
+		pass_eof(r, i);
+	if (r->phase == RUNNING && all_said(r))
+		finish_clean(r);
+	if (r->phase != DEAD)
+		rearm(r);
+}
+
+static int index_of(const struct relay *r, int fd)
+{
+	return fd == r->end[RELAY_WAN].fd ? RELAY_WAN : RELAY_NEAR;
+}
+
+/* All is said; only the peer's closing is awaited. */
+static void drain(struct relay *r)
+{
+	ssize_t n = read(r->end[RELAY_WAN].fd, r->loop->raw, RELAY_CHUNK);
+
+	if (n > 0 || (n < 0 && errno == EAGAIN))
+		return;
+	finish(r, r->how);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct relay *r = arg;
+
+	(void)what;
+	if (r->phase == DEAD)
+		return;
+	if (r->phase == WAITING) {
+		drain(r);
+		return;
+	}
+	pump(r, index_of(r, fd));
+	settle(r);
+}
+
+/* Writes what waits for an end; -1 when the socket is broken. */
+static int flush_end(struct relay *r, struct end *e)
+{
+	ssize_t n = write(e->fd, e->out + e->out_off, e->out_len);
+
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -1;
+	r->moved_ms = r->loop->now;
+	e->out_off += (uint32_t)n;
+	e->out_len -= (uint32_t)n;
+	if (!e->out_len)
+		drop_out(r, e);
+	return 0;
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct relay *r = arg;
+	int i = index_of(r, fd);
+
+	(void)what;
+	if (r->phase == DEAD)
+		return;
+	if (flush_end(r, &r->end[i])) {
+		if (r->phase == WAITING)
+			finish(r, r->how);
+		else
+			end_broke(r, i);
+		return;
+	}
+	if (r->phase == RUNNING && !r->end[i].out_len)
+		pump(r, !i);
+	settle(r);
+}
+
+/* --- time --- */
+
+static bool has_stalled(struct relay *r, const struct end *e)
+{
+	if (e->fd < 0 || (e->out_len == 0 && sock_unacked(e->fd) <= 0))
+		return false;
+	return sock_last_ack_ms(e->fd) / 1000 >= r->loop->limits.stall_s;
+}
+
+static void check_time(struct relay *r)
+{
+	const struct relay_limits *lim = &r->loop->limits;
+	uint64_t quiet_s = (r->loop->now - r->moved_ms) / 1000;
+	bool half = r->end[0].eof || r->end[1].eof;
+
+	if (r->phase == WAITING) {
+		if (r->loop->now >= r->check_ms)
+			finish(r, r->how);
+		return;
+	}
+	if (quiet_s >= (half ? lim->half_idle_s : lim->idle_s)) {
+		finish(r, RELAY_STALLED);
+		return;
+	}
+	if (r->loop->now < r->check_ms || quiet_s * 1000 < STALL_CHECK_MS)
+		return;
+	r->check_ms = r->loop->now + STALL_CHECK_MS;
+	if (quiet_s < lim->stall_s)
+		return;
+	if (has_stalled(r, &r->end[0]) || has_stalled(r, &r->end[1]))
+		finish(r, RELAY_STALLED);
+}
+
+/* An end that is not read, because its neighbour is slow, still may have died. */
+static void check_paused(struct relay *r)
+{
+	for (int i = 0; i < 2 && r->phase == RUNNING; i++) {
+		struct pollfd p = { .fd = r->end[i].fd, .events = 0 };
+
+		if (r->end[i].reading || r->end[i].writing)
+			continue; /* the loop will tell */
+		if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)
+			end_broke(r, i);
+	}
+	if (r->phase == RUNNING && !over_budget(r))
+		rearm(r);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct relay_loop *loop = arg;
+	struct relay *r, *next;
+
+	(void)fd;
+	(void)what;
+	loop->now = clock_ms();
+	for (r = LIST_FIRST(&loop->running); r; r = next) {
+		next = LIST_NEXT(r, link);
+		check_time(r);
+		if (r->phase == RUNNING && !(r->end[0].reading && r->end[1].reading))
+			check_paused(r);
+	}
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	struct relay_loop *loop = arg;
+	struct relay *r;
+
+	(void)fd;
+	(void)what;
+	while ((r = LIST_FIRST(&loop->dead))) {
+		LIST_REMOVE(r, link);
+		seal_wipe(r->key, sizeof(r->key));
+		free(r);
+	}
+}
+
+/* --- birth --- */
+
+struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, const struct relay_limits *limits)
+{
+	struct timeval tick = { 0, TICK_MS * 1000 };
+	struct relay_loop *loop = calloc(1, sizeof(*loop));
+
+	if (!loop)
+		return NULL;
+	loop->base = base;
+	loop->seal = seal;
+	loop->limits = *limits;
+	LIST_INIT(&loop->running);
+	LIST_INIT(&loop->dead);
+	loop->now = clock_ms();
+	event_assign(&loop->tick, base, -1, EV_PERSIST, on_tick, loop);
+	event_assign(&loop->sweep, base, -1, 0, on_sweep, loop);
+	event_add(&loop->tick, &tick);
+	return loop;
+}
+
+void relay_loop_free(struct relay_loop *loop)
+{
+	struct relay *r;
+
+	if (!loop)
+		return;
+	while ((r = LIST_FIRST(&loop->running)))
+		finish(r, RELAY_CLOSED);
+	on_sweep(-1, 0, loop);
+	event_del(&loop->tick);
+	event_del(&loop->sweep);
+	free(loop);
+}
+
+unsigned relay_loop_count(const struct relay_loop *loop)
+{
+	return loop->count;
+}
+
+static void end_init(struct relay *r, int i, int fd)
+{
+	struct end *e = &r->end[i];
+
+	e->fd = fd;
+	event_assign(&e->rd, r->loop->base, fd, EV_READ | EV_PERSIST, on_readable, r);
+	event_assign(&e->wr, r->loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, r);
+}
+
+/* What came before the relay did: owed bytes first, then what was read. */
+static void take_over(struct relay *r, const struct relay_setup *s)
+{
+	if (s->owed_len && keep(r, &r->end[RELAY_WAN], s->owed, s->owed_len)) {
+		finish(r, RELAY_CLOSED);
+		return;
+	}
+	for (int i = 0; i < 2 && r->phase == RUNNING; i++) {
+		if (!s->got_len[i])
+			continue;
+		memcpy(r->loop->raw, s->got[i], s->got_len[i]);
+		deliver(r, i, r->loop->raw, s->got_len[i]);
+	}
+	if (r->phase == RUNNING && s->got_eof)
+		r->end[RELAY_NEAR].eof = true;
+}
+
+struct relay *relay_new(struct relay_loop *loop, const struct relay_setup *s)
+{
+	struct relay *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		sock_close_reset(s->fd[0]);
+		sock_close_reset(s->fd[1]);
+		return NULL;
+	}
+	r->loop = loop;
+	r->sealed = s->sealed;
+	r->closes_first = s->closes_first;
+	r->alg = (uint8_t)s->alg;
+	r->key[0] = s->key[0];
+	r->key[1] = s->key[1];
+	r->budget = s->budget;
+	r->done = s->done;
+	r->arg = s->arg;
+	loop->now = clock_ms();
+	r->moved_ms = loop->now;
+	end_init(r, 0, s->fd[0]);
+	end_init(r, 1, s->fd[1]);
+	LIST_INSERT_HEAD(&loop->running, r, link);
+	loop->count++;
+	counters.relays_opened++;
+	take_over(r, s);
+	settle(r);
+	return r;
+}
+
+void relay_close(struct relay *r)
+{
+	finish(r, RELAY_CLOSED);
+}

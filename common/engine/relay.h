@@ -1,0 +1,75 @@
+/* relay: two ends and a pump. Both daemons are made of this; they differ only in how an
+ * end comes to be. See relay.c for the theory. */
+#ifndef PLAIT_RELAY_H
+#define PLAIT_RELAY_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "seal.h"
+
+/* The two ends of every relay. NEAR speaks plain bytes: the LAN client at home, the destination
+ * at the VPS. WAN is the connection to the other plait. */
+enum { RELAY_NEAR, RELAY_WAN };
+enum { RELAY_TX, RELAY_RX }; /* keys, as this daemon uses them on the WAN end */
+
+enum relay_end {
+	RELAY_CLEAN,  /* both ends of file were relayed */
+	RELAY_RESET,  /* one end was reset, and so the other was */
+	RELAY_CUT,    /* the sealed stream ended without FIN, or did not open */
+	RELAY_STALLED, /* nothing acknowledged, or nothing said, for too long */
+	RELAY_CLOSED, /* relay_close() */
+};
+const char *relay_end_name(enum relay_end how);
+
+/* What all relays of one event loop share: the ciphers, one large buffer, the clock. */
+struct relay_loop;
+
+/* Bytes read at a time, and the most a direction ever holds in user space (sealed: plus the tags). */
+#define RELAY_CHUNK 64000
+
+struct relay_limits {
+	uint32_t idle_s;      /* nothing moved either way: end it */
+	uint32_t half_idle_s; /* the same when one side has ended already */
+	uint32_t stall_s;     /* bytes unacknowledged and the peer silent: end it */
+};
+
+struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, const struct relay_limits *limits);
+void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
+unsigned relay_loop_count(const struct relay_loop *loop);
+
+/* Memory held for a group of relays (a user), and what it may be. */
+struct relay_budget {
+	uint64_t held, max;
+};
+
+struct relay;
+typedef void (*relay_done)(void *arg, enum relay_end how, const uint64_t bytes[2]);
+
+struct relay_setup {
+	int fd[2];
+	bool sealed;
+	bool closes_first; /* remote: ends the WAN connection once both FINs passed, and so keeps TIME_WAIT */
+	enum seal_alg alg;
+	struct seal_key key[2];
+	/* Read from an end already and not relayed yet (on WAN: raw bytes of the stream). At most RELAY_CHUNK. */
+	const void *got[2];
+	size_t got_len[2];
+	bool got_eof; /* NEAR's end of file was read already */
+	/* Owed to WAN already and not taken by it yet (raw bytes). */
+	const void *owed;
+	size_t owed_len;
+	struct relay_budget *budget; /* may be NULL */
+	relay_done done;	     /* bytes[RELAY_NEAR]: payload read from NEAR; called from the loop, once */
+	void *arg;
+};
+
+/* Takes over both fds; on NULL (no memory) they were reset. */
+struct relay *relay_new(struct relay_loop *loop, const struct relay_setup *setup);
+
+/* Resets both ends now; done() is called with RELAY_CLOSED before this returns. */
+void relay_close(struct relay *r);
+
+#endif
