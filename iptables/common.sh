@@ -1,0 +1,213 @@
+# common.sh: parameters and helpers of tproxy, redirect and nftables beside it. Not run by itself.
+#
+# Parameters, all from the environment:
+#   PLAIT_LAN        devices whose TCP is taken: "br0 eth1". They need not exist yet: rules match by name
+#   PLAIT_PORT       port of plait-local's LAN listener (7201)
+#   PLAIT_REMOTE     addresses of the VPS, never taken: "11.7.0.2 2a11:7::2"
+#   PLAIT_BYPASS     more prefixes that are never taken: "198.51.100.0/24 2001:db8::/32"
+#   PLAIT_OWN        1 takes the connections of the gateway itself too (0)
+#   PLAIT_MARK       fwmark of a taken packet (0x706c0001)
+#   PLAIT_SELF_MARK  fwmark of plait's own sockets, never taken (0x706c0002)
+#   PLAIT_MASK       the bits by which both are recognised; others may use the rest (0xffff000f)
+#   PLAIT_TABLE      routing table that says "taken packets are for this machine" (25080)
+#   PLAIT_PRIORITY   priority of the rule that leads there (25180)
+#
+# A taken packet gets the whole mark, not only the masked bits: it ends in plait-local, so nobody else
+# needs its bits, and those of a multi-WAN script would lead it out of the house before our rule is asked.
+#
+# Taken connections end on this machine: they pass INPUT, no longer FORWARD. A FORWARD rule that keeps one
+# LAN device off the Internet does not see them; keep such a device out by PLAIT_LAN.
+
+PLAIT_LAN=${PLAIT_LAN-}
+PLAIT_PORT=${PLAIT_PORT:-7201}
+PLAIT_REMOTE=${PLAIT_REMOTE-}
+PLAIT_BYPASS=${PLAIT_BYPASS-}
+PLAIT_OWN=${PLAIT_OWN:-0}
+PLAIT_MARK=${PLAIT_MARK:-0x706c0001}
+PLAIT_SELF_MARK=${PLAIT_SELF_MARK:-0x706c0002}
+PLAIT_MASK=${PLAIT_MASK:-0xffff000f}
+PLAIT_TABLE=${PLAIT_TABLE:-25080}
+PLAIT_PRIORITY=${PLAIT_PRIORITY:-25180}
+
+# Never taken: this network, private, shared, loopback, link-local, protocol assignments, documentation,
+# 6to4 relays, benchmarks, multicast, reserved. The remote would refuse them all.
+NEVER4="0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24
+	192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24
+	224.0.0.0/4 240.0.0.0/4"
+# Likewise; 64:ff9b::/96 is a NAT64 near the gateway, which the VPS does not have.
+NEVER6="::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/23 2001:db8::/32 3fff::/20
+	5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8"
+
+die() {
+	echo "plait: $*" >&2
+	exit 1
+}
+
+check_parameters() {
+	[ -n "$PLAIT_LAN" ] || [ "$PLAIT_OWN" = 1 ] || die "PLAIT_LAN names no device"
+	for word in $PLAIT_LAN; do
+		case $word in
+		*[!A-Za-z0-9_.-]* | -* | ????????????????*) die "PLAIT_LAN: '$word' is no device name" ;;
+		esac
+	done
+	for word in $PLAIT_REMOTE $PLAIT_BYPASS; do
+		case $word in
+		*[!0-9a-fA-F:./]*) die "'$word' is no address or prefix" ;;
+		*:* | *.*) ;;
+		*) die "'$word' is no address or prefix" ;;
+		esac
+	done
+	for word in "$PLAIT_PORT" "$PLAIT_TABLE" "$PLAIT_PRIORITY"; do
+		case $word in
+		'' | *[!0-9]*) die "'$word' is no number" ;;
+		esac
+	done
+	for word in "$PLAIT_MARK" "$PLAIT_SELF_MARK" "$PLAIT_MASK"; do
+		case $word in
+		0x*[!0-9a-fA-F]* | 0x) die "'$word' is no mark" ;;
+		0x*) ;;
+		*) die "'$word' is no mark: write it as 0x..." ;;
+		esac
+	done
+}
+
+# of_family 4|6 ADDRESS...: those of one family.
+of_family() {
+	family=$1
+	shift
+	for word; do
+		case $family$word in
+		4*:*) ;;
+		4* | 6*:*) echo "$word" ;;
+		esac
+	done
+}
+
+# never 4|6: every destination that is left alone.
+never() {
+	# shellcheck disable=SC2086 # lists are split on purpose
+	if [ "$1" = 4 ]; then
+		of_family 4 $NEVER4 $PLAIT_REMOTE $PLAIT_BYPASS
+	else
+		of_family 6 $NEVER6 $PLAIT_REMOTE $PLAIT_BYPASS
+	fi
+}
+
+# lan_prefixes 4|6: networks that lie directly behind the LAN devices now, public ones too.
+lan_prefixes() {
+	for dev in $PLAIT_LAN; do
+		ip "-$1" -o route show dev "$dev" scope link 2>/dev/null
+		[ "$1" = 4 ] || ip -6 -o route show dev "$dev" proto kernel 2>/dev/null
+	done | while read -r prefix rest; do
+		case $prefix in
+		default | unreachable | multicast | anycast | local) ;;
+		*) echo "$prefix" ;;
+		esac
+	done | sort -u
+}
+
+# IPv6 is on when the kernel has it and the loopback device may use it: taken packets are routed there.
+has_ipv6() {
+	[ -e /proc/net/if_inet6 ] && [ "$(cat /proc/sys/net/ipv6/conf/lo/disable_ipv6 2>/dev/null)" = 0 ]
+}
+
+# route_up 4|6: taken packets are for this machine, whatever their destination says.
+route_up() {
+	ip "-$1" route replace local default dev lo table "$PLAIT_TABLE"
+	found=$(ip "-$1" rule show priority "$PLAIT_PRIORITY")
+	case $found in
+	*"fwmark $PLAIT_MARK/$PLAIT_MASK lookup $PLAIT_TABLE"*) ;;
+	*) ip "-$1" rule add priority "$PLAIT_PRIORITY" fwmark "$PLAIT_MARK/$PLAIT_MASK" lookup "$PLAIT_TABLE" ;;
+	esac
+}
+
+# route_down: the rules first, so that no rule ever leads into an empty table.
+route_down() {
+	for family in 4 6; do
+		while ip "-$family" rule del priority "$PLAIT_PRIORITY" lookup "$PLAIT_TABLE" 2>/dev/null; do :; done
+		ip "-$family" route flush table "$PLAIT_TABLE" 2>/dev/null || :
+	done
+}
+
+# families: the numbers of those that are on and whose tool works on table $1.
+families() {
+	echo 4
+	if has_ipv6 && ip6tables -w -t "$1" -S >/dev/null 2>&1; then
+		echo 6
+	fi
+}
+
+# tool 4|6 ARGUMENTS...: iptables of that family; -w waits for others' changes.
+tool() {
+	case $1 in
+	4) shift && iptables -w "$@" ;;
+	6) shift && ip6tables -w "$@" ;;
+	esac
+}
+
+# restore 4|6: iptables-restore of that family; leaves all chains alone that the input does not name.
+restore() {
+	case $1 in
+	4) iptables-restore -w --noflush ;;
+	6) ip6tables-restore -w --noflush ;;
+	esac
+}
+
+# jump 4|6 TABLE CHAIN OURS: one jump, first in the chain.
+jump() {
+	tool "$1" -t "$2" -C "$3" -p tcp -j "$4" 2>/dev/null || tool "$1" -t "$2" -I "$3" 1 -p tcp -j "$4"
+}
+
+# chain_down TABLE CHAIN OURS: for both families, whether it is there or not.
+chain_down() {
+	for family in 4 6; do
+		while tool "$family" -t "$1" -D "$2" -p tcp -j "$3" 2>/dev/null; do :; done
+		tool "$family" -t "$1" -F "$3" 2>/dev/null || continue
+		tool "$family" -t "$1" -X "$3" 2>/dev/null || :
+	done
+}
+
+# spare 4|6 CHAIN: the rules of CHAIN that leave a packet alone by its destination.
+spare() {
+	echo "-A $2 -m addrtype --dst-type LOCAL -j RETURN"
+	for prefix in $(never "$1") $(lan_prefixes "$1"); do
+		echo "-A $2 -d $prefix -j RETURN"
+	done
+}
+
+# spare_own CHAIN: the rules of CHAIN that leave the gateway's own packets alone by their source. Names are
+# looked up directly (port 53): finding the VPS must not need the VPS.
+spare_own() {
+	echo "-A $1 -m mark --mark $PLAIT_SELF_MARK/$PLAIT_MASK -j RETURN"
+	echo "-A $1 -m conntrack --ctdir REPLY -j RETURN"
+	echo "-A $1 -p tcp --dport 53 -j RETURN"
+	for dev in $PLAIT_LAN; do
+		echo "-A $1 -o $dev -j RETURN"
+	done
+}
+
+# sibling NAME SIGN...: takes out what a sibling script left in, when SIGN finds it.
+sibling() {
+	name=$1
+	shift
+	if "$@" >/dev/null 2>&1; then
+		"$here/$name" down
+	fi
+}
+
+# main up|down: `up` takes everything out again when a step fails.
+main() {
+	case ${1-} in
+	up)
+		check_parameters
+		trap '[ $? = 0 ] || down' EXIT
+		set -e
+		up
+		;;
+	down) down ;;
+	*)
+		echo "usage: $0 up|down    (parameters: see common.sh)" >&2
+		exit 2
+		;;
+	esac
+}
