@@ -690,20 +690,21 @@ static void end_init(struct relay *r, int i, int fd)
 	event_assign(&e->wr, r->loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, r);
 }
 
-/* What came before the relay did: owed bytes first, then what was read. */
+/* What came before the relay did: what is owed first, then what was read. */
 static void take_over(struct relay *r, const struct relay_setup *s)
 {
-	if (s->owed_len && keep(r, &r->end[RELAY_WAN], s->owed, s->owed_len)) {
-		finish(r, RELAY_CLOSED);
-		return;
-	}
+	for (int i = 0; i < 2 && r->phase == RUNNING; i++)
+		if (s->owed_len[i] && send_or_keep(r, &r->end[i], s->owed[i], s->owed_len[i]))
+			end_broke(r, i);
 	for (int i = 0; i < 2 && r->phase == RUNNING; i++) {
 		if (!s->got_len[i])
 			continue;
 		memcpy(r->loop->raw, s->got[i], s->got_len[i]);
 		deliver(r, i, r->loop->raw, s->got_len[i]);
 	}
-	if (r->phase == RUNNING && s->got_eof)
+	if (r->phase == RUNNING && s->got_reset)
+		end_broke(r, RELAY_NEAR);
+	else if (r->phase == RUNNING && s->got_eof)
 		r->end[RELAY_NEAR].eof = true;
 }
 

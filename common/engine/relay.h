@@ -57,10 +57,11 @@ struct relay_setup {
 	/* Read from an end already and not relayed yet (on WAN: raw bytes of the stream). At most RELAY_CHUNK. */
 	const void *got[2];
 	size_t got_len[2];
-	bool got_eof; /* NEAR's end of file was read already */
-	/* Owed to WAN already and not taken by it yet (raw bytes). */
-	const void *owed;
-	size_t owed_len;
+	bool got_eof;	/* NEAR's end of file was read already */
+	bool got_reset; /* NEAR was reset already */
+	/* Owed to an end already and not taken by it yet, as it is to be written. */
+	const void *owed[2];
+	size_t owed_len[2];
 	struct relay_budget *budget; /* may be NULL */
 	relay_done done;	     /* bytes[RELAY_NEAR]: payload read from NEAR; called from the loop, once */
 	void *arg;
