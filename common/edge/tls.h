@@ -13,21 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define TLS_PIN 32
-
-struct identity;
-
-/* Writes a new private key (PEM, PKCS#8) to path with mode 0600; refuses to overwrite. 0, or -1 and a sentence in err. */
-int identity_generate(const char *path, char *err, size_t err_len);
-
-/* Loads one. The file must be regular (not a link or FIFO), mode 0600 or less, owned by root or
- * by us, in a folder only its owner can write. NULL and a sentence naming the file in err. */
-struct identity *identity_load(const char *path, char *err, size_t err_len);
-void identity_free(struct identity *id);
-void identity_pin(const struct identity *id, uint8_t pin[TLS_PIN]);
-
-/* A 32-byte secret that only this identity can derive and that survives restarts. */
-void identity_secret(const struct identity *id, const char *label, uint8_t out[32]);
+#include "identity.h"
 
 struct tls_ctx;
 struct tls_ctx *tls_ctx_new(const struct identity *id, bool server); /* NULL: no memory */
