@@ -7,8 +7,15 @@ build-san/unit/$(1)/%: tests/unit/$(1)/%.c build-san/lib$(1).a
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
 endef
+# The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
+define unit_proxy
+build-san/unit/$(1)/test_%: tests/unit/$(1)/test_%.c build-san/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) build-san/libdaemon.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -o $$@ $$(filter-out %.a,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
+endef
 ifdef SAN
 $(foreach f,$(FLOORS),$(eval $(call unit_floor,$(f))))
+$(foreach p,local remote,$(eval $(call unit_proxy,$(p))))
 unit-bins: $(UNIT_BIN)
 endif
 
@@ -32,4 +39,11 @@ $(BUILD)/loadgen: $(wildcard tests/bench/*.c tests/bench/*.h)
 
 tools: $(TOOLS)
 
-.PHONY: tools
+
+NET_BUILD := $(if $(SAN),build-san,build)
+check-net: all
+	@$(MAKE) --no-print-directory SAN= tools
+	@PLAIT_BUILD=$(NET_BUILD) python3 -m pytest -q -p no:cacheprovider $(if $(T),-k '$(T)') tests/net
+	@echo "check-net: every test of the network passed"
+
+.PHONY: tools check-net

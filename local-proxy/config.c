@@ -1,0 +1,184 @@
+/* config: the gateway's options as tables, their defaults, and what must fit together. */
+#include <ctype.h>
+#include <string.h>
+
+#include "config.h"
+#include "inifile.h"
+
+#define FIELD(f) .offset = offsetof(struct config, f)
+#define DAY 86400
+
+static const char *const log_names[] = { "error", "warn", "info", "debug", NULL };
+static const char *const intercept_names[] = { "tproxy", "redirect", NULL };
+static const char *const rules_names[] = { "auto", "iptables", "nftables", "none", NULL };
+
+/* A numeric address, or a name made of what names are made of. */
+static int set_host(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why)
+{
+	struct addr a;
+
+	if (addr_parse(&a, text, 0) || a.port) {
+		for (const char *p = text; *p; p++) {
+			if (!isalnum((unsigned char)*p) && !strchr("-._", *p))
+				return inifile_refuse(why, "%.60s is neither a name nor an IP address (the port has its own option)",
+						      text);
+		}
+	}
+	return inifile_string(field, o, text, why);
+}
+
+/* Name servers, by address, with or without a port. */
+static int set_resolver(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why)
+{
+	char copy[256], *save, *item;
+	struct addr a;
+
+	if (inifile_string(field, o, text, why))
+		return -1;
+	memcpy(copy, text, strlen(text) + 1);
+	for (item = strtok_r(copy, ", \t", &save); item; item = strtok_r(NULL, ", \t", &save)) {
+		if (addr_parse(&a, item, 53))
+			return inifile_refuse(why, "%.60s is not the address of a name server", item);
+	}
+	return 0;
+}
+
+static const struct inifile_option remote_options[] = {
+	{ .key = "host", .set = set_host, FIELD(host), .min = 1, .max = 256, .need = INIFILE_REQUIRED },
+	{ .key = "port", .set = inifile_port, FIELD(port) },
+	{ .key = "key", .set = inifile_pin, FIELD(pin), .need = INIFILE_REQUIRED },
+	{ .key = "allow_private", .set = inifile_bool, FIELD(private_ok) },
+	{ .key = "resolver", .set = set_resolver, FIELD(resolver), .max = 256 },
+	{ .key = NULL },
+};
+
+static const struct inifile_option local_options[] = {
+	{ .key = "key_file", .set = inifile_path, FIELD(key_file), .max = 256 },
+	{ .key = "control", .set = inifile_path, FIELD(control), .max = 108 },
+	{ .key = "log", .set = inifile_name, FIELD(log), .names = log_names },
+	{ .key = NULL },
+};
+
+static const struct inifile_option lan_options[] = {
+	{ .key = "device", .set = inifile_devices, FIELD(lan_devices), .max = CONFIG_LAN_DEVICES, .many = INIFILE_LIST,
+	  .count = offsetof(struct config, n_lan_devices) },
+	{ .key = "port", .set = inifile_port, FIELD(lan_port) },
+	{ .key = "intercept", .set = inifile_name, FIELD(intercept), .names = intercept_names },
+	{ .key = "rules", .set = inifile_name, FIELD(rules), .names = rules_names },
+	{ .key = "rules_dir", .set = inifile_path, FIELD(rules_dir), .max = 256 },
+	{ .key = "own", .set = inifile_bool, FIELD(own) },
+	{ .key = "bypass", .set = inifile_prefixes, FIELD(bypass), .max = CONFIG_PREFIXES, .many = INIFILE_LIST,
+	  .count = offsetof(struct config, n_bypass) },
+	{ .key = "max_relays", .set = inifile_u32, FIELD(max_relays), .min = 1, .max = 1000000 },
+	{ .key = NULL },
+};
+
+static const struct inifile_option pool_options[] = {
+	{ .key = "min", .set = inifile_u32, FIELD(pool_min), .max = 1024 },
+	{ .key = "max", .set = inifile_u32, FIELD(pool_max), .max = 1024 },
+	{ .key = "age", .set = inifile_seconds, FIELD(pool_age_s), .min = 1, .max = 3600 },
+	{ .key = NULL },
+};
+
+static const struct inifile_option relay_options[] = {
+	{ .key = "clear", .set = inifile_bool, FIELD(clear) },
+	{ .key = "congestion", .set = inifile_string, FIELD(congestion), .min = 1, .max = 16 },
+	{ .key = "notsent_lowat", .set = inifile_u32, FIELD(notsent_lowat), .max = 1 << 30 },
+	{ .key = "idle", .set = inifile_seconds, FIELD(idle_s), .min = 1, .max = 30 * DAY },
+	{ .key = "stall", .set = inifile_seconds, FIELD(stall_s), .min = 1, .max = DAY },
+	{ .key = NULL },
+};
+
+static const struct inifile_option link_options[] = {
+	{ .key = "device", .set = inifile_device, .offset = offsetof(struct config_link, device), .need = INIFILE_REQUIRED },
+	{ .key = "initcwnd", .set = inifile_u32, .offset = offsetof(struct config_link, initcwnd), .max = 1000 },
+	{ .key = NULL },
+};
+
+static void link_defaults(void *entry)
+{
+	struct config_link *l = entry;
+
+	l->initcwnd = 40;
+}
+
+/* Each line is a device of its own: the kernel tells lines apart by it. */
+static int check_link(const void *base, const void *entry, struct inifile_why *why)
+{
+	const struct config *c = base;
+	const struct config_link *l = entry;
+
+	for (const struct config_link *other = c->links; other < c->links + c->n_links; other++) {
+		if (other != l && !strcmp(other->device, l->device))
+			return inifile_refuse(why, "%s is the device of [link %s] already", l->device, other->name);
+	}
+	return 0;
+}
+
+static int check_lan(const void *base, const void *entry, struct inifile_why *why)
+{
+	const struct config *c = base;
+
+	(void)entry;
+	if (!c->n_lan_devices && !c->own && c->rules != RULES_NONE)
+		return inifile_refuse(why, "nothing to take: name the LAN's device =, or say own = yes");
+	return 0;
+}
+
+static int check_pool(const void *base, const void *entry, struct inifile_why *why)
+{
+	const struct config *c = base;
+
+	(void)entry;
+	if (c->pool_min > c->pool_max)
+		return inifile_refuse(why, "min = %u is more than max = %u", c->pool_min, c->pool_max);
+	return 0;
+}
+
+static const struct inifile_section sections[] = {
+	{ .name = "remote", .options = remote_options },
+	{ .name = "local", .options = local_options },
+	{ .name = "lan", .options = lan_options, .check = check_lan },
+	{ .name = "pool", .options = pool_options, .check = check_pool },
+	{ .name = "relay", .options = relay_options },
+	{ .name = "link", .options = link_options, FIELD(links), .stride = sizeof(struct config_link), .max = CONFIG_LINKS,
+	  .count = offsetof(struct config, n_links), .title = sizeof(((struct config_link *)0)->name),
+	  .defaults = link_defaults, .check = check_link },
+	{ .name = NULL },
+};
+
+static void set_defaults(struct config *c)
+{
+	*c = (struct config){
+		.port = 7200,
+		.key_file = PLAIT_SYSCONFDIR "/plait/local.key",
+		.control = "/run/plait/local.sock",
+		.log = LOG_LVL_INFO,
+		.lan_port = 7201,
+		.intercept = INTERCEPT_TPROXY,
+		.rules = RULES_AUTO,
+		.rules_dir = PLAIT_LIBDIR,
+		.max_relays = 8000,
+		.pool_min = 4,
+		.pool_max = 64,
+		.pool_age_s = 100,
+		.congestion = "auto",
+		.notsent_lowat = 128 << 10,
+		.idle_s = 7440,
+		.stall_s = 90,
+	};
+}
+
+int config_load(struct config *c, const char *path, char *err, size_t err_len)
+{
+	struct inifile_why why;
+
+	set_defaults(c);
+	if (inifile_load(path, sections, c, err, err_len))
+		return -1;
+	if (check_lan(c, c, &why)) { /* also when there is no [lan] at all */
+		snprintf(err, err_len, "%s: [lan]: %s", path, why.text);
+		return -1;
+	}
+	return 0;
+}

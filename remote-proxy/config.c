@@ -1,0 +1,147 @@
+/* config: the VPS's options as tables, their defaults, and what must fit together. */
+#include <string.h>
+
+#include "config.h"
+#include "inifile.h"
+
+#define FIELD(f) .offset = offsetof(struct config, f)
+#define USER(f) .offset = offsetof(struct config_user, f)
+#define DAY 86400
+
+static const char *const log_names[] = { "error", "warn", "info", "debug", NULL };
+
+static const struct inifile_option listen_options[] = {
+	{ .key = "address", .set = inifile_ip, FIELD(listen) },
+	{ .key = "port", .set = inifile_port, FIELD(listen.port) },
+	{ .key = "announce", .set = inifile_addrs, FIELD(announce), .max = 2, .many = INIFILE_LIST,
+	  .count = offsetof(struct config, n_announce) },
+	{ .key = NULL },
+};
+
+static const struct inifile_option remote_options[] = {
+	{ .key = "key_file", .set = inifile_path, FIELD(key_file), .max = 256 },
+	{ .key = "control", .set = inifile_path, FIELD(control), .max = 108 },
+	{ .key = "log", .set = inifile_name, FIELD(log), .names = log_names },
+	{ .key = "max_relays", .set = inifile_u32, FIELD(max_relays), .min = 1, .max = 1000000 },
+	{ .key = NULL },
+};
+
+static const struct inifile_option pool_options[] = {
+	{ .key = "cap", .set = inifile_u32, FIELD(pool_cap), .max = 65535 }, /* u16 on the wire, like the two below */
+	{ .key = "age", .set = inifile_seconds, FIELD(pool_age_s), .min = 1, .max = 65535 },
+	{ .key = "rekey", .set = inifile_seconds, FIELD(rekey_s), .min = 10, .max = 65535 },
+	{ .key = NULL },
+};
+
+static const struct inifile_option policy_options[] = {
+	{ .key = "allow", .set = inifile_prefixes, FIELD(allow), .max = CONFIG_PREFIXES, .many = INIFILE_LIST,
+	  .count = offsetof(struct config, n_allow) },
+	{ .key = "deny", .set = inifile_prefixes, FIELD(deny), .max = CONFIG_PREFIXES, .many = INIFILE_LIST,
+	  .count = offsetof(struct config, n_deny) },
+	{ .key = "deny_ports", .set = inifile_ports, FIELD(deny_ports), .max = CONFIG_PORTS, .many = INIFILE_LIST,
+	  .count = offsetof(struct config, n_deny_ports) },
+	{ .key = NULL },
+};
+
+static const struct inifile_option relay_options[] = {
+	{ .key = "clear", .set = inifile_bool, FIELD(clear) },
+	{ .key = "congestion", .set = inifile_string, FIELD(congestion), .min = 1, .max = 16 },
+	{ .key = "notsent_lowat", .set = inifile_u32, FIELD(notsent_lowat), .max = 1 << 30 },
+	{ .key = "initcwnd", .set = inifile_u32, FIELD(initcwnd), .max = 1000 },
+	{ .key = "idle", .set = inifile_seconds, FIELD(idle_s), .min = 1, .max = 30 * DAY },
+	{ .key = "stall", .set = inifile_seconds, FIELD(stall_s), .min = 1, .max = DAY },
+	{ .key = "dial", .set = inifile_seconds, FIELD(dial_s), .min = 1, .max = 300 },
+	{ .key = NULL },
+};
+
+static const struct inifile_option user_options[] = {
+	{ .key = "key", .set = inifile_pin, USER(pin), .need = INIFILE_REQUIRED },
+	{ .key = "relays", .set = inifile_u32, USER(relays), .min = 1, .max = 1000000 },
+	{ .key = "opens", .set = inifile_u32, USER(opens), .min = 1, .max = 1000000 },
+	{ .key = "buffer", .set = inifile_u64, USER(buffer), .min = 1 << 16, .max = 1ULL << 40 },
+	{ .key = NULL },
+};
+
+static void user_defaults(void *entry)
+{
+	struct config_user *u = entry;
+
+	u->relays = 2000;
+	u->opens = 200;
+	u->buffer = 64 << 20;
+}
+
+/* The key is the user: two users with one key would be one person with two names. */
+static int check_user(const void *base, const void *entry, struct inifile_why *why)
+{
+	const struct config *c = base;
+	const struct config_user *u = entry;
+
+	for (const struct config_user *other = c->users; other < c->users + c->n_users; other++) {
+		if (other != u && !memcmp(other->pin, u->pin, sizeof(u->pin)))
+			return inifile_refuse(why, "has the same key as [user %s]", other->name);
+	}
+	return 0;
+}
+
+static int check_listen(const void *base, const void *entry, struct inifile_why *why)
+{
+	const struct config *c = base;
+
+	(void)entry;
+	if (c->n_announce == 2 && addr_family(&c->announce[0]) == addr_family(&c->announce[1]))
+		return inifile_refuse(why, "announce takes at most one IPv4 and one IPv6 address");
+	for (size_t i = 0; i < c->n_announce; i++) {
+		if (addr_is_any(&c->announce[i]))
+			return inifile_refuse(why, "announce needs an address that lines can reach");
+	}
+	return 0;
+}
+
+static const struct inifile_section sections[] = {
+	{ .name = "listen", .options = listen_options, .check = check_listen },
+	{ .name = "remote", .options = remote_options },
+	{ .name = "pool", .options = pool_options },
+	{ .name = "policy", .options = policy_options },
+	{ .name = "relay", .options = relay_options },
+	{ .name = "user", .options = user_options, FIELD(users), .stride = sizeof(struct config_user), .max = CONFIG_USERS,
+	  .count = offsetof(struct config, n_users), .title = sizeof(((struct config_user *)0)->name),
+	  .defaults = user_defaults, .check = check_user },
+	{ .name = NULL },
+};
+
+static void set_defaults(struct config *c)
+{
+	*c = (struct config){
+		.listen = { .port = 7200 }, /* all zero is :: */
+		.key_file = PLAIT_SYSCONFDIR "/plait/remote.key",
+		.control = "/run/plait/remote.sock",
+		.log = LOG_LVL_INFO,
+		.max_relays = 10000,
+		.pool_cap = 64,
+		.pool_age_s = 120,
+		.rekey_s = 3600,
+		.deny_ports = { 25 },
+		.n_deny_ports = 1,
+		.congestion = "auto",
+		.notsent_lowat = 128 << 10,
+		.initcwnd = 40,
+		.idle_s = 7440,
+		.stall_s = 90,
+		.dial_s = 15,
+	};
+}
+
+int config_load(struct config *c, const char *path, char *err, size_t err_len)
+{
+	set_defaults(c);
+	if (inifile_load(path, sections, c, err, err_len))
+		return -1;
+	if (!c->n_users) {
+		snprintf(err, err_len, "%s: there is no [user NAME] section, so nobody could connect", path);
+		return -1;
+	}
+	for (size_t i = 0; i < c->n_announce; i++)
+		c->announce[i].port = c->listen.port;
+	return 0;
+}

@@ -1,0 +1,123 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "config.h"
+
+#define REMOTE "[remote]\nhost = vps.example.net\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+#define LAN "[lan]\ndevice = br0\n"
+
+static struct config c;
+static char err[320];
+
+static int load(const char *text)
+{
+	char path[] = "/tmp/plait-config-XXXXXX";
+	int fd = mkstemp(path), rc;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	err[0] = 0;
+	rc = config_load(&c, path, err, sizeof(err));
+	unlink(path);
+	return rc;
+}
+
+static void refuses(const char *text, const char *want)
+{
+	assert_int_equal(load(text), -1);
+	if (!strstr(err, want))
+		fail_msg("got \"%s\", wanted \"%s\"", err, want);
+}
+
+static void defaults(void **state)
+{
+	(void)state;
+	assert_int_equal(load(REMOTE LAN), 0);
+	assert_string_equal(c.host, "vps.example.net");
+	assert_int_equal(c.port, 7200);
+	assert_int_equal(c.pin[1], 1);
+	assert_false(c.private_ok);
+	assert_string_equal(c.resolver, "");
+	assert_string_equal(c.key_file, PLAIT_SYSCONFDIR "/plait/local.key");
+	assert_string_equal(c.control, "/run/plait/local.sock");
+	assert_int_equal(c.log, LOG_LVL_INFO);
+	assert_int_equal(c.n_lan_devices, 1);
+	assert_string_equal(c.lan_devices[0], "br0");
+	assert_int_equal(c.lan_port, 7201);
+	assert_int_equal(c.intercept, INTERCEPT_TPROXY);
+	assert_int_equal(c.rules, RULES_AUTO);
+	assert_string_equal(c.rules_dir, PLAIT_LIBDIR);
+	assert_false(c.own);
+	assert_int_equal(c.n_bypass, 0);
+	assert_int_equal(c.max_relays, 8000);
+	assert_int_equal(c.pool_min, 4);
+	assert_int_equal(c.pool_max, 64);
+	assert_int_equal(c.pool_age_s, 100);
+	assert_false(c.clear);
+	assert_string_equal(c.congestion, "auto");
+	assert_int_equal(c.notsent_lowat, 131072);
+	assert_int_equal(c.idle_s, 7440);
+	assert_int_equal(c.stall_s, 90);
+	assert_int_equal(c.n_links, 0);
+}
+
+static void links_and_lists(void **state)
+{
+	(void)state;
+	assert_int_equal(load(REMOTE "[lan]\ndevice = br0, eth9\nintercept = redirect\nrules = nftables\n"
+			      "bypass = 203.0.113.0/24,\n  2001:db8::/32\n[link adsl]\ndevice = eth1\n"
+			      "[link lte]\ndevice = wwan0\ninitcwnd = 0\n"), 0);
+	assert_int_equal(c.n_lan_devices, 2);
+	assert_int_equal(c.intercept, INTERCEPT_REDIRECT);
+	assert_int_equal(c.rules, RULES_NFTABLES);
+	assert_int_equal(c.n_bypass, 2);
+	assert_int_equal(c.n_links, 2);
+	assert_string_equal(c.links[0].name, "adsl");
+	assert_int_equal(c.links[0].initcwnd, 40);
+	assert_string_equal(c.links[1].device, "wwan0");
+	assert_int_equal(c.links[1].initcwnd, 0);
+}
+
+static void what_must_fit_together(void **state)
+{
+	(void)state;
+	refuses(REMOTE, "[lan]: nothing to take");
+	refuses(REMOTE "[lan]\nown = no\n", ":4: [lan]: nothing to take");
+	assert_int_equal(load(REMOTE "[lan]\nown = yes\n"), 0);
+	assert_int_equal(load(REMOTE "[lan]\nrules = none\n"), 0);
+	refuses("[remote]\nhost = x\n" LAN, ":1: [remote] needs key =");
+	refuses(LAN, "there is no section [remote], which needs host =");
+	refuses(REMOTE LAN "[pool]\nmin = 65\n", ":6: [pool]: min = 65 is more than max = 64");
+	refuses(REMOTE LAN "[link a]\ndevice = e\n[link b]\ndevice = e\n", ":8: [link b]: e is the device of [link a]");
+}
+
+static void hosts_and_resolvers(void **state)
+{
+	(void)state;
+	refuses("[remote]\nhost = a.example:7200\n", ":2: host: a.example:7200 is neither");
+	refuses("[remote]\nhost = 192.0.2.1:7200\n", ":2: host:");
+	refuses("[remote]\nhost =\n", ":2: host: is empty");
+	refuses("[remote]\nresolver = dns.example\n", ":2: resolver: dns.example is not");
+	assert_int_equal(load(REMOTE "resolver = 192.0.2.53, [2001:db8::53]:5353\n" LAN), 0);
+	assert_int_equal(load("[remote]\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nhost = 2001:db8::1\n" LAN), 0);
+	assert_string_equal(c.host, "2001:db8::1");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(links_and_lists),
+		cmocka_unit_test(what_must_fit_together),
+		cmocka_unit_test(hosts_and_resolvers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

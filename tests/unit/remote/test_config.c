@@ -1,0 +1,104 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "config.h"
+
+#define KEY1 "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+#define KEY2 "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+#define BOB "[user bob]\nkey = " KEY1 "\n"
+
+static struct config c;
+static char err[320];
+
+static int load(const char *text)
+{
+	char path[] = "/tmp/plait-config-XXXXXX";
+	int fd = mkstemp(path), rc;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	err[0] = 0;
+	rc = config_load(&c, path, err, sizeof(err));
+	unlink(path);
+	return rc;
+}
+
+static void refuses(const char *text, const char *want)
+{
+	assert_int_equal(load(text), -1);
+	if (!strstr(err, want))
+		fail_msg("got \"%s\", wanted \"%s\"", err, want);
+}
+
+static void defaults(void **state)
+{
+	(void)state;
+	assert_int_equal(load(BOB), 0);
+	assert_true(addr_is_any(&c.listen));
+	assert_int_equal(addr_family(&c.listen), AF_INET6);
+	assert_int_equal(c.listen.port, 7200);
+	assert_string_equal(c.key_file, PLAIT_SYSCONFDIR "/plait/remote.key");
+	assert_string_equal(c.control, "/run/plait/remote.sock");
+	assert_int_equal(c.log, LOG_LVL_INFO);
+	assert_int_equal(c.max_relays, 10000);
+	assert_int_equal(c.pool_cap, 64);
+	assert_int_equal(c.pool_age_s, 120);
+	assert_int_equal(c.rekey_s, 3600);
+	assert_int_equal(c.n_deny_ports, 1);
+	assert_int_equal(c.deny_ports[0], 25);
+	assert_false(c.clear);
+	assert_string_equal(c.congestion, "auto");
+	assert_int_equal(c.notsent_lowat, 131072);
+	assert_int_equal(c.initcwnd, 40);
+	assert_int_equal(c.idle_s, 7440);
+	assert_int_equal(c.stall_s, 90);
+	assert_int_equal(c.dial_s, 15);
+	assert_int_equal(c.n_users, 1);
+	assert_string_equal(c.users[0].name, "bob");
+	assert_int_equal(c.users[0].relays, 2000);
+	assert_int_equal(c.users[0].opens, 200);
+	assert_int_equal(c.users[0].buffer, 64 << 20);
+}
+
+static void port_and_address_in_any_order(void **state)
+{
+	(void)state;
+	assert_int_equal(load("[listen]\nport = 443\naddress = 192.0.2.7\nannounce = 2001:db8::1 192.0.2.8\n" BOB), 0);
+	assert_int_equal(c.listen.port, 443);
+	assert_true(addr_is_v4(&c.listen));
+	assert_int_equal(c.n_announce, 2);
+	assert_int_equal(c.announce[1].port, 443);
+	assert_int_equal(load("[listen]\naddress = 192.0.2.7\nport = 443\n" BOB), 0);
+	assert_int_equal(c.listen.port, 443);
+}
+
+static void what_must_fit_together(void **state)
+{
+	(void)state;
+	refuses("[listen]\n", "there is no [user NAME] section");
+	refuses(BOB "[user ann]\nkey = " KEY1 "\n", ":3: [user ann]: has the same key as [user bob]");
+	assert_int_equal(load(BOB "[user ann]\nkey = " KEY2 "\n"), 0);
+	refuses("[user ann]\n" BOB, ":1: [user ann] needs key =");
+	refuses("[listen]\nannounce = 192.0.2.1, 192.0.2.2\n" BOB, ":1: [listen]: announce takes");
+	refuses("[listen]\nannounce = ::\n" BOB, ":1: [listen]: announce needs");
+	refuses("[pool]\nage = 20h\n" BOB, ":2: age: 20h is not");
+	refuses("[policy]\ndeny = 10.0.0.0/8/8\n" BOB, ":2: deny:");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(port_and_address_in_any_order),
+		cmocka_unit_test(what_must_fit_together),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
