@@ -40,10 +40,11 @@ $(BUILD)/loadgen: $(wildcard tests/bench/*.c tests/bench/*.h)
 tools: $(TOOLS)
 
 
+PYTEST ?= pytest-3
 NET_BUILD := $(if $(SAN),build-san,build)
 check-net: all
 	@$(MAKE) --no-print-directory SAN= tools
-	@PLAIT_BUILD=$(NET_BUILD) python3 -m pytest -q -p no:cacheprovider $(if $(T),-k '$(T)') tests/net
+	@PLAIT_BUILD=$(NET_BUILD) $(PYTEST) -q -p no:cacheprovider $(if $(T),-k '$(T)') tests/net
 	@echo "check-net: every test of the network passed"
 
 .PHONY: tools check-net

@@ -1,0 +1,31 @@
+"""Fixtures of the network tests: a topology a module, a pair of daemons when asked for."""
+import os
+
+import pytest
+
+import pair as pair_module
+import topology
+
+
+def pytest_collection_modifyitems(items):
+    if os.geteuid():
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="network namespaces need root: sudo make check-net"))
+
+
+@pytest.fixture(scope="module")
+def topo(request):
+    """Two lines of 20 Mbit/s, 10 and 30 ms away; a module may set LINES and TOPOLOGY = {...} to differ."""
+    options = dict(getattr(request.module, "TOPOLOGY", {}))
+    if hasattr(request.module, "LINES"):
+        options["lines"] = request.module.LINES
+    with topology.Topology(**options) as t:
+        t.serve()
+        yield t
+
+
+@pytest.fixture(scope="module")
+def pair(topo, request):
+    """plait-remote on the VPS and plait-local on the gateway, connected; PAIR = {...} in the module."""
+    with pair_module.Pair(topo, **getattr(request.module, "PAIR", {})) as p:
+        yield p
