@@ -168,14 +168,14 @@ def others_rules():
         run("ip", f, "route", "add", "unreachable", "default", "table", "77", ns=GW)
 
 
-def dump(counters=False):
+def dump():
     text = "".join(run(tool, ns=GW) for tool in ("iptables-save", "ip6tables-save"))
     lines = sorted(l for l in text.splitlines() if l.startswith("-"))
     lines += run("nft", "list", "tables", ns=GW).splitlines() + run("nft", "list", "table", "inet", "house", ns=GW).splitlines()
     for f in ("-4", "-6"):
         lines += run("ip", f, "rule", ns=GW).splitlines()
         lines += sorted(l for l in run("ip", f, "route", "show", "table", "all", ns=GW).splitlines()
-                        if "expires" not in l and "fe80" not in l)
+                        if "expires" not in l and "fe80" not in l and "::1 dev lo" not in l)
     return lines
 
 
@@ -236,10 +236,7 @@ def test_a_changed_plan_replaces_the_old_one(rules, listener):
 def test_never_taken(rules, listener):
     script(rules, "up")
     for host in ("172.20.0.1", "fd20::1", "11.9.0.2", "2a11:9::2", "11.9.1.1", "2a11:9:1::1"):
-        if host in ("172.20.0.1", "fd20::1"):
-            assert fetch(LAN, host) == "direct", host
-        else:
-            assert fetch(LAN, host) == "direct", host
+        assert fetch(LAN, host) == "direct", host
     assert fetch(LAN, "11.8.0.2") == "refused"  # the gateway itself, by its WAN address: nobody listens there
     assert fetch(LAN, "2a77:1::1") == "refused"
 
@@ -337,7 +334,6 @@ def test_ipv6_switched_off(rules, listener):
         script(rules, "down")
     finally:
         run("sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/lo/disable_ipv6", ns=GW)
-        run("ip", "-6", "addr", "replace", "::1/128", "dev", "lo", ns=GW)
 
 
 def test_one_script_relieves_another(rules, topology):
