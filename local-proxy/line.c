@@ -1,0 +1,103 @@
+#include "line.h"
+
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+void line_init(struct line *l, const struct config_link *config)
+{
+	memset(l, 0, sizeof(*l));
+	memcpy(l->name, config->name, sizeof(l->name));
+	memcpy(l->device, config->device, sizeof(l->device));
+}
+
+void line_link(struct line *l, const struct rtnl_link *link)
+{
+	if (strcmp(l->device, link->name) != 0)
+		return;
+	l->index = link->index;
+	l->up = link->up;
+	l->carrier = link->carrier;
+}
+
+static bool is_unique_local(const struct addr *a)
+{
+	return !addr_is_v4(a) && (a->ip[0] & 0xfe) == 0xfc;
+}
+
+/* How good an address is to be seen with; 0: not at all. Stable before temporary (a temporary one goes away under the
+ * connections), worldwide before unique local, primary before secondary. */
+static int addr_score(const struct rtnl_addr *a)
+{
+	const uint32_t unfit = IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED;
+	int score = 8;
+
+	if (a->scope >= RT_SCOPE_LINK || addr_is_linklocal(&a->addr) || addr_is_loopback(&a->addr))
+		return 0;
+	if ((a->flags & unfit) && !(a->flags & IFA_F_OPTIMISTIC))
+		return 0;
+	if (is_unique_local(&a->addr))
+		score -= 4;
+	if (a->flags & IFA_F_TEMPORARY) /* the same bit as IFA_F_SECONDARY */
+		score -= 2;
+	return score;
+}
+
+void line_addr(struct line *l, const struct rtnl_addr *addr)
+{
+	struct line_side *s = &l->side[addr_is_v4(&addr->addr) ? LINE_V4 : LINE_V6];
+	int score = addr_score(addr);
+
+	if (!l->index || addr->index != l->index || score <= s->score)
+		return;
+	s->has_addr = true;
+	s->addr = *addr;
+	s->score = score;
+}
+
+/* A default route through the device tells the gateway, in whatever table its owner keeps it. */
+void line_route(struct line *l, const struct rtnl_route *route)
+{
+	struct line_side *s = &l->side[route->v6 ? LINE_V6 : LINE_V4];
+	unsigned zero = route->v6 ? 0 : 96;
+
+	if (!l->index || route->index != l->index || route->type != RTN_UNICAST || route->dst.bits != zero)
+		return;
+	if (s->has_route && s->priority <= route->priority)
+		return;
+	s->has_route = true;
+	s->priority = route->priority;
+	s->has_gateway = route->has_gateway;
+	s->gateway = route->gateway;
+}
+
+bool line_side_up(const struct line *l, int side)
+{
+	const struct line_side *s = &l->side[side];
+
+	return l->index && l->up && l->carrier && s->has_addr && s->has_route && !s->clash;
+}
+
+bool line_up(const struct line *l)
+{
+	return line_side_up(l, LINE_V4) || line_side_up(l, LINE_V6);
+}
+
+const char *line_why(const struct line *l)
+{
+	const struct line_side *v4 = &l->side[LINE_V4], *v6 = &l->side[LINE_V6];
+
+	if (line_up(l))
+		return "";
+	if (!l->index)
+		return "no such device";
+	if (!l->up)
+		return "the device is switched off";
+	if (!l->carrier)
+		return "the device has no carrier";
+	if (!v4->has_addr && !v6->has_addr)
+		return "the device has no usable address";
+	if (v4->clash || v6->clash)
+		return "its address is another line's too";
+	return "no default route leads through the device";
+}
