@@ -1,0 +1,149 @@
+/* Theory of operation
+ *
+ * Whoever cannot prove to be one of ours learns nothing: neither what runs here nor what was
+ * wrong. No byte is sent, up to 64 KiB are read and thrown away, and between 10 and 15 s after
+ * the connection was accepted, at a random moment, it is reset. The moment counts from the
+ * accept, so it is the same whether the first byte was wrong, or a tag, or nothing ever
+ * came; and a stranger that sends FIN or falls silent waits for the same moment.
+ *
+ * Strangers are counted from the accept on, also while their first bytes are being
+ * collected. There are at most 512; the next one is reset at once. */
+#include "quiet.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "counter.h"
+#include "seal.h"
+#include "sock.h"
+
+#define STRANGERS_MAX 512
+#define SILENCE_MS 10000
+#define SILENCE_SPREAD_MS 5000
+#define SWALLOW 65536
+
+struct stranger {
+	struct quiet *quiet;
+	int fd;
+	size_t swallowed;
+	struct event rd, end;
+	LIST_ENTRY(stranger) link;
+};
+
+struct quiet {
+	struct event_base *base;
+	unsigned strangers;
+	LIST_HEAD(, stranger) hanging;
+	uint8_t sink[4096];
+};
+
+struct quiet *quiet_new(struct event_base *base)
+{
+	struct quiet *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		return NULL;
+	q->base = base;
+	LIST_INIT(&q->hanging);
+	return q;
+}
+
+bool quiet_enter(struct quiet *q)
+{
+	if (q->strangers >= STRANGERS_MAX) {
+		counters.quiet_overflow++;
+		return false;
+	}
+	q->strangers++;
+	return true;
+}
+
+void quiet_leave(struct quiet *q)
+{
+	q->strangers--;
+}
+
+unsigned quiet_strangers(const struct quiet *q)
+{
+	return q->strangers;
+}
+
+static void stranger_free(struct stranger *s)
+{
+	event_del(&s->rd);
+	event_del(&s->end);
+	sock_close_reset(s->fd);
+	LIST_REMOVE(s, link);
+	quiet_leave(s->quiet);
+	free(s);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct stranger *s = arg;
+	ssize_t n = read(fd, s->quiet->sink, sizeof(s->quiet->sink));
+
+	(void)what;
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n < 0) {
+		stranger_free(s);
+		return;
+	}
+	s->swallowed += (size_t)n;
+	if (n == 0 || s->swallowed >= SWALLOW)
+		event_del(&s->rd); /* only the clock is left */
+}
+
+static void on_end(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	stranger_free(arg);
+}
+
+/* How long from now: a moment that depends on nothing but the accept and chance. */
+static struct timeval silence_left(uint64_t accepted_ms)
+{
+	uint64_t passed = clock_ms() - accepted_ms;
+	uint16_t chance;
+	uint64_t ms;
+
+	seal_random(&chance, sizeof(chance));
+	ms = SILENCE_MS + (uint64_t)chance * SILENCE_SPREAD_MS / 65536;
+	ms = passed < ms ? ms - passed : 0;
+	return (struct timeval){ .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+}
+
+void quiet_take(struct quiet *q, int fd, uint64_t accepted_ms)
+{
+	struct timeval left = silence_left(accepted_ms);
+	struct stranger *s = calloc(1, sizeof(*s));
+
+	counters.quiet++;
+	if (!s) {
+		sock_close_reset(fd);
+		quiet_leave(q);
+		return;
+	}
+	s->quiet = q;
+	s->fd = fd;
+	event_assign(&s->rd, q->base, fd, EV_READ | EV_PERSIST, on_readable, s);
+	event_assign(&s->end, q->base, -1, 0, on_end, s);
+	LIST_INSERT_HEAD(&q->hanging, s, link);
+	event_add(&s->rd, NULL);
+	event_add(&s->end, &left);
+}
+
+void quiet_free(struct quiet *q)
+{
+	if (!q)
+		return;
+	while (LIST_FIRST(&q->hanging))
+		stranger_free(LIST_FIRST(&q->hanging));
+	free(q);
+}

@@ -1,0 +1,395 @@
+/* Theory of operation
+ *
+ * A caller is a control connection: first a stranger in the TLS handshake, then a user who has
+ * five seconds to say HELLO. The answer is WELCOME, and with it a session exists: an entry in
+ * the table by sid. Whoever is no user, or fails the handshake, is handed to `quiet`.
+ *
+ * A session outlives its caller by GRACE: the gateway may have lost one line only, and its
+ * attached connections and its REVOKEs are still good when it comes back with a new
+ * caller (and so a new session). When a caller says HELLO with the boot id of an older
+ * one, it replaces that one: the old session and its caller have GRACE left, so nothing in
+ * flight is lost. A connection that is attached keeps its own reference and needs the table no
+ * more. A user has at most four sessions; the oldest goes for the fifth.
+ *
+ * One tick a second looks at all clocks: callers without HELLO, silent callers (the
+ * gateway pings), and sessions whose grace is over. */
+#include "sessions.h"
+
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "clock.h"
+#include "control.h"
+#include "counter.h"
+#include "log.h"
+#include "sock.h"
+
+#define HELLO_MS 5000
+#define SILENT_MS 90000
+#define GRACE_MS 60000
+#define SESSIONS_A_USER 4
+
+struct caller {
+	struct sessions *all;
+	struct control *control;
+	struct user *user;   /* NULL: still a stranger */
+	struct entry *entry; /* NULL: no HELLO yet, or its session went */
+	bool greeted;
+	uint64_t accepted_ms, heard_ms;
+	LIST_ENTRY(caller) link;
+};
+
+struct entry {
+	uint8_t sid[WIRE_SID];
+	uint8_t boot[16];
+	struct session *session;
+	struct user *user;
+	struct caller *caller; /* NULL: gone */
+	uint64_t ends_ms;      /* 0: not while its caller lives */
+	UT_hash_handle hh;     /* in order of birth */
+};
+
+struct sessions {
+	struct event_base *base;
+	const struct config *config;
+	struct users *users;
+	struct quiet *quiet;
+	struct tls_ctx *tls;
+	struct entry *by_sid;
+	LIST_HEAD(, caller) callers;
+	struct event tick;
+	struct log_limit said;
+	uint8_t secret[32], boot[16];
+};
+
+/* --- sessions --- */
+
+static void entry_free(struct sessions *s, struct entry *e)
+{
+	HASH_DEL(s->by_sid, e);
+	if (e->caller)
+		e->caller->entry = NULL;
+	user_session(e->user, -1);
+	session_put(e->session);
+	free(e);
+}
+
+static void entry_orphan(struct entry *e)
+{
+	e->caller = NULL;
+	if (!e->ends_ms)
+		e->ends_ms = clock_ms() + GRACE_MS;
+}
+
+/* --- callers --- */
+
+static void caller_free(struct caller *c)
+{
+	LIST_REMOVE(c, link);
+	if (c->entry)
+		entry_orphan(c->entry);
+	free(c);
+}
+
+static void caller_bye(struct caller *c, const char *why)
+{
+	control_send(c->control, WIRE_BYE, why, strlen(why));
+	control_free(c->control);
+	caller_free(c);
+}
+
+/* A stranger after all: it learns nothing from that. */
+static void caller_hush(struct caller *c)
+{
+	quiet_take(c->all->quiet, control_release(c->control), c->accepted_ms);
+	caller_free(c);
+}
+
+static void entry_end(struct sessions *s, struct entry *e, const char *why)
+{
+	struct caller *c = e->caller;
+
+	entry_free(s, e);
+	if (c)
+		caller_bye(c, why);
+}
+
+/* --- HELLO --- */
+
+static void replace_older(struct sessions *s, const struct user *user, const uint8_t boot[16])
+{
+	struct entry *e, *next, *oldest = NULL;
+
+	HASH_ITER(hh, s->by_sid, e, next) {
+		if (e->user != user)
+			continue;
+		oldest = oldest ? oldest : e;
+		if (memcmp(e->boot, boot, sizeof(e->boot)) == 0 && !e->ends_ms)
+			e->ends_ms = clock_ms() + GRACE_MS;
+	}
+	if (oldest && user_sessions(user) >= SESSIONS_A_USER)
+		entry_end(s, oldest, "too many sessions of one user");
+}
+
+static struct entry *entry_new(struct caller *c, const struct wire_hello *h)
+{
+	bool aes = h->flags & WIRE_F_AES && seal_has_aes();
+	struct entry *e = calloc(1, sizeof(*e));
+	uint8_t exported[32];
+
+	if (!e)
+		return NULL;
+	session_make_sid(e->sid, c->all->secret);
+	if (control_export(c->control, e->sid, exported) == 0)
+		e->session = session_new(e->sid, aes ? SEAL_AES256_GCM : SEAL_CHACHA20_POLY1305, exported);
+	seal_wipe(exported, sizeof(exported));
+	if (!e->session) {
+		free(e);
+		return NULL;
+	}
+	memcpy(e->boot, h->boot, sizeof(e->boot));
+	e->user = c->user;
+	e->caller = c;
+	c->entry = e;
+	user_session(c->user, 1);
+	HASH_ADD(hh, c->all->by_sid, sid, WIRE_SID, e);
+	return e;
+}
+
+static void fill_welcome(const struct caller *c, struct wire_welcome *w)
+{
+	const struct config *config = c->all->config;
+	const struct config_user *user = user_config(c->user);
+
+	w->version = WIRE_VERSION;
+	w->flags = config->clear ? WIRE_F_CLEAR : 0;
+	w->aead = (uint8_t)session_alg(c->entry->session);
+	memcpy(w->sid, c->entry->sid, WIRE_SID);
+	session_reset_token(w->token, c->entry->sid, c->all->secret);
+	memcpy(w->boot, c->all->boot, sizeof(w->boot));
+	w->pool_cap = (uint16_t)config->pool_cap;
+	w->pool_age = (uint16_t)config->pool_age_s;
+	w->rekey = (uint16_t)config->rekey_s;
+	w->relays = user->relays;
+	w->opens = user->opens;
+}
+
+static void caller_greet(struct caller *c, const uint8_t *value, size_t len)
+{
+	struct wire_welcome w = { 0 };
+	uint8_t out[WIRE_WELCOME_LEN];
+	struct wire_hello h;
+
+	if (c->greeted || wire_get_hello(&h, value, len) <= 0 || h.version != WIRE_VERSION) {
+		caller_bye(c, "unexpected HELLO or version");
+		return;
+	}
+	replace_older(c->all, c->user, h.boot);
+	if (!entry_new(c, &h)) {
+		caller_bye(c, "out of memory");
+		return;
+	}
+	c->greeted = true;
+	fill_welcome(c, &w);
+	wire_put_welcome(out, &w);
+	control_send(c->control, WIRE_WELCOME, out, sizeof(out));
+	counters.sessions++;
+	log_info("user %s: session agreed, %s", user_config(c->user)->name,
+		 w.aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305");
+}
+
+/* --- REVOKE --- */
+
+/* Whatever we cannot vouch for counts as served. */
+static void caller_revoke(struct caller *c, const uint8_t *value, size_t len)
+{
+	uint8_t out[WIRE_REVOKED_LEN];
+	struct wire_revoke r;
+	struct entry *e;
+
+	if (wire_get_revoke(&r, value, len) <= 0) {
+		caller_bye(c, "malformed REVOKE");
+		return;
+	}
+	HASH_FIND(hh, c->all->by_sid, r.sid, WIRE_SID, e);
+	r.verdict = WIRE_SERVED;
+	if (e && e->user == c->user && session_claim_revoke(e->session, r.ctr))
+		r.verdict = WIRE_NOT_SERVED;
+	wire_put_revoked(out, &r);
+	if (control_send(c->control, WIRE_REVOKED, out, sizeof(out)) < 0)
+		caller_bye(c, "answers are not read");
+}
+
+/* --- callbacks of a control connection --- */
+
+static void on_up(void *arg, const uint8_t pin[WIRE_PIN])
+{
+	struct caller *c = arg;
+
+	c->user = users_find(c->all->users, pin);
+	c->heard_ms = clock_ms();
+	if (c->user)
+		quiet_leave(c->all->quiet);
+	else
+		caller_hush(c);
+}
+
+static void on_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
+{
+	struct caller *c = arg;
+
+	c->heard_ms = clock_ms();
+	if (type == WIRE_HELLO)
+		caller_greet(c, value, len);
+	else if (!c->greeted)
+		caller_bye(c, "HELLO comes first");
+	else if (type == WIRE_PING && control_send(c->control, WIRE_PONG, value, len) < 0)
+		caller_bye(c, "answers are not read");
+	else if (type == WIRE_REVOKE)
+		caller_revoke(c, value, len);
+	else if (type == WIRE_BYE)
+		caller_bye(c, "bye");
+	/* Others are for a later version. */
+}
+
+static void on_down(void *arg, const char *why)
+{
+	struct caller *c = arg;
+
+	if (!c->user) {
+		log_limited(&c->all->said, "control: a stranger failed the handshake: %s", why);
+		caller_hush(c);
+		return;
+	}
+	log_info("user %s: control connection ended: %s", user_config(c->user)->name, why);
+	control_free(c->control);
+	caller_free(c);
+}
+
+void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms)
+{
+	static const struct control_ops ops = { .up = on_up, .frame = on_frame, .down = on_down };
+	struct caller *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		quiet_take(s->quiet, fd, accepted_ms);
+		return;
+	}
+	c->all = s;
+	c->accepted_ms = accepted_ms;
+	c->control = control_new(s->base, s->tls, fd, NULL, &ops, c);
+	if (!c->control) {
+		quiet_leave(s->quiet);
+		free(c);
+		return;
+	}
+	LIST_INSERT_HEAD(&s->callers, c, link);
+}
+
+/* --- time --- */
+
+static void check_callers(struct sessions *s, uint64_t now)
+{
+	struct caller *c, *next;
+
+	for (c = LIST_FIRST(&s->callers); c; c = next) {
+		next = LIST_NEXT(c, link);
+		if (!c->user)
+			continue; /* its handshake has a clock of its own */
+		if (!c->greeted && now - c->heard_ms > HELLO_MS)
+			caller_bye(c, "no HELLO in time");
+		else if (now - c->heard_ms > SILENT_MS)
+			caller_bye(c, "nothing heard for 90 s");
+	}
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct sessions *s = arg;
+	struct entry *e, *next;
+	uint64_t now = clock_ms();
+
+	(void)fd;
+	(void)what;
+	check_callers(s, now);
+	HASH_ITER(hh, s->by_sid, e, next)
+		if (e->ends_ms && now >= e->ends_ms)
+			entry_end(s, e, "replaced");
+}
+
+/* --- the table --- */
+
+struct session *sessions_find(struct sessions *s, const uint8_t sid[WIRE_SID], struct user **user)
+{
+	struct entry *e;
+
+	HASH_FIND(hh, s->by_sid, sid, WIRE_SID, e);
+	if (!e)
+		return NULL;
+	*user = e->user;
+	return e->session;
+}
+
+bool sessions_forgot(const struct sessions *s, const uint8_t sid[WIRE_SID], uint8_t reset[WIRE_RESET_LEN])
+{
+	struct wire_reset r;
+
+	if (!session_is_our_sid(sid, s->secret))
+		return false;
+	seal_random(r.random, sizeof(r.random));
+	session_reset_token(r.token, sid, s->secret);
+	wire_put_reset(reset, &r);
+	return true;
+}
+
+unsigned sessions_count(const struct sessions *s)
+{
+	return HASH_COUNT(s->by_sid);
+}
+
+struct sessions *sessions_new(struct event_base *base, const struct config *config, const struct identity *id,
+			      struct users *users, struct quiet *quiet)
+{
+	struct timeval second = { .tv_sec = 1 };
+	struct sessions *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->tls = tls_ctx_new(id, true);
+	if (!s->tls) {
+		free(s);
+		return NULL;
+	}
+	s->base = base;
+	s->config = config;
+	s->users = users;
+	s->quiet = quiet;
+	LIST_INIT(&s->callers);
+	identity_secret(id, "plait sid", s->secret);
+	seal_random(s->boot, sizeof(s->boot));
+	event_assign(&s->tick, base, -1, EV_PERSIST, on_tick, s);
+	event_add(&s->tick, &second);
+	return s;
+}
+
+void sessions_free(struct sessions *s)
+{
+	struct caller *c;
+
+	if (!s)
+		return;
+	while ((c = LIST_FIRST(&s->callers))) {
+		if (!c->user)
+			quiet_leave(s->quiet);
+		caller_bye(c, "the remote is stopping");
+	}
+	while (s->by_sid)
+		entry_free(s, s->by_sid);
+	event_del(&s->tick);
+	tls_ctx_free(s->tls);
+	seal_wipe(s->secret, sizeof(s->secret));
+	free(s);
+}

@@ -1,0 +1,32 @@
+/* sessions: the control connections of the gateways, and the sessions they agreed on. See sessions.c. */
+#ifndef PLAIT_SESSIONS_H
+#define PLAIT_SESSIONS_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "identity.h"
+#include "quiet.h"
+#include "session.h"
+#include "users.h"
+
+struct sessions;
+
+struct sessions *sessions_new(struct event_base *base, const struct config *config, const struct identity *id,
+			      struct users *users, struct quiet *quiet); /* NULL: no memory */
+void sessions_free(struct sessions *s);					 /* says BYE to all */
+
+/* A connection whose knock was right: TLS follows. Owns fd; it is still a stranger (quiet_enter was called). */
+void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms);
+
+/* NULL: unknown. Not a reference. */
+struct session *sessions_find(struct sessions *s, const uint8_t sid[WIRE_SID], struct user **user);
+
+/* If this box once made sid: the RESET that tells the sid's owner, and nobody else, that it is forgotten. */
+bool sessions_forgot(const struct sessions *s, const uint8_t sid[WIRE_SID], uint8_t reset[WIRE_RESET_LEN]);
+
+unsigned sessions_count(const struct sessions *s);
+
+#endif

@@ -1,0 +1,158 @@
+#include "users.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "counter.h"
+
+#define TOKEN 1000 /* one open, in thousandths: a millisecond at n opens a second earns n of them */
+#define BURST_S 2
+
+struct user {
+	struct users *all;
+	const struct config_user *config;
+	struct relay_budget budget;
+	uint32_t relays, sessions;
+	uint64_t tokens, filled_ms;
+	uint64_t opened, refused, up, down;
+};
+
+struct users {
+	const struct config *config;
+	uint32_t relays;
+	struct user user[];
+};
+
+struct users *users_new(const struct config *config)
+{
+	struct users *u = calloc(1, sizeof(*u) + config->n_users * sizeof(u->user[0]));
+
+	if (!u)
+		return NULL;
+	u->config = config;
+	for (size_t i = 0; i < config->n_users; i++) {
+		struct user *user = &u->user[i];
+
+		user->all = u;
+		user->config = &config->users[i];
+		user->budget.max = user->config->buffer;
+		user->tokens = (uint64_t)BURST_S * TOKEN * user->config->opens;
+	}
+	return u;
+}
+
+void users_free(struct users *u)
+{
+	free(u);
+}
+
+/* Pins are no secret: comparing them may take any time. */
+struct user *users_find(struct users *u, const uint8_t pin[WIRE_PIN])
+{
+	for (size_t i = 0; i < u->config->n_users; i++)
+		if (memcmp(u->user[i].config->pin, pin, WIRE_PIN) == 0)
+			return &u->user[i];
+	return NULL;
+}
+
+unsigned users_relays(const struct users *u)
+{
+	return u->relays;
+}
+
+const struct config_user *user_config(const struct user *user)
+{
+	return user->config;
+}
+
+unsigned user_index(const struct user *user)
+{
+	return (unsigned)(user - user->all->user);
+}
+
+struct relay_budget *user_budget(struct user *user)
+{
+	return &user->budget;
+}
+
+static void refill(struct user *user, uint64_t now_ms)
+{
+	uint64_t most = (uint64_t)BURST_S * TOKEN * user->config->opens;
+	uint64_t passed = now_ms - user->filled_ms;
+
+	user->filled_ms = now_ms;
+	if (passed >= (uint64_t)BURST_S * 1000)
+		user->tokens = most;
+	else
+		user->tokens += passed * user->config->opens;
+	if (user->tokens > most)
+		user->tokens = most;
+}
+
+static bool has_room(const struct user *user)
+{
+	return user->relays < user->config->relays && user->all->relays < user->all->config->max_relays &&
+	       user->budget.held < user->budget.max && user->tokens >= TOKEN;
+}
+
+uint16_t user_may_open(struct user *user, uint64_t now_ms)
+{
+	refill(user, now_ms);
+	if (!has_room(user)) {
+		user->refused++;
+		counters.refused_limit++;
+		return WIRE_NO_RESOURCES;
+	}
+	user->tokens -= TOKEN;
+	return WIRE_OK;
+}
+
+void user_opened(struct user *user)
+{
+	user->relays++;
+	user->all->relays++;
+	user->opened++;
+}
+
+void user_closed(struct user *user)
+{
+	user->relays--;
+	user->all->relays--;
+}
+
+void user_moved(struct user *user, uint64_t up, uint64_t down)
+{
+	user->up += up;
+	user->down += down;
+	counters.bytes_up += up;
+	counters.bytes_down += down;
+}
+
+void user_session(struct user *user, int change)
+{
+	user->sessions = (uint32_t)((int)user->sessions + change);
+}
+
+unsigned user_sessions(const struct user *user)
+{
+	return user->sessions;
+}
+
+static json_t *user_status(const struct user *user)
+{
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", user->config->name, "sessions",
+			 (json_int_t)user->sessions, "relays", (json_int_t)user->relays, "relays_max",
+			 (json_int_t)user->config->relays, "opens_per_second", (json_int_t)user->config->opens,
+			 "buffered", (json_int_t)user->budget.held, "buffered_max", (json_int_t)user->budget.max,
+			 "opened", (json_int_t)user->opened, "refused", (json_int_t)user->refused, "bytes_up",
+			 (json_int_t)user->up, "bytes_down", (json_int_t)user->down);
+}
+
+json_t *users_status(const struct users *u)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < u->config->n_users; i++)
+		json_array_append_new(list, user_status(&u->user[i]));
+	return list;
+}
