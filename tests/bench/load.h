@@ -1,0 +1,20 @@
+/* load: what loadgen's server and clients share. */
+#ifndef BENCH_LOAD_H
+#define BENCH_LOAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define LOAD_BUFFER (256 * 1024)
+#define LOAD_EVENTS 256
+
+extern char load_buffer[LOAD_BUFFER];
+
+uint64_t load_now_ns(void);
+int load_die(const char *what);
+
+/* Never returns: serves port until killed. */
+int load_serve(uint16_t port);
+
+#endif
