@@ -1,0 +1,164 @@
+/* plait-remote: the half of plait that stands on the VPS. This file is its biography: each step needs those before
+ * it, and the way out is the same list backwards. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "admin.h"
+#include "config.h"
+#include "daemon.h"
+#include "egress.h"
+#include "gate.h"
+#include "hall.h"
+#include "identity.h"
+#include "log.h"
+#include "options.h"
+#include "own.h"
+#include "policy.h"
+#include "quiet.h"
+#include "relay.h"
+#include "sessions.h"
+#include "sock.h"
+#include "status.h"
+#include "users.h"
+
+#define HALF_IDLE_S 300
+
+struct remote {
+	struct config config;
+	struct sock_caps caps;
+	struct identity *identity;
+	struct daemon_base daemon;
+	struct policy *policy;
+	struct own *own;
+	struct egress *egress;
+	struct seal *seal;
+	struct relay_loop *relays;
+	struct users *users;
+	struct quiet *quiet;
+	struct sessions *sessions;
+	struct hall *hall;
+	struct gate *gate;
+	struct admin *admin;
+	char err[512];
+};
+
+static json_t *remote_status(void *arg)
+{
+	const struct remote *r = arg;
+
+	return status_make(&(struct status_rooms){ .config = &r->config, .caps = &r->caps, .users = r->users,
+						   .sessions = r->sessions, .quiet = r->quiet, .hall = r->hall,
+						   .egress = r->egress });
+}
+
+/* What can be wrong with what the owner wrote is told before anything is touched. Asking for status needs no key. */
+static int remote_configure(struct remote *r, const char *conf, bool key)
+{
+	if (config_load(&r->config, conf, r->err, sizeof(r->err)))
+		return -1;
+	log_level = r->config.log;
+	if (key)
+		r->identity = identity_load(r->config.key_file, r->err, sizeof(r->err));
+	return r->identity || !key ? 0 : -1;
+}
+
+/* The lock comes first: a second instance must not disturb the one that runs. */
+static int remote_start_host(struct remote *r)
+{
+	sock_probe(&r->caps);
+	if (daemon_init(&r->daemon, daemon_descriptors(r->config.max_relays), r->err, sizeof(r->err)))
+		return -1;
+	r->admin = admin_new(r->daemon.base, r->config.control, remote_status, r, r->err, sizeof(r->err));
+	if (!r->admin || !(r->policy = policy_new(&r->config)))
+		return -1;
+	r->own = own_new(r->daemon.base, r->policy);
+	r->egress = r->own ? egress_new(r->daemon.base, &r->config) : NULL;
+	return r->egress ? 0 : -1;
+}
+
+static int remote_start_relays(struct remote *r)
+{
+	const struct relay_limits limits = { r->config.idle_s, HALF_IDLE_S, r->config.stall_s };
+
+	r->users = users_new(&r->config);
+	r->seal = seal_new();
+	if (r->users && r->seal)
+		r->relays = relay_loop_new(r->daemon.base, r->seal, &limits);
+	return r->relays ? 0 : -1;
+}
+
+static int remote_start_rooms(struct remote *r)
+{
+	struct event_base *base = r->daemon.base;
+	uint8_t pin[WIRE_PIN];
+
+	identity_pin(r->identity, pin);
+	if (!(r->quiet = quiet_new(base)) ||
+	    !(r->sessions = sessions_new(base, &r->config, r->identity, r->users, r->quiet)) ||
+	    !(r->hall = hall_new(base, &r->config, r->policy, r->seal, r->relays)))
+		return -1;
+	r->gate = gate_new(base, &r->config, &r->caps, pin,
+			   &(struct gate_rooms){ r->seal, r->sessions, r->hall, r->quiet });
+	return r->gate ? 0 : -1;
+}
+
+static void remote_end(struct remote *r)
+{
+	gate_free(r->gate);
+	hall_free(r->hall);
+	sessions_free(r->sessions);
+	quiet_free(r->quiet);
+	relay_loop_free(r->relays);
+	seal_free(r->seal);
+	users_free(r->users);
+	egress_free(r->egress);
+	own_free(r->own);
+	policy_free(r->policy);
+	admin_free(r->admin);
+	daemon_free(&r->daemon);
+	identity_free(r->identity);
+}
+
+static int remote_run(struct remote *r)
+{
+	int failed = remote_start_host(r) || remote_start_relays(r) || remote_start_rooms(r);
+
+	if (failed)
+		log_error("%s", r->err[0] ? r->err : "could not start");
+	return failed || daemon_run(&r->daemon) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int remote_verb(struct remote *r, const struct options *o)
+{
+	if (o->verb == OPTIONS_STATUS && o->socket)
+		return admin_ask(o->socket, "status", o->json, stdout);
+	if (remote_configure(r, o->conf, o->verb != OPTIONS_STATUS)) {
+		fprintf(stderr, "%s: %s\n", o->prog, r->err);
+		return EX_CONFIG;
+	}
+	if (o->verb == OPTIONS_STATUS)
+		return admin_ask(r->config.control, "status", o->json, stdout);
+	if (o->verb == OPTIONS_RUN)
+		return remote_run(r);
+	puts("ok");
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	struct remote *r;
+	int code = options_parse(&o, argc, argv, "plait-remote", PLAIT_SYSCONFDIR "/plait/remote.conf");
+
+	if (code || (code = options_simple_verb(&o)) >= 0)
+		return code;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return EXIT_FAILURE;
+	code = remote_verb(r, &o);
+	remote_end(r);
+	free(r);
+	return code;
+}

@@ -1,0 +1,116 @@
+#include "own.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "netlink.h"
+#include "rtnl.h"
+
+#define SETTLE_MS 50
+#define DUMP_TRIES 3
+
+struct own_set {
+	struct addr *addr;
+	size_t n, room;
+};
+
+struct own {
+	struct policy *policy;
+	struct netlink *nl;
+	struct rtnl_monitor *monitor;
+	struct own_set now;
+};
+
+static bool set_has(const struct own_set *s, const struct addr *a)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (addr_same_ip(&s->addr[i], a))
+			return true;
+	return false;
+}
+
+static void set_begin(void *arg)
+{
+	((struct own_set *)arg)->n = 0;
+}
+
+/* An address may be told twice; that is no harm. */
+static void set_add(void *arg, const struct rtnl_addr *a)
+{
+	struct own_set *s = arg;
+	struct addr *more;
+
+	if (s->n == s->room) {
+		more = realloc(s->addr, (s->room + 16) * sizeof(*more));
+		if (!more)
+			return;
+		s->addr = more;
+		s->room += 16;
+	}
+	s->addr[s->n++] = a->addr;
+}
+
+static int own_read(struct own *o, struct own_set *s)
+{
+	static const struct rtnl_dump_ops ops = { .begin = set_begin, .addr = set_add };
+	int err = -EINTR;
+
+	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++)
+		err = rtnl_dump(o->nl, &ops, s);
+	if (err)
+		log_warn("own addresses cannot be read: %s", strerror(-err));
+	return err;
+}
+
+/* New ones are denied before old ones are let go. */
+static void own_changed(void *arg)
+{
+	struct own *o = arg;
+	struct own_set s = { 0 };
+
+	if (own_read(o, &s)) {
+		free(s.addr);
+		return;
+	}
+	for (size_t i = 0; i < s.n; i++)
+		if (!set_has(&o->now, &s.addr[i]))
+			policy_add_own(o->policy, &s.addr[i]);
+	for (size_t i = 0; i < o->now.n; i++)
+		if (!set_has(&s, &o->now.addr[i]))
+			policy_del_own(o->policy, &o->now.addr[i]);
+	free(o->now.addr);
+	o->now = s;
+}
+
+struct own *own_new(struct event_base *base, struct policy *policy)
+{
+	struct own *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->policy = policy;
+	o->nl = netlink_open(NETLINK_ROUTE);
+	if (o->nl)
+		o->monitor = rtnl_monitor_new(base, RTNL_ADDRS, SETTLE_MS, own_changed, o);
+	if (!o->monitor) {
+		log_error("own addresses cannot be followed: %s", strerror(errno));
+		own_free(o);
+		return NULL;
+	}
+	own_changed(o);
+	return o;
+}
+
+void own_free(struct own *o)
+{
+	if (!o)
+		return;
+	rtnl_monitor_free(o->monitor);
+	if (o->nl)
+		netlink_close(o->nl);
+	free(o->now.addr);
+	free(o);
+}
