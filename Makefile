@@ -17,15 +17,16 @@ DESTDIR ?=
 BUILD ?= $(if $(SAN),build-san,build)
 PKGS := libevent_core libcares libmnl libssl libcrypto inih jansson
 
+COMMA := ,
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wvla -Wformat=2
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero -fPIE
-OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=address$(,)undefined -fno-sanitize-recover=undefined,-O2 -D_FORTIFY_SOURCE=2)
-, := ,
+OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=address$(COMMA)undefined -fno-sanitize-recover=undefined,-O2 -D_FORTIFY_SOURCE=2)
+
 CFLAGS ?= -g
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(if $(WERROR),-Werror) $(HARDEN) $(OPT) $(CFLAGS) -MMD -MP \
 	-DPLAIT_VERSION='"$(VERSION)"' -DPLAIT_LIBDIR='"$(PREFIX)/lib/plait"' -DPLAIT_SYSCONFDIR='"$(SYSCONFDIR)"'
-ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=address$(,)undefined)
+ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=address$(COMMA)undefined)
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 # A floor is compiled with its own and the lower include paths only, and archived on its own.

@@ -3,7 +3,7 @@ UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 UNIT_BIN := $(patsubst tests/unit/%.c,build-san/unit/%,$(UNIT_SRC))
 
 define unit_floor
-build-san/unit/$(1)/%: tests/unit/$(1)/%.c build-san/lib$(1).a
+build-san/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
 endef

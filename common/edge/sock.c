@@ -302,6 +302,20 @@ int sock_original(int fd, struct addr *a)
 	return name_of(fd, get_original4, a) ? name_of(fd, get_original6, a) : 0;
 }
 
+/* bind() without IP_TRANSPARENT or FREEBIND knows; no packet is sent. */
+bool sock_is_own(const struct addr *a)
+{
+	struct addr here = *a;
+	int fd = socket(addr_family(a), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool own;
+
+	here.port = 0;
+	own = fd >= 0 && bind_to(fd, &here, AF_UNSPEC) == 0;
+	if (fd >= 0)
+		close(fd);
+	return own;
+}
+
 void sock_keepalive(int fd, uint32_t idle_s)
 {
 	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);

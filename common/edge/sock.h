@@ -63,6 +63,9 @@ int sock_local(int fd, struct addr *a);	   /* getsockname: the destination under
 int sock_peer(int fd, struct addr *a);
 int sock_original(int fd, struct addr *a); /* SO_ORIGINAL_DST of either family, under REDIRECT */
 
+/* True when the address is one of this host's. */
+bool sock_is_own(const struct addr *a);
+
 void sock_keepalive(int fd, uint32_t idle_s); /* then every 15 s, 4 tries */
 int sock_mark(int fd, uint32_t mark);
 
