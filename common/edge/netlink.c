@@ -123,7 +123,6 @@ struct answer {
 	struct netlink *nl;
 	mnl_cb_t cb;
 	void *arg;
-	int refused; /* errno of the kernel's refusal, 0 if it did not refuse */
 };
 
 static int answer_error(const struct nlmsghdr *msg, void *data)
@@ -138,11 +137,22 @@ static int answer_error(const struct nlmsghdr *msg, void *data)
 	}
 	if (!e->error)
 		return MNL_CB_STOP;
-	a->refused = abs(e->error);
 	text = ack_text(msg, e);
 	if (text)
 		snprintf(a->nl->error, sizeof(a->nl->error), "%s", text);
-	errno = a->refused;
+	errno = abs(e->error);
+	return MNL_CB_ERROR;
+}
+
+/* The end of a dump says how it ended. */
+static int answer_done(const struct nlmsghdr *msg, void *data)
+{
+	const int *status = mnl_nlmsg_get_payload(msg);
+
+	(void)data;
+	if (mnl_nlmsg_get_payload_len(msg) < sizeof(*status) || *status >= 0)
+		return MNL_CB_STOP;
+	errno = -*status;
 	return MNL_CB_ERROR;
 }
 
@@ -157,7 +167,7 @@ static int answer_message(const struct nlmsghdr *msg, void *data)
  * answer carries another number and is skipped. */
 static int answer_part(struct netlink *nl, struct answer *a)
 {
-	mnl_cb_t ctl[NLMSG_MIN_TYPE] = {[NLMSG_ERROR] = answer_error};
+	mnl_cb_t ctl[NLMSG_MIN_TYPE] = {[NLMSG_ERROR] = answer_error, [NLMSG_DONE] = answer_done};
 	ssize_t len = mnl_socket_recvfrom(nl->sock, nl->buf, sizeof(nl->buf));
 	const struct nlmsghdr *first = (const struct nlmsghdr *)nl->buf;
 	int verdict;

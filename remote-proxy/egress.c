@@ -1,0 +1,245 @@
+/* Theory of operation
+ *
+ * A download's first round trip is as large as the VPS's initial window, and that is a property of the route. So the connections of
+ * gateways bear a mark (set on the listener, inherited), a rule sends marked packets to table 25050, and that table is a
+ * copy of the main table with initcwnd and initrwnd added to every route. All of main is copied, not only the default, and
+ * refusing routes too: the mark changes how fast a packet starts, never where it goes.
+ *
+ * Therefore the rule is also left out when it could change that: when somebody's rule stands between ours and the one for the
+ * main table, it would be skipped; and when main is very large, a copy is not worth it. Nothing else depends on the table:
+ * without it connections merely start slower.
+ *
+ * Whatever changes in the kernel's routes, all is computed anew and the difference is written (see rtnl_own). The limit of
+ * subflows is raised so that every line of a gateway may join, and addresses to announce become `signal` endpoints. */
+#include "egress.h"
+
+#include <errno.h>
+#include <linux/fib_rules.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "mptcp_pm.h"
+#include "rtnl.h"
+#include "rtnl_own.h"
+
+#define DEBOUNCE_MS 20
+#define ROUTES_MAX 1024
+
+struct egress {
+	const struct config *config;
+	struct netlink *nl;
+	struct mptcp_pm *pm; /* NULL: a kernel without MPTCP */
+	struct rtnl_monitor *monitor;
+	struct mptcp_raised raised;
+	struct mptcp_endpoint announced[2];
+	size_t n_announced;
+	size_t routes;
+	const char *why; /* there is no table; "" when there is */
+};
+
+struct look {
+	struct rtnl_set want;
+	struct rtnl_metrics metrics;
+	size_t routes;
+	int err;
+};
+
+static void look_begin(void *arg)
+{
+	struct look *k = arg;
+
+	rtnl_set_clear(&k->want);
+	k->routes = 0;
+	k->err = 0;
+}
+
+static bool is_copied(const struct rtnl_route *r)
+{
+	if (!r->raw || r->table != RT_TABLE_MAIN || r->protocol == RTNL_PROTOCOL)
+		return false;
+	return r->type == RTN_UNICAST || r->type == RTN_BLACKHOLE || r->type == RTN_UNREACHABLE ||
+	       r->type == RTN_PROHIBIT || r->type == RTN_THROW;
+}
+
+static void look_route(void *arg, const struct rtnl_route *r)
+{
+	struct look *k = arg;
+
+	if (!is_copied(r) || ++k->routes > ROUTES_MAX || k->err)
+		return;
+	k->err = rtnl_set_copy(&k->want, r->raw, rtnl_range_egress.table, &k->metrics);
+}
+
+/* Is there somebody's rule between ours and the first that leads to the main table? */
+struct between {
+	uint32_t main, next; /* priorities: of main's rule, of the first rule after ours */
+};
+
+static int between_rule(const struct nlmsghdr *msg, void *arg)
+{
+	const struct fib_rule_hdr *h = mnl_nlmsg_get_payload(msg);
+	const struct nlattr *tb[FRA_MAX + 1];
+	struct between *b = arg;
+	uint32_t priority;
+
+	if (msg->nlmsg_type != RTM_NEWRULE || netlink_attrs(msg, sizeof(*h), tb, FRA_MAX) < 0)
+		return MNL_CB_OK;
+	priority = netlink_u32(tb[FRA_PRIORITY], 0);
+	if (netlink_u8(tb[FRA_PROTOCOL], 0) == RTNL_PROTOCOL || priority < rtnl_range_egress.priority)
+		return MNL_CB_OK;
+	if (priority < b->next)
+		b->next = priority;
+	if (netlink_u32(tb[FRA_TABLE], h->table) == RT_TABLE_MAIN && !h->src_len && !h->dst_len && priority < b->main)
+		b->main = priority;
+	return MNL_CB_OK;
+}
+
+static bool rules_between(struct netlink *nl, uint8_t family)
+{
+	char buf[MNL_NLMSG_HDRLEN + 64];
+	struct nlmsghdr *req = mnl_nlmsg_put_header(buf);
+	struct fib_rule_hdr *h;
+	struct between b = {UINT32_MAX, UINT32_MAX};
+
+	req->nlmsg_type = RTM_GETRULE;
+	req->nlmsg_flags = NLM_F_DUMP;
+	h = mnl_nlmsg_put_extra_header(req, sizeof(*h));
+	h->family = family;
+	return netlink_call(nl, req, between_rule, &b) == 0 && b.next != b.main;
+}
+
+static int want_rule(struct rtnl_set *want, bool v6)
+{
+	const struct rtnl_new_rule rule = {
+		.v6 = v6,
+		.priority = rtnl_range_egress.priority,
+		.table = rtnl_range_egress.table,
+		.mark = EGRESS_MARK,
+		.mask = UINT32_MAX,
+	};
+
+	return rtnl_set_rule(want, &rule);
+}
+
+/* Why there should be no table of our own now, or "". */
+static const char *egress_why(struct egress *e, const struct look *k)
+{
+	if (!e->config->initcwnd)
+		return "not asked for";
+	if (k->routes > ROUTES_MAX)
+		return "the main table has too many routes";
+	if (rules_between(e->nl, AF_INET) || rules_between(e->nl, AF_INET6))
+		return "other routing rules stand before the main table's";
+	return "";
+}
+
+static bool has_v6(const struct rtnl_set *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (((const struct rtmsg *)mnl_nlmsg_get_payload(s->item[i]))->rtm_family == AF_INET6)
+			return true;
+	return false;
+}
+
+static int egress_refresh(struct egress *e)
+{
+	const struct rtnl_dump_ops ops = {.begin = look_begin, .route = look_route};
+	struct look k = {.metrics = {e->config->initcwnd, e->config->initcwnd, NULL}};
+	const char *why;
+	int err = rtnl_dump(e->nl, &ops, &k);
+	bool v6 = has_v6(&k.want);
+
+	if (!err)
+		err = k.err;
+	why = egress_why(e, &k);
+	if (*why)
+		rtnl_set_clear(&k.want);
+	else if (!err)
+		err = want_rule(&k.want, false);
+	if (!err && !*why && v6)
+		err = want_rule(&k.want, true);
+	if (!err)
+		err = rtnl_sync(e->nl, &k.want, &rtnl_range_egress);
+	if (err < 0)
+		log_warn("egress: %s", netlink_error(e->nl));
+	if (*why && why != e->why && e->config->initcwnd)
+		log_warn("egress: no initcwnd for the gateways' connections: %s", why);
+	e->why = why;
+	e->routes = *why ? 0 : k.routes;
+	rtnl_set_clear(&k.want);
+	return err;
+}
+
+static void egress_news(void *arg)
+{
+	egress_refresh(arg);
+}
+
+static void egress_mptcp(struct egress *e)
+{
+	const struct mptcp_limits want = {.subflows = MPTCP_PM_MAX};
+
+	if (mptcp_pm_raise(e->pm, &want, &e->raised) < 0)
+		log_warn("MPTCP limits: %s", mptcp_pm_error(e->pm));
+	for (size_t i = 0; i < e->config->n_announce && i < 2; i++) {
+		e->announced[i] = (struct mptcp_endpoint){
+			.addr = e->config->announce[i],
+			.id = (uint8_t)(MPTCP_PM_EGRESS + i),
+			.flags = MPTCP_PM_SIGNAL,
+		};
+		e->announced[i].addr.port = 0; /* the connection's own port */
+		e->n_announced = i + 1;
+	}
+	if (mptcp_pm_sync(e->pm, e->announced, e->n_announced, MPTCP_PM_EGRESS, MPTCP_PM_EGRESS_END) < 0)
+		log_warn("MPTCP endpoints: %s", mptcp_pm_error(e->pm));
+}
+
+struct egress *egress_new(struct event_base *base, const struct config *config)
+{
+	struct egress *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->config = config;
+	e->why = "";
+	e->nl = netlink_open(NETLINK_ROUTE);
+	e->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ROUTES, DEBOUNCE_MS, egress_news, e);
+	if (!e->nl || !e->monitor) {
+		log_error("egress: %s", strerror(errno));
+		egress_free(e);
+		return NULL;
+	}
+	e->pm = mptcp_pm_open();
+	if (e->pm)
+		egress_mptcp(e);
+	else
+		log_warn("MPTCP path manager: %s; gateways get one line only", strerror(errno));
+	egress_refresh(e);
+	return e;
+}
+
+void egress_free(struct egress *e)
+{
+	const struct rtnl_set nothing = {0};
+
+	if (!e)
+		return;
+	rtnl_monitor_free(e->monitor);
+	if (e->pm) {
+		mptcp_pm_sync(e->pm, NULL, 0, MPTCP_PM_EGRESS, MPTCP_PM_EGRESS_END);
+		mptcp_pm_restore(e->pm, &e->raised);
+	}
+	if (e->nl)
+		rtnl_sync(e->nl, &nothing, &rtnl_range_egress);
+	mptcp_pm_close(e->pm);
+	netlink_close(e->nl);
+	free(e);
+}
+
+json_t *egress_status(const struct egress *e)
+{
+	return json_pack("{sI ss sI sI}", "initcwnd", (json_int_t)(*e->why ? 0 : e->config->initcwnd), "why", e->why,
+			 "routes", (json_int_t)e->routes, "endpoints", (json_int_t)e->n_announced);
+}
