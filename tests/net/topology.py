@@ -173,6 +173,8 @@ class Topology:
     # Names: topo.lan, topo.gw, topo.vps, topo.server, topo.isp[i], topo.inet, topo.line[i]
     def start(self):
         global _serial
+        if self.up:
+            return self
         if os.geteuid():
             raise PermissionError("network namespaces need root")
         _sweep()

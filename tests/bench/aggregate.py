@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""How much of the summed rates does one download, or one upload, get? 4 s at the sum, slow start included.
+
+Each repetition makes all four transfers one after another: line 1 and line 2 alone (direct, by NAT), then
+plait over all lines. TCP's memory of the paths is flushed before each.
+"""
+import argparse
+
+import bench
+from pair import Pair
+from topology import Line, SERVER4, Topology
+
+SETS = {
+    "2x20": [Line("20M", "20M", 10), Line("20M", "20M", 30)],
+    "2013": [Line("8.41M", "786k", 20), Line("8.76M", "746k", 20)],
+    "unequal": [Line("10M", "10M", 7.5), Line("3M", "3M", 45)],
+    "lossy": [Line("20M", "20M", 10, loss=1), Line("20M", "20M", 30)],
+    "three": [Line("30M", "30M", 5), Line("20M", "20M", 10), Line("10M", "10M", 30)],
+}
+SECONDS = 4
+
+
+def alone(topo, line, way, size):
+    """Direct, with the default route on one line."""
+    device = topo.line[line].device
+    gateway = f"{topo._subnet(line)}.1"
+    topo.gw.ip(f"route replace {SERVER4} via {gateway} dev {device}")
+    try:
+        return transfer(topo, way, size)
+    finally:
+        topo.gw.ip(f"route del {SERVER4}")
+
+
+def transfer(topo, way, size):
+    topo.forget()
+    result = topo.peer(way, size=size, deadline=60)
+    return result["mbit"] if result.get("ok") else None
+
+
+def best_possible(topo, way):
+    return topo.sum_bits(way) / 1e6
+
+
+def run_set(name, way, reps, pair_options, hold):
+    with Topology(lines=SETS[name]) as topo:
+        topo.serve()
+        total = best_possible(topo, way)
+        size = int(total * 1e6 * SECONDS / 8)
+        results = {"alone 1": [], "alone 2": [], "plait": []}
+        for rep in range(reps):
+            for line in (0, 1):
+                share = topo.sum_bits(way) and size * int(_rate(topo, line, way)) // int(topo.sum_bits(way))
+                results[f"alone {line + 1}"].append(alone(topo, line, way, max(share, 1)))
+        with Pair(topo, **pair_options):
+            hold(topo)
+            for rep in range(reps):
+                results["plait"].append(transfer(topo, way, size))
+                bench.progress(f"{name} {way} {rep + 1}/{reps}: {results['plait'][-1]}")
+        return total, {k: bench.median(v) for k, v in results.items()}, results["plait"]
+
+
+def _rate(topo, line, way):
+    from topology import rate_bits
+    return rate_bits(getattr(topo.lines[line], way))
+
+
+def no_wait(_topo):
+    pass
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--set", action="append", choices=SETS, help="only these")
+    p.add_argument("--way", choices=["down", "up"])
+    p.add_argument("--congestion", default="", help="[relay] congestion of both daemons")
+    a = bench.arguments(p)
+    change = {"relay.congestion": a.congestion} if a.congestion else {}
+    options = {"local_set": dict(change), "remote_set": dict(change)}
+    rows = []
+    for name in a.set or SETS:
+        for way in [a.way] if a.way else ["down", "up"]:
+            total, m, all_runs = run_set(name, way, a.reps, options, no_wait)
+            good = [x for x in all_runs if x]
+            rows.append([f"{name} {way}", total, m["alone 1"], m["alone 2"], m["plait"],
+                         m["plait"] / total if m["plait"] else None,
+                         min(good) / total if len(good) == len(all_runs) else None,
+                         max(good) / total if good else None])
+    bench.report("One transfer over several lines", ["lines", "sum Mbit/s", "line 1", "line 2", "plait", "plait/sum",
+                                                     "worst", "best"], rows,
+                 f"Mbit/s of payload, medians of {a.reps}; 0.956 of the sum is what frame headers leave.", a.save)
+
+
+if __name__ == "__main__":
+    main()
