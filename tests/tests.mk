@@ -48,3 +48,38 @@ check-net: all
 	@echo "check-net: every test of the network passed"
 
 .PHONY: tools check-net
+
+# Vectors: made by plait's own code, kept in the repository, read by an independent decoder in Python.
+VECTORS := aes256 chacha20
+$(BUILD)/vectors: tests/vectors/make.c $(LIB_engine)
+	$(CC) $(ALL_CFLAGS) $(INC_engine) -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
+
+vectors: $(BUILD)/vectors
+	@for v in $(VECTORS); do $< $$v > tests/vectors/$$v.json || exit 1; done
+
+check-vectors: $(BUILD)/vectors
+	@for v in $(VECTORS); do $< $$v | cmp - tests/vectors/$$v.json || exit 1; done
+	@$(PYTEST) -q -p no:cacheprovider tests/vectors
+
+# Fuzzing: each tests/fuzz/fuzz_NAME.c runs for FUZZ_SECONDS from its corpus in tests/fuzz/corpus/NAME.
+FUZZ_SECONDS ?= 20
+FUZZ_SAN := address$(,)undefined
+FUZZ_BIN := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(LIB_engine)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(INC_engine) -Itests/fuzz -fsanitize=fuzzer -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
+fuzz-bins: $(FUZZ_BIN)
+
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang fuzz-bins \
+		OPT='-O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -fno-sanitize-recover=undefined'
+	@tests/fuzz/run $(FUZZ_SECONDS) $(patsubst tests/fuzz/fuzz_%.c,build-fuzz/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: vectors check-vectors fuzz fuzz-bins
+
+# SAVE=1 appends the tables to docs/benchmarks.md; REPS=1 for a quick look; B='connect chaos' for some of them.
+B ?= connect chaos cpu aggregate
+bench: all tools
+	@for b in $(B); do python3 tests/bench/$$b.py $(if $(SAVE),--save) $(if $(REPS),--reps $(REPS)) || exit 1; done
+
+.PHONY: bench
