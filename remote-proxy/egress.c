@@ -9,7 +9,7 @@
  * main table, it would be skipped; and when main is very large, a copy is not worth it. Nothing else depends on the table:
  * without it connections merely start slower.
  *
- * Whatever changes in the kernel's routes, all is computed anew and the difference is written (see rtnl_own). The limit of
+ * Whatever changes in the kernel's routes or rules, all is computed anew and the difference is written (see rtnl_own). The limit of
  * subflows is raised so that every line of a gateway may join, and addresses to announce become `signal` endpoints. */
 #include "egress.h"
 
@@ -205,7 +205,7 @@ struct egress *egress_new(struct event_base *base, const struct config *config)
 	e->config = config;
 	e->why = "";
 	e->nl = netlink_open(NETLINK_ROUTE);
-	e->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ROUTES, DEBOUNCE_MS, egress_news, e);
+	e->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ROUTES | RTNL_RULES, DEBOUNCE_MS, egress_news, e);
 	if (!e->nl || !e->monitor) {
 		log_error("egress: %s", strerror(errno));
 		egress_free(e);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
@@ -256,7 +257,11 @@ static void monitor_quiet(evutil_socket_t fd, short what, void *arg)
 static bool is_news(const struct nlmsghdr *msg)
 {
 	const struct rtmsg *rtm = mnl_nlmsg_get_payload(msg);
+	const struct nlattr *tb[FRA_PROTOCOL + 1];
 
+	if (msg->nlmsg_type == RTM_NEWRULE || msg->nlmsg_type == RTM_DELRULE)
+		return netlink_attrs(msg, sizeof(struct fib_rule_hdr), tb, FRA_PROTOCOL) < 0 ||
+		       netlink_u8(tb[FRA_PROTOCOL], 0) != RTNL_PROTOCOL;
 	if (msg->nlmsg_type != RTM_NEWROUTE && msg->nlmsg_type != RTM_DELROUTE)
 		return true;
 	return mnl_nlmsg_get_payload_len(msg) >= sizeof(*rtm) && rtm->rtm_protocol != RTNL_PROTOCOL;
@@ -291,7 +296,8 @@ static void monitor_readable(evutil_socket_t fd, short what, void *arg)
 static unsigned topic_groups(unsigned topics)
 {
 	return (topics & RTNL_LINKS ? RTMGRP_LINK : 0) | (topics & RTNL_ADDRS ? RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR : 0) |
-	       (topics & RTNL_ROUTES ? RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE : 0);
+	       (topics & RTNL_ROUTES ? RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE : 0) |
+	       (topics & RTNL_RULES ? RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV6_RULE - 1) : 0);
 }
 
 struct rtnl_monitor *rtnl_monitor_new(struct event_base *base, unsigned topics, unsigned delay_ms,

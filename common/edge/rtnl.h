@@ -65,7 +65,7 @@ int rtnl_route_type(struct netlink *nl, const struct addr *to);
 
 /* Calls `changed` from the loop `delay_ms` after the first of a burst of changes of what is chosen, also when the kernel's
  * messages overran: read everything anew. Our own routes and rules are no news. */
-enum rtnl_topic { RTNL_LINKS = 1, RTNL_ADDRS = 2, RTNL_ROUTES = 4 };
+enum rtnl_topic { RTNL_LINKS = 1, RTNL_ADDRS = 2, RTNL_ROUTES = 4, RTNL_RULES = 8 };
 struct rtnl_monitor;
 struct rtnl_monitor *rtnl_monitor_new(struct event_base *base, unsigned topics, unsigned delay_ms,
 				      void (*changed)(void *arg), void *arg); /* NULL with errno */
