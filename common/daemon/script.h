@@ -1,0 +1,28 @@
+/* script: one run of one program with a clean environment, as a plain value that can be kept or handed on. */
+#ifndef PLAIT_SCRIPT_H
+#define PLAIT_SCRIPT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SCRIPT_PATH 288
+#define SCRIPT_ENV 16384 /* 64 long IPv6 prefixes and 16 devices fit well */
+
+struct script {
+	char path[SCRIPT_PATH]; /* absolute */
+	char verb[16];		/* its only argument */
+	uint32_t env_len;
+	char env[SCRIPT_ENV]; /* "NAME=value\0" after each other; PATH is always the first */
+};
+
+/* dir must be absolute. 0, or -1: too long or relative. */
+int script_init(struct script *s, const char *dir, const char *name, const char *verb);
+
+/* Adds NAME=value. 0, or -1: no room. */
+__attribute__((format(printf, 3, 4))) int script_setenv(struct script *s, const char *name, const char *fmt, ...);
+
+/* Runs it and waits, at most limit_ms (then it and its children are killed). What it printed comes back as one line
+ * in out. 0 when it exited with 0; else -1, and out ends with why. */
+int script_run(const struct script *s, unsigned limit_ms, char *out, size_t out_len);
+
+#endif
