@@ -19,7 +19,9 @@ PKGS := libevent_core libcares libmnl libssl libcrypto inih jansson
 
 COMMA := ,
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wvla -Wformat=2
-HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero -fPIE
+# clang 14 wants a second flag to believe it.
+AUTO_INIT := $(shell $(CC) -Werror -ftrivial-auto-var-init=zero -E -xc /dev/null >/dev/null 2>&1 && echo -ftrivial-auto-var-init=zero)
+HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection $(AUTO_INIT) -fPIE
 OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=address$(COMMA)undefined -fno-sanitize-recover=undefined,-O2 -D_FORTIFY_SOURCE=2)
 
 CFLAGS ?= -g
