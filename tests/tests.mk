@@ -63,7 +63,6 @@ check-vectors: $(BUILD)/vectors
 
 # Fuzzing: each tests/fuzz/fuzz_NAME.c runs for FUZZ_SECONDS from its corpus in tests/fuzz/corpus/NAME.
 FUZZ_SECONDS ?= 20
-FUZZ_SAN := address$(,)undefined
 FUZZ_BIN := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(LIB_engine)
 	@mkdir -p $(@D)
@@ -71,8 +70,8 @@ $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(LIB_engine)
 fuzz-bins: $(FUZZ_BIN)
 
 fuzz:
-	@$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang fuzz-bins \
-		OPT='-O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -fno-sanitize-recover=undefined'
+	@$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang HARDEN=-fPIE fuzz-bins \
+		OPT='-O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined'
 	@tests/fuzz/run $(FUZZ_SECONDS) $(patsubst tests/fuzz/fuzz_%.c,build-fuzz/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: vectors check-vectors fuzz fuzz-bins
