@@ -76,8 +76,64 @@ deps-present:
 
 include tests/tests.mk
 
+# What a fresh Debian 12 lacks, from the one list conf/packages.debian; asks nothing. DEPS names its sections.
+DEPS ?= build test
+deps:
+	@conf/install-packages $(DEPS)
+
+SBINDIR := $(PREFIX)/sbin
+LIBDIR := $(PREFIX)/lib/plait
+UNITDIR := /lib/systemd/system
+CONFDIR := $(SYSCONFDIR)/plait
+SYSCTLDIR := $(SYSCONFDIR)/sysctl.d
+SCRIPTS := nftables tproxy redirect common.sh
+SIDES := plait-local plait-remote
+INSTALLED := $(SIDES:%=$(SBINDIR)/%) $(SCRIPTS:%=$(LIBDIR)/%) $(SIDES:%=$(CONFDIR)/%.conf.example) \
+	$(SIDES:%=$(UNITDIR)/%.service) $(SYSCTLDIR)/60-plait.conf
+FILL := sed -e 's|@SBINDIR@|$(SBINDIR)|g; s|@LIBDIR@|$(LIBDIR)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
+	-e 's|/usr/local/lib/plait|$(LIBDIR)|g; s|/etc/plait|$(CONFDIR)|g'
+
+# A config that is in use is never touched: only *.conf.example is written.
+install: all
+	install -d $(sort $(dir $(addprefix $(DESTDIR),$(INSTALLED))))
+	install -m 755 $(SIDES:%=$(BUILD)/%) $(DESTDIR)$(SBINDIR)
+	install -m 755 $(addprefix iptables/,$(filter-out %.sh,$(SCRIPTS))) $(DESTDIR)$(LIBDIR)
+	install -m 644 iptables/common.sh $(DESTDIR)$(LIBDIR)
+	install -m 644 conf/60-plait.conf $(DESTDIR)$(SYSCTLDIR)
+	$(foreach s,$(SIDES),$(FILL) conf/$(s).service >$(DESTDIR)$(UNITDIR)/$(s).service && \
+		$(FILL) conf/$(s).conf >$(DESTDIR)$(CONFDIR)/$(s).conf.example &&) :
+
+# Rules of a gateway that still runs go first; keys and configs stay.
+uninstall:
+	$(if $(DESTDIR),,@for s in nftables tproxy redirect; do [ ! -x $(LIBDIR)/$$s ] || $(LIBDIR)/$$s down; done)
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	-@rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBDIR) $(DESTDIR)$(CONFDIR) 2>/dev/null
+
+# Everything that a user's machine should pass. Sub-makes, because the packages change what pkg-config says.
+test: deps
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory check-install
+	@$(MAKE) --no-print-directory check-net
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),5)
+	@echo "test: everything passed"
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@tests/demo/run
+
+# Debian's own 6.1 kernel in an emulated machine.
+test-kernel:
+	@conf/install-packages build test kernel
+	@$(MAKE) --no-print-directory all
+	@tests/kernel/run $(BUILD)
+
+check-install:
+	@tests/install $(MAKE)
+
+.PHONY: deps install uninstall test demo test-kernel check-install
+
 clean:
-	rm -rf build build-san build-fuzz
+	rm -rf build build-san build-fuzz build-install
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
