@@ -1,0 +1,27 @@
+/* policy: which destinations a user may reach through this VPS. See policy.c for the theory. */
+#ifndef PLAIT_POLICY_H
+#define PLAIT_POLICY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+#include "config.h"
+
+struct policy;
+
+struct policy *policy_new(const struct config *config); /* keeps the pointer; NULL: no memory */
+void policy_free(struct policy *p);
+
+/* The addresses that this VPS owns, from whoever follows the kernel. Ports are ignored; adding twice is adding once. Without
+ * memory for one, everything is forbidden from then on: better no service than a way in. */
+void policy_add_own(struct policy *p, const struct addr *own);
+void policy_del_own(struct policy *p, const struct addr *own);
+
+/* Networks that are nobody's business whatever the config allows: the tunnel's pools. */
+int policy_add_inside(struct policy *p, const struct prefix *net);
+
+/* WIRE_OK or WIRE_FORBIDDEN, for the address that is really dialled. */
+uint16_t policy_check(const struct policy *p, const struct addr *dst);
+
+#endif
