@@ -10,7 +10,6 @@
 #include "rtnl.h"
 
 #define SETTLE_MS 50
-#define DUMP_TRIES 3
 
 struct own_set {
 	struct addr *addr;
@@ -56,10 +55,8 @@ static void set_add(void *arg, const struct rtnl_addr *a)
 static int own_read(struct own *o, struct own_set *s)
 {
 	static const struct rtnl_dump_ops ops = { .begin = set_begin, .addr = set_add };
-	int err = -EINTR;
+	int err = rtnl_dump(o->nl, &ops, s);
 
-	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++)
-		err = rtnl_dump(o->nl, &ops, s);
 	if (err)
 		log_warn("own addresses cannot be read: %s", strerror(-err));
 	return err;
