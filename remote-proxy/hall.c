@@ -33,6 +33,7 @@
 #include "counter.h"
 #include "log.h"
 #include "record.h"
+#include "refusal.h"
 #include "sock.h"
 
 #define OPEN_MAX (WIRE_RECORD_MAX + WIRE_RECORD_OVERHEAD)
@@ -210,31 +211,10 @@ static void refuse(struct guest *g, uint16_t status)
 
 /* --- the destination --- */
 
-static uint16_t status_of(int err)
-{
-	switch (err) {
-	case ECONNREFUSED:
-	case ECONNRESET:
-		return WIRE_WAS_RESET;
-	case ETIMEDOUT:
-	case EHOSTUNREACH:
-	case ENETUNREACH:
-		return WIRE_UNREACHABLE;
-	case EADDRNOTAVAIL:
-	case EMFILE:
-	case ENFILE:
-	case ENOBUFS:
-	case ENOMEM:
-		return WIRE_NO_RESOURCES;
-	default:
-		return WIRE_NET_FAILURE;
-	}
-}
-
 static void dial_failed(struct guest *g, int err)
 {
 	counters.dials_failed++;
-	refuse(g, status_of(err));
+	refuse(g, refusal_of(err));
 }
 
 static void on_relay_done(void *arg, enum relay_end how, const uint64_t bytes[2])
