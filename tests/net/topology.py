@@ -271,6 +271,10 @@ class Topology:
     def _subnet(self, i):
         return "192.168.1" if self.same_subnet else f"192.168.{i + 1}"
 
+    def gateway(self, i):
+        """The modem's IPv4 address on line i."""
+        return f"{self._subnet(i)}.1"
+
     def wan_addresses(self, i):
         """What the gateway has on line i: one IPv4, one IPv6 address, or fewer."""
         spec = self.lines[i]
