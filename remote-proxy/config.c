@@ -22,7 +22,7 @@ static const struct inifile_option remote_options[] = {
 	{ .key = "key_file", .set = inifile_path, FIELD(key_file), .max = 256 },
 	{ .key = "control", .set = inifile_path, FIELD(control), .max = 108 },
 	{ .key = "log", .set = inifile_name, FIELD(log), .names = log_names },
-	{ .key = "max_relays", .set = inifile_u32, FIELD(max_relays), .min = 1, .max = 1000000 },
+	{ .key = "max_relays", .set = inifile_u32, FIELD(max_relays), .min = 1, .max = 800000 },
 	{ .key = NULL },
 };
 
@@ -117,7 +117,7 @@ static void set_defaults(struct config *c)
 		.key_file = PLAIT_SYSCONFDIR "/plait/remote.key",
 		.control = "/run/plait/remote.sock",
 		.log = LOG_LVL_INFO,
-		.max_relays = 10000,
+		.max_relays = 8000,
 		.pool_cap = 64,
 		.pool_age_s = 120,
 		.rekey_s = 3600,

@@ -32,7 +32,7 @@ struct config {
 	char key_file[256];	/* key_file = /etc/plait/remote.key */
 	char control[108];	/* control = /run/plait/remote.sock */
 	enum log_level log;	/* log = info */
-	uint32_t max_relays;	/* max_relays = 10000 */
+	uint32_t max_relays;	/* max_relays = 8000 */
 
 	/* [pool] */
 	uint32_t pool_cap;	/* cap = 64 attached connections waiting, a user */

@@ -10,6 +10,9 @@
  *             counted from here on. WAN is not read, so what follows OPEN waits in the
  *             kernel; its death is looked for four times a second, because a loop that
  *             does not read cannot tell.
+ *             Once connected it gets the early data, and has FIRST_MS to answer: what it says
+ *             by then goes inside ACCEPT. In a segment of its own it would go out by another
+ *             line, because the kernel's scheduler spreads what follows unacknowledged data.
  *   REFUSED   ACCEPT with a status was sent. The gateway closes; if it does not for two
  *             seconds, we do. Closing at once could destroy the answer on its way.
  *
@@ -38,6 +41,8 @@
 
 #define OPEN_MAX (WIRE_RECORD_MAX + WIRE_RECORD_OVERHEAD)
 #define ANSWER_MAX (WIRE_ANSWER_LEN + WIRE_RECORD_OVERHEAD)
+#define FIRST_MAX (WIRE_RECORD_MAX - WIRE_ANSWER_LEN) /* of the destination's bytes, inside ACCEPT */
+#define FIRST_MS 2
 #define LOOK_MS 250
 #define REFUSED_MS 2000
 #define REFUSED_MAX 1024
@@ -57,7 +62,8 @@ struct guest {
 	enum seal_alg alg;
 	enum wire_mode mode;
 	uint8_t *held; /* WAITING: a part of OPEN; DIALLING: early data, then raw bytes behind OPEN */
-	uint32_t early, held_len;
+	uint32_t early, held_len, sent; /* sent: of the early data, to the destination */
+	bool dest_reset;
 	struct event rd, wr, clock; /* WAN, destination, time */
 };
 
@@ -72,6 +78,7 @@ struct hall {
 	unsigned waiting[CONFIG_USERS], dialling, refused;
 	struct guests waiters[CONFIG_USERS], others;
 	uint8_t raw[OPEN_MAX];
+	uint8_t accept[OPEN_MAX];
 };
 
 /* --- memory and places --- */
@@ -239,8 +246,9 @@ static void become_relay(struct guest *g, const uint8_t *owed, size_t owed_len)
 		.key = { [RELAY_TX] = g->down, [RELAY_RX] = g->up },
 		.got = { [RELAY_WAN] = g->held ? g->held + g->early : NULL },
 		.got_len = { [RELAY_WAN] = g->held_len - g->early },
-		.owed = { [RELAY_NEAR] = g->held, [RELAY_WAN] = owed },
-		.owed_len = { [RELAY_NEAR] = g->early, [RELAY_WAN] = owed_len },
+		.got_reset = g->dest_reset,
+		.owed = { [RELAY_NEAR] = g->held ? g->held + g->sent : NULL, [RELAY_WAN] = owed },
+		.owed_len = { [RELAY_NEAR] = g->early - g->sent, [RELAY_WAN] = owed_len },
 		.budget = user_budget(user),
 		.done = on_relay_done,
 		.arg = user,
@@ -250,7 +258,7 @@ static void become_relay(struct guest *g, const uint8_t *owed, size_t owed_len)
 	user_moved(user, g->early, 0);
 	user_budget(user)->held -= g->held_len;
 	g->held = NULL;
-	g->held_len = 0;
+	g->held_len = g->early = 0;
 	guest_sweep(g);
 	if (!relay_new(relays, &s))
 		user_closed(user);
@@ -258,12 +266,41 @@ static void become_relay(struct guest *g, const uint8_t *owed, size_t owed_len)
 	seal_wipe(s.key, sizeof(s.key));
 }
 
-static void on_connected(evutil_socket_t fd, short what, void *arg)
+/* ACCEPT with the first `len` bytes of the destination, which stand in hall->raw behind the answer. */
+static void accept_open(struct guest *g, size_t len)
+{
+	struct wire_answer a = { .what = WIRE_ACCEPT, .status = WIRE_OK };
+	struct hall *h = g->hall;
+	ssize_t made, n;
+
+	wire_put_answer(h->raw, &a);
+	user_moved(g->user, 0, len);
+	made = record_seal(h->seal, g->alg, &g->down, WIRE_OPEN, h->raw, WIRE_ANSWER_LEN + len, h->accept);
+	n = made < 0 ? -1 : write(g->fd, h->accept, (size_t)made);
+	if (made < 0 || (n < 0 && errno != EAGAIN)) {
+		guest_reset(g);
+		return;
+	}
+	n = n < 0 ? 0 : n;
+	become_relay(g, h->accept + n, (size_t)(made - n));
+}
+
+/* The destination spoke, or its time is up. Its end of file stays for the relay to read. */
+static void on_first_bytes(evutil_socket_t fd, short what, void *arg)
 {
 	struct guest *g = arg;
-	uint8_t out[ANSWER_MAX];
-	ssize_t len, n;
+	ssize_t n = what & EV_READ ? read(fd, g->hall->raw + WIRE_ANSWER_LEN, FIRST_MAX) : 0;
+
+	g->dest_reset = n < 0 && errno != EAGAIN;
+	accept_open(g, n > 0 ? (size_t)n : 0);
+}
+
+static void on_connected(evutil_socket_t fd, short what, void *arg)
+{
+	struct timeval first = { 0, FIRST_MS * 1000 };
+	struct guest *g = arg;
 	int err = sock_connect_error(fd);
+	ssize_t n;
 
 	(void)what;
 	if (err) {
@@ -271,14 +308,10 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	sock_keepalive(fd, DEST_KEEPALIVE_S);
-	len = make_answer(g, WIRE_ACCEPT, WIRE_OK, out);
-	n = len < 0 ? -1 : write(g->fd, out, (size_t)len);
-	if (n < 0 && (len < 0 || errno != EAGAIN)) {
-		guest_reset(g);
-		return;
-	}
-	n = n < 0 ? 0 : n;
-	become_relay(g, out + n, (size_t)(len - n));
+	n = g->early ? write(fd, g->held, g->early) : 0;
+	g->sent = n > 0 ? (uint32_t)n : 0;
+	event_assign(&g->wr, g->hall->base, fd, EV_READ, on_first_bytes, g);
+	event_add(&g->wr, &first);
 }
 
 static void dial(struct guest *g, const struct addr *dst)

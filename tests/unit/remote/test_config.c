@@ -47,7 +47,7 @@ static void defaults(void **state)
 	assert_string_equal(c.key_file, PLAIT_SYSCONFDIR "/plait/remote.key");
 	assert_string_equal(c.control, "/run/plait/remote.sock");
 	assert_int_equal(c.log, LOG_LVL_INFO);
-	assert_int_equal(c.max_relays, 10000);
+	assert_int_equal(c.max_relays, 8000);
 	assert_int_equal(c.pool_cap, 64);
 	assert_int_equal(c.pool_age_s, 120);
 	assert_int_equal(c.rekey_s, 3600);

@@ -1,0 +1,30 @@
+/* resolve: one name, and the addresses it has now, over c-ares. See resolve.c for the theory. */
+#ifndef PLAIT_RESOLVE_H
+#define PLAIT_RESOLVE_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+#define RESOLVE_MAX 16		/* addresses kept of an answer */
+#define RESOLVE_MARK 0x706c0002 /* SO_MARK of its sockets: plait's own, never intercepted */
+
+struct resolve;
+
+/* Called from the loop, never from inside another function here, with at least one address: when the first are known, and
+ * when the set has changed. */
+typedef void (*resolve_cb)(void *arg, const struct addr *addrs, size_t count);
+
+/* servers: "192.0.2.53, [2001:db8::53]:5353", or NULL or "" for those of resolv.conf. private_ok: the name may have private or
+ * loopback addresses (a host given as an address always may). NULL: no memory. */
+struct resolve *resolve_new(struct event_base *base, const char *host, uint16_t port, const char *servers, bool private_ok,
+			    resolve_cb cb, void *arg);
+void resolve_free(struct resolve *r);
+
+/* The addresses do not work: ask again before their time, but not more and more often. */
+void resolve_failed(struct resolve *r);
+
+#endif

@@ -1,0 +1,167 @@
+/* dial: a race between lines.
+ *
+ * Theory of operation. The first SYN of an MPTCP connection goes over one line only, and if that
+ * line is silently dead the kernel waits for many seconds. So a dial is a list of attempts, one
+ * for each (address of the remote, source address of a line that can reach it), best line first.
+ * The first starts at once; the next starts STAGGER_MS later, or as soon as one fails.
+ * Whoever connects first wins; the others are reset before a byte of ours was sent on
+ * them. After DEADLINE_MS, or when every attempt has failed, the dial has failed with the last
+ * error. The callback comes from the loop, never from inside dial_start(). */
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+
+#include "clock.h"
+#include "dial.h"
+
+#define ATTEMPTS_MAX 16
+#define STAGGER_MS 250
+#define DEADLINE_MS 10000
+
+struct attempt {
+	struct dial *dial;
+	struct addr to, src;
+	int fd;
+	struct event writable;
+};
+
+struct dial {
+	struct event_base *base;
+	struct sock_wan opt;
+	dial_cb cb;
+	void *arg;
+	struct event timer;
+	uint64_t deadline;
+	int last_error;
+	size_t count, started, running;
+	struct attempt attempts[ATTEMPTS_MAX];
+};
+
+static void stop(struct attempt *a)
+{
+	if (a->fd < 0)
+		return;
+	event_del(&a->writable);
+	sock_close_reset(a->fd);
+	a->fd = -1;
+	a->dial->running--;
+}
+
+static void end(struct dial *d, int fd, const struct addr *src, int error)
+{
+	struct addr from = src ? *src : (struct addr){ .port = 0 };
+	dial_cb cb = d->cb;
+	void *arg = d->arg;
+
+	dial_cancel(d);
+	errno = error;
+	cb(arg, fd, &from);
+}
+
+static void wake_in(struct dial *d, uint64_t ms)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(&d->timer, &tv);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct attempt *a = arg;
+	struct dial *d = a->dial;
+	int error = sock_connect_error(fd);
+
+	(void)what;
+	if (error == 0) {
+		event_del(&a->writable);
+		a->fd = -1;
+		d->running--;
+		end(d, fd, &a->src, 0);
+		return;
+	}
+	d->last_error = error;
+	stop(a);
+	wake_in(d, 0);
+}
+
+static void start_next(struct dial *d)
+{
+	struct attempt *a = &d->attempts[d->started++];
+
+	a->dial = d;
+	a->fd = sock_dial_wan(&a->to, &a->src, &d->opt);
+	if (a->fd < 0) {
+		d->last_error = errno;
+		return;
+	}
+	d->running++;
+	event_assign(&a->writable, d->base, a->fd, EV_WRITE, on_writable, a);
+	event_add(&a->writable, NULL);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct dial *d = arg;
+	uint64_t now = clock_ms();
+
+	(void)fd;
+	(void)what;
+	if (now >= d->deadline) {
+		end(d, -1, NULL, ETIMEDOUT);
+		return;
+	}
+	if (d->started < d->count)
+		start_next(d);
+	if (d->started < d->count)
+		wake_in(d, d->running ? STAGGER_MS : 0);
+	else if (d->running)
+		wake_in(d, d->deadline - now);
+	else
+		end(d, -1, NULL, d->last_error);
+}
+
+static void plan(struct dial *d, const struct links *links, const struct addr *targets, size_t count)
+{
+	struct addr src[CONFIG_LINKS];
+
+	for (size_t t = 0; t < count; t++) {
+		size_t n = links_sources(links, &targets[t], src, CONFIG_LINKS);
+
+		for (size_t s = 0; s < n && d->count < ATTEMPTS_MAX; s++, d->count++) {
+			d->attempts[d->count].to = targets[t];
+			d->attempts[d->count].src = src[s];
+			d->attempts[d->count].fd = -1;
+		}
+	}
+}
+
+struct dial *dial_start(struct event_base *base, const struct links *links, const struct addr *targets, size_t count,
+			const struct sock_wan *opt, dial_cb cb, void *arg)
+{
+	struct dial *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	d->base = base;
+	d->opt = *opt;
+	d->cb = cb;
+	d->arg = arg;
+	d->deadline = clock_ms() + DEADLINE_MS;
+	d->last_error = ENETUNREACH;
+	plan(d, links, targets, count);
+	event_assign(&d->timer, base, -1, 0, on_timer, d);
+	if (d->count)
+		start_next(d);
+	wake_in(d, d->running && d->count > 1 ? STAGGER_MS : d->running ? DEADLINE_MS : 0);
+	return d;
+}
+
+void dial_cancel(struct dial *d)
+{
+	if (!d)
+		return;
+	event_del(&d->timer);
+	for (size_t i = 0; i < d->started; i++)
+		stop(&d->attempts[i]);
+	free(d);
+}

@@ -1,0 +1,125 @@
+/* lan: the listener that intercepted connections arrive at.
+ *
+ * Theory of operation. Under TPROXY the accepted socket's own name is where the client wanted to
+ * go; under REDIRECT conntrack remembers it. Both are known before a byte is read. Three kinds
+ * of connection have no business here and are reset: one made straight to our port, one to
+ * the VPS (the rules exempt it; if it comes all the same, something loops), and one more than
+ * max_relays. Everything else becomes an `opening`. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "counter.h"
+#include "lan.h"
+#include "listener.h"
+#include "log.h"
+#include "opening.h"
+#include "sock.h"
+
+struct lan {
+	struct lan_house house;
+	struct listener *listener;
+	bool redirect;
+	unsigned count; /* openings and relays */
+	struct opening_list openings;
+	struct log_limit said;
+};
+
+/* Where the client wanted to go; -1 when it only wanted us. */
+static int destination(const struct lan *l, int fd, struct addr *dst)
+{
+	if (l->redirect)
+		return sock_original(fd, dst) || (dst->port == l->house.config->lan_port && sock_is_own(dst)) ? -1 : 0;
+	if (sock_local(fd, dst))
+		return -1;
+	return dst->port == l->house.config->lan_port && sock_is_own(dst) ? -1 : 0;
+}
+
+static void refuse(struct lan *l, int fd, const struct addr *src, const char *why)
+{
+	char text[ADDR_STRLEN];
+
+	log_limited(&l->said, "connection from %s refused: %s", addr_print(src, text), why);
+	sock_close_reset(fd);
+}
+
+static void on_connection(void *arg, int fd, const struct addr *src)
+{
+	struct lan *l = arg;
+	struct addr dst;
+
+	if (destination(l, fd, &dst)) {
+		counters.intercept_loops++;
+		refuse(l, fd, src, "it was made to plait's own port");
+	} else if (remote_is_target(l->house.remote, &dst)) {
+		counters.intercept_loops++;
+		refuse(l, fd, src, "it goes to the VPS itself, which is never intercepted: is there a loop?");
+	} else if (l->count >= l->house.config->max_relays) {
+		counters.refused_limit++;
+		refuse(l, fd, src, "max_relays reached");
+	} else {
+		opening_new(&l->house, &l->openings, &l->count, fd, src, &dst);
+	}
+}
+
+struct lan *lan_new(const struct lan_house *house)
+{
+	struct addr at = { .port = house->config->lan_port };
+	struct lan *l = calloc(1, sizeof(*l));
+	int fd;
+
+	if (!l)
+		return NULL;
+	l->house = *house;
+	l->redirect = house->config->intercept == INTERCEPT_REDIRECT;
+	LIST_INIT(&l->openings);
+	fd = sock_listen_lan(&at, !l->redirect);
+	if (fd < 0) {
+		free(l);
+		return NULL;
+	}
+	l->listener = listener_new(house->base, fd, on_connection, l);
+	if (!l->listener) {
+		close(fd);
+		free(l);
+		return NULL;
+	}
+	return l;
+}
+
+void lan_free(struct lan *l)
+{
+	struct opening *o;
+
+	if (!l)
+		return;
+	while ((o = LIST_FIRST(&l->openings)))
+		opening_free(o);
+	listener_free(l->listener);
+	free(l);
+}
+
+void lan_redirected(struct lan *l, bool redirect)
+{
+	l->redirect = redirect;
+}
+
+void lan_session(struct lan *l, bool up)
+{
+	struct opening *o, *next;
+
+	if (!up)
+		return;
+	for (o = LIST_FIRST(&l->openings); o; o = next) {
+		next = opening_next(o);
+		opening_wake(o);
+	}
+}
+
+json_t *lan_status(const struct lan *l)
+{
+	return json_pack("{s:i, s:s, s:i, s:i, s:b}", "port", (int)l->house.config->lan_port, "intercept",
+			 l->redirect ? "redirect" : "tproxy", "connections", (int)l->count, "max",
+			 (int)l->house.config->max_relays, "paused", listener_paused(l->listener));
+}

@@ -1,0 +1,283 @@
+/* plait-local: the home gateway's end. main() is its biography. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "admin.h"
+#include "config.h"
+#include "daemon.h"
+#include "guard.h"
+#include "lan.h"
+#include "links.h"
+#include "log.h"
+#include "options.h"
+#include "pool.h"
+#include "relay.h"
+#include "remote.h"
+#include "rules.h"
+#include "sock.h"
+#include "tls.h"
+#include "vitals.h"
+
+#define PROG "plait-local"
+#define DEFAULT_CONF PLAIT_SYSCONFDIR "/plait/plait-local.conf"
+#define HALF_IDLE_S 300
+#define WAN_KEEPALIVE_S 60
+#define ERR 320
+
+/* The living root: everything that exists while the daemon runs, in the order of birth. */
+struct gateway {
+	struct config config;
+	struct sock_caps caps;
+	struct guard *guard;
+	struct identity *identity;
+	struct tls_ctx *tls;
+	struct daemon_base loop;
+	struct seal *seal;
+	struct relay_loop *relays;
+	struct links *links;
+	struct remote *remote;
+	struct pool *pool;
+	struct lan *lan;
+	struct admin *admin;
+	enum rules_mode rules_used;
+	bool rules_in;
+};
+
+static int complain(const char *what)
+{
+	log_error("%s", what);
+	return -1;
+}
+
+/* --- interception follows the session: without one, the house goes out directly --- */
+
+static void plan_rules(const struct gateway *g, struct rules_plan *plan, struct addr *targets, size_t max)
+{
+	static const enum rules_mode modes[] = {
+		[RULES_AUTO] = RULES_BY_CHOICE,
+		[RULES_IPTABLES] = RULES_BY_TPROXY,
+		[RULES_NFTABLES] = RULES_BY_NFTABLES,
+	};
+	const struct config *c = &g->config;
+
+	memset(plan, 0, sizeof(*plan));
+	plan->mode = c->intercept == INTERCEPT_REDIRECT ? RULES_BY_REDIRECT : modes[c->rules];
+	plan->dir = c->rules_dir;
+	plan->lan_devices = c->lan_devices;
+	plan->n_lan_devices = c->n_lan_devices;
+	plan->lan_port = c->lan_port;
+	plan->remotes = targets;
+	plan->n_remotes = remote_targets(g->remote, targets, max);
+	plan->bypass = c->bypass;
+	plan->n_bypass = c->n_bypass;
+	plan->own = c->own;
+}
+
+static void take_rules_out(struct gateway *g)
+{
+	struct rules_plan plan;
+	struct addr targets[8];
+	char err[ERR];
+
+	if (!g->rules_in)
+		return;
+	plan_rules(g, &plan, targets, 8);
+	if (rules_down(&plan, g->rules_used, err, sizeof(err)))
+		log_warn("%s", err);
+	g->rules_in = false;
+}
+
+static void put_rules_in(struct gateway *g)
+{
+	struct rules_plan plan;
+	struct addr targets[8];
+	struct script down;
+	char err[ERR];
+
+	if (g->config.rules == RULES_NONE)
+		return;
+	plan_rules(g, &plan, targets, 8);
+	if (rules_up(&plan, &g->rules_used, err, sizeof(err))) {
+		log_error("the LAN is not intercepted: %s", err);
+		g->rules_in = false;
+		return;
+	}
+	if (!g->rules_in)
+		log_info("the LAN's connections are taken (%s)", rules_name(g->rules_used));
+	g->rules_in = true;
+	lan_redirected(g->lan, g->rules_used == RULES_BY_REDIRECT);
+	if (rules_script(&plan, g->rules_used, "down", &down) || guard_arm(g->guard, &down))
+		log_warn("the guard is away: if this process is killed, interception stays in");
+}
+
+/* --- what happens --- */
+
+static void on_session(void *arg, bool up, bool restarted)
+{
+	struct gateway *g = arg;
+
+	pool_session(g->pool, up, restarted);
+	lan_session(g->lan, up);
+	if (up && !g->rules_in)
+		put_rules_in(g);
+	else if (!up)
+		take_rules_out(g);
+}
+
+static void on_addresses(void *arg)
+{
+	struct gateway *g = arg;
+
+	if (g->rules_in)
+		put_rules_in(g);
+}
+
+static void on_links(void *arg)
+{
+	struct gateway *g = arg;
+
+	if (!g->remote || !g->pool)
+		return;
+	remote_links_changed(g->remote);
+	pool_refresh(g->pool);
+}
+
+static json_t *status(void *arg)
+{
+	struct gateway *g = arg;
+	char b64[SEAL_B64_LEN];
+	uint8_t pin[TLS_PIN];
+
+	identity_pin(g->identity, pin);
+	seal_b64(b64, pin);
+	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "version", PLAIT_VERSION, "connected",
+			 remote_session(g->remote) != NULL, "key", b64, "remote", remote_status(g->remote), "links", links_status(g->links), "pool",
+			 pool_status(g->pool), "lan", lan_status(g->lan), "rules",
+			 g->rules_in ? rules_name(g->rules_used) : "out", "relays", (int)relay_loop_count(g->relays),
+			 "kernel", vitals_kernel(&g->caps), "memory", vitals_memory(), "counters", admin_counters());
+}
+
+/* --- birth, in order --- */
+
+static int raise_house(struct gateway *g)
+{
+	const struct config *c = &g->config;
+	struct relay_limits limits = { c->idle_s, HALF_IDLE_S, c->stall_s };
+	struct remote_ops ops = { on_session, on_addresses };
+	struct sock_wan wan = { .mark = RULES_SELF_MARK, .notsent_lowat = c->notsent_lowat, .keepalive = WAN_KEEPALIVE_S };
+	struct lan_house house = { .base = g->loop.base, .config = c };
+
+	wan.congestion = strcmp(c->congestion, "auto") ? c->congestion : g->caps.bbr ? "bbr" : "";
+	g->seal = seal_new();
+	g->relays = g->seal ? relay_loop_new(g->loop.base, g->seal, &limits) : NULL;
+	if (!g->relays)
+		return complain("out of memory");
+	g->links = links_new(g->loop.base, c, on_links, g);
+	if (!g->links)
+		return -1;
+	g->remote = remote_new(g->loop.base, c, g->links, g->tls, &wan, &ops, g);
+	g->pool = g->remote ? pool_new(g->loop.base, c, g->links, g->remote, g->seal) : NULL;
+	if (!g->pool)
+		return complain("out of memory");
+	house.remote = g->remote;
+	house.pool = g->pool;
+	house.relays = g->relays;
+	house.seal = g->seal;
+	g->lan = lan_new(&house);
+	if (!g->lan) {
+		log_error("cannot listen on port %u for the LAN: %m", c->lan_port);
+		return -1;
+	}
+	return 0;
+}
+
+static void raze_house(struct gateway *g)
+{
+	admin_free(g->admin);
+	if (g->remote)
+		take_rules_out(g);
+	lan_free(g->lan);
+	pool_free(g->pool);
+	remote_free(g->remote);
+	links_free(g->links);
+	relay_loop_free(g->relays);
+	seal_free(g->seal);
+}
+
+static int load(struct gateway *g, const struct options *o)
+{
+	char err[ERR];
+
+	if (config_load(&g->config, o->conf, err, sizeof(err)))
+		return complain(err);
+	log_level = g->config.log;
+	g->identity = identity_load(g->config.key_file, err, sizeof(err));
+	return g->identity ? 0 : complain(err);
+}
+
+static int live(struct gateway *g)
+{
+	char err[ERR];
+	int rc = -1;
+
+	if (daemon_init(&g->loop, daemon_descriptors(g->config.max_relays), err, sizeof(err)))
+		return complain(err);
+	sock_probe(&g->caps);
+	vitals_warn(&g->caps);
+	g->tls = tls_ctx_new(g->identity, false);
+	g->admin = admin_new(g->loop.base, g->config.control, status, g, err, sizeof(err));
+	if (!g->tls || !g->admin)
+		complain(g->admin ? "out of memory" : err);
+	else if (raise_house(g) == 0)
+		rc = daemon_run(&g->loop);
+	raze_house(g);
+	tls_ctx_free(g->tls);
+	daemon_free(&g->loop);
+	return rc;
+}
+
+static int run(const struct options *o, bool check_only)
+{
+	struct gateway *g = calloc(1, sizeof(*g));
+	int rc = EX_CONFIG;
+
+	if (!g)
+		return EXIT_FAILURE;
+	if (!check_only)
+		g->guard = guard_start();
+	if (load(g, o) == 0)
+		rc = check_only ? EXIT_SUCCESS : live(g) ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (check_only && rc == EXIT_SUCCESS)
+		puts("ok");
+	identity_free(g->identity);
+	guard_dismiss(g->guard);
+	free(g);
+	return rc;
+}
+
+static int ask_status(const struct options *o)
+{
+	static struct config config;
+	char err[ERR];
+
+	if (!o->socket && config_load(&config, o->conf, err, sizeof(err))) {
+		fprintf(stderr, "%s: %s\n", o->prog, err);
+		return EX_CONFIG;
+	}
+	return admin_ask(o->socket ? o->socket : config.control, "status", o->json, stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	int rc = options_parse(&o, argc, argv, PROG, DEFAULT_CONF);
+
+	if (rc)
+		return rc;
+	rc = options_simple_verb(&o);
+	if (rc >= 0)
+		return rc;
+	return o.verb == OPTIONS_STATUS ? ask_status(&o) : run(&o, o.verb == OPTIONS_CHECK);
+}

@@ -1,0 +1,418 @@
+/* opening: a LAN connection from accept to relay.
+ *
+ * Theory of operation. The client is connected already (TPROXY answered its SYN), so the only way to tell
+ * it that the destination cannot be reached is a reset.
+ *
+ * Normally: a warm upstream is taken, OPEN leaves at once, and whatever the client says meanwhile
+ * follows as records; ACCEPT comes back one round trip later and the two sockets become
+ * a relay. Without a warm one an upstream is dialled, and OPEN leaves with the first bytes as
+ * soon as it is connected.
+ *
+ * OPEN waits FIRST_MS for the client's first bytes, which on a LAN follow its ACK at once. They must not
+ * leave in a second segment: while the first is unacknowledged the kernel's scheduler sends the next
+ * one on another line, and a request would take the slow line's time (41 ms instead of 21 on
+ * lines of 20 and 60 ms). Where CLEAR is allowed and the port is one of TLS the wait is FIRST_TLS_MS,
+ * since those bytes decide the mode.
+ *
+ * Everything the client said before ACCEPT is kept (at most KEPT_MAX; then reading stops), so that
+ * the request can be sent again, but only where it certainly was not served: the upstream never
+ * got as far as OPEN, or the remote proved with RESET that it does not know the session, or
+ * it promised with REVOKED that the OPEN was not and will not be served. An upstream that dies
+ * between OPEN and ACCEPT, or that says nothing for PATIENCE_MS, is asked after in this way.
+ * Served, or unknowable, and the upstream dead: the client is reset, never answered twice.
+ *
+ * A client that is reset before ACCEPT is still opened and its bytes still delivered, the reset
+ * behind them, as without us. */
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "counter.h"
+#include "log.h"
+#include "opening.h"
+#include "sock.h"
+
+#define KEPT_MAX RELAY_CHUNK
+#define FIRST_MS 2
+#define FIRST_TLS_MS 10
+#define PATIENCE_MS 1000
+#define ACCEPT_MS 20000  /* from OPEN */
+#define CONNECT_MS 15000 /* without an upstream */
+#define SESSION_MS 5000  /* without a session */
+#define AGAIN_MS 100
+#define TRIES_MAX 8
+
+enum state {
+	FIRST,	 /* waiting for the client's first bytes */
+	SESSION, /* waiting for a session */
+	UP,	 /* waiting for an upstream to connect */
+	OPENED,	 /* waiting for ACCEPT */
+	DOUBT,	 /* waiting for REVOKED; the upstream may still be there */
+};
+
+struct opening {
+	const struct lan_house *house;
+	LIST_ENTRY(opening) link;
+	unsigned *count;
+	int fd;
+	enum state state;
+	bool reading, eof, reset, asked;
+	unsigned tries;
+	struct addr src, dst;
+	struct upstream *up;
+	struct revoke *revoke;
+	uint64_t since_ms;
+	uint8_t *kept;
+	size_t kept_len;
+	struct event rd, timer;
+};
+
+static void go(struct opening *o);
+
+static void wake_in(struct opening *o, unsigned ms)
+{
+	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
+
+	event_add(&o->timer, &tv);
+}
+
+static void read_more(struct opening *o, bool want)
+{
+	if (o->reading == want)
+		return;
+	o->reading = want;
+	if (want)
+		event_add(&o->rd, NULL);
+	else
+		event_del(&o->rd);
+}
+
+/* Everything but the client's connection. */
+static void forget(struct opening *o)
+{
+	LIST_REMOVE(o, link);
+	read_more(o, false);
+	event_del(&o->timer);
+	upstream_free(o->up);
+	remote_revoke_cancel(o->revoke);
+	free(o->kept);
+	free(o);
+}
+
+void opening_free(struct opening *o)
+{
+	sock_close_reset(o->fd);
+	--*o->count;
+	forget(o);
+}
+
+static void fail(struct opening *o, const char *why)
+{
+	static struct log_limit said;
+	char dst[ADDR_STRLEN], src[ADDR_STRLEN];
+
+	counters.dials_failed++;
+	log_limited(&said, "%s to %s: %s", addr_print(&o->src, src), addr_print(&o->dst, dst), why);
+	opening_free(o);
+}
+
+/* --- becoming a relay --- */
+
+static void on_relay_done(void *arg, enum relay_end how, const uint64_t bytes[2])
+{
+	unsigned *count = arg;
+
+	(void)how;
+	--*count;
+	counters.bytes_up += bytes[RELAY_NEAR];
+	counters.bytes_down += bytes[RELAY_WAN];
+}
+
+static void become_relay(struct opening *o)
+{
+	struct relay_setup setup = { .done = on_relay_done, .arg = o->count };
+	struct upstream *u = o->up;
+	unsigned *count = o->count;
+
+	setup.fd[RELAY_NEAR] = o->fd;
+	setup.got_eof = o->eof;
+	setup.got_reset = o->reset;
+	upstream_hand_over(u, &setup);
+	if (!sock_is_mptcp(setup.fd[RELAY_WAN]))
+		counters.fallbacks++;
+	read_more(o, false);
+	sock_keepalive(o->fd, 60);
+	o->up = NULL;
+	if (!relay_new(o->house->relays, &setup))
+		--*count;
+	upstream_release(u);
+	forget(o);
+}
+
+/* --- again, or not --- */
+
+static void again(struct opening *o)
+{
+	upstream_free(o->up);
+	o->up = NULL;
+	o->asked = false;
+	if (++o->tries >= TRIES_MAX) {
+		fail(o, "no connection to the remote lasts long enough to ask for it");
+		return;
+	}
+	go(o);
+}
+
+static void on_revoked(void *arg, bool served)
+{
+	struct opening *o = arg;
+
+	o->revoke = NULL;
+	if (!served) {
+		counters.opens_resent++;
+		again(o);
+	} else if (!o->up) {
+		fail(o, "the connection to the remote was lost; the request may have been served");
+	} else {
+		o->state = OPENED;
+		wake_in(o, ACCEPT_MS);
+	}
+}
+
+/* Silence after OPEN, or the upstream has died: was it served? */
+static void doubt(struct opening *o)
+{
+	if (o->state == DOUBT)
+		return;
+	o->state = DOUBT;
+	o->asked = true;
+	event_del(&o->timer);
+	o->revoke = remote_revoke(o->house->remote, upstream_session(o->up), upstream_ctr(o->up), on_revoked, o);
+	if (!o->revoke)
+		fail(o, "out of memory");
+}
+
+static void lose_upstream(struct opening *o)
+{
+	doubt(o);
+	if (o->state != DOUBT)
+		return;
+	upstream_free(o->up);
+	o->up = NULL;
+}
+
+/* Nothing was sent on it, or nothing of it was heard. */
+static void unserved(struct opening *o)
+{
+	bool opened = o->state >= OPENED;
+
+	remote_revoke_cancel(o->revoke);
+	o->revoke = NULL;
+	upstream_free(o->up);
+	o->up = NULL;
+	o->asked = false;
+	counters.opens_resent += opened;
+	if (++o->tries >= TRIES_MAX || clock_ms() - o->since_ms >= CONNECT_MS) {
+		fail(o, "the remote cannot be reached");
+		return;
+	}
+	o->state = SESSION;
+	wake_in(o, AGAIN_MS);
+}
+
+/* --- the upstream's events --- */
+
+static bool wants_clear(const struct opening *o)
+{
+	const struct wire_welcome *w = remote_welcome(o->house->remote);
+
+	return o->house->config->clear && w && w->flags & WIRE_F_CLEAR && wire_is_tls(o->kept, o->kept_len);
+}
+
+static void send_open(struct opening *o)
+{
+	struct wire_open open = { .dst = o->dst, .src = o->src };
+
+	open.mode = wants_clear(o) ? WIRE_CLEAR : WIRE_SEALED;
+	if (upstream_open(o->up, &open, o->kept, o->kept_len)) {
+		unserved(o);
+		return;
+	}
+	o->state = OPENED;
+	read_more(o, !o->eof && !o->reset && o->kept_len < KEPT_MAX);
+	wake_in(o, PATIENCE_MS);
+}
+
+static void denied(struct opening *o)
+{
+	uint16_t status = upstream_status(o->up);
+	char why[80];
+
+	snprintf(why, sizeof(why), "the remote says: %s", wire_status_name(status));
+	fail(o, why);
+}
+
+static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
+{
+	struct opening *o = arg;
+
+	(void)u;
+	switch (ev) {
+	case UPSTREAM_CONNECTED:
+		send_open(o);
+		break;
+	case UPSTREAM_ATTACHED:
+		break;
+	case UPSTREAM_ACCEPTED:
+		become_relay(o);
+		break;
+	case UPSTREAM_DENIED:
+		denied(o);
+		break;
+	case UPSTREAM_UNSERVED:
+		unserved(o);
+		break;
+	case UPSTREAM_LOST:
+		lose_upstream(o);
+		break;
+	}
+}
+
+/* --- the client --- */
+
+static int keep(struct opening *o, const uint8_t *data, size_t len)
+{
+	uint8_t *more = realloc(o->kept, o->kept_len + len);
+
+	if (!more)
+		return -1;
+	memcpy(more + o->kept_len, data, len);
+	o->kept = more;
+	o->kept_len += len;
+	return o->state == OPENED && o->up ? upstream_send(o->up, data, len) : 0;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct opening *o = arg;
+	uint8_t buf[WIRE_RECORD_MAX];
+	size_t room = KEPT_MAX - o->kept_len;
+	ssize_t n = read(fd, buf, room < sizeof(buf) ? room : sizeof(buf));
+
+	(void)what;
+	if (n < 0 && errno == EAGAIN)
+		return;
+	o->eof = n == 0;
+	o->reset = n < 0;
+	if (n > 0 && keep(o, buf, (size_t)n)) {
+		fail(o, "out of memory");
+		return;
+	}
+	read_more(o, n > 0 && o->kept_len < KEPT_MAX);
+	if (o->state == FIRST)
+		go(o);
+}
+
+/* --- the way --- */
+
+/* Takes the next step towards OPEN, from whatever state. */
+static void go(struct opening *o)
+{
+	if (!remote_session(o->house->remote)) {
+		o->state = SESSION;
+		wake_in(o, SESSION_MS);
+		return;
+	}
+	o->state = UP;
+	/* A second try goes on a connection of its own: the warm ones may have died together. */
+	o->up = o->tries ? NULL : pool_take(o->house->pool, on_upstream, o);
+	if (o->up) {
+		send_open(o);
+		return;
+	}
+	o->up = upstream_new(o->house->base, o->house->remote, o->house->seal, on_upstream, o);
+	if (!o->up) {
+		fail(o, "out of memory");
+		return;
+	}
+	read_more(o, !o->eof && !o->reset && o->kept_len < KEPT_MAX);
+	wake_in(o, CONNECT_MS);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct opening *o = arg;
+
+	(void)fd;
+	(void)what;
+	switch (o->state) {
+	case FIRST:
+		go(o);
+		break;
+	case SESSION:
+		if (remote_session(o->house->remote))
+			go(o);
+		else
+			fail(o, "no session with the remote");
+		break;
+	case UP:
+		fail(o, "the remote cannot be reached");
+		break;
+	case OPENED:
+		if (o->asked)
+			fail(o, "the remote gives no answer");
+		else
+			doubt(o);
+		break;
+	case DOUBT:
+		break;
+	}
+}
+
+void opening_wake(struct opening *o)
+{
+	if (o->state == SESSION)
+		go(o);
+}
+
+static bool is_tls_port(uint16_t port)
+{
+	static const uint16_t ports[] = { 443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995, 5061, 8443 };
+
+	for (size_t i = 0; i < sizeof(ports) / sizeof(*ports); i++)
+		if (ports[i] == port)
+			return true;
+	return false;
+}
+
+void opening_new(const struct lan_house *house, struct opening_list *list, unsigned *count, int fd,
+		 const struct addr *src, const struct addr *dst)
+{
+	struct opening *o = calloc(1, sizeof(*o));
+
+	if (!o) {
+		sock_close_reset(fd);
+		return;
+	}
+	o->house = house;
+	o->count = count;
+	++*count;
+	o->fd = fd;
+	o->src = *src;
+	o->dst = *dst;
+	o->since_ms = clock_ms();
+	event_assign(&o->rd, house->base, fd, EV_READ | EV_PERSIST, on_readable, o);
+	event_assign(&o->timer, house->base, -1, 0, on_timer, o);
+	LIST_INSERT_HEAD(list, o, link);
+	o->state = FIRST;
+	read_more(o, true);
+	wake_in(o, house->config->clear && is_tls_port(dst->port) ? FIRST_TLS_MS : FIRST_MS);
+}
+
+struct opening *opening_next(const struct opening *o)
+{
+	return LIST_NEXT(o, link);
+}

@@ -1,0 +1,23 @@
+/* opening: a LAN connection from accept to relay. See opening.c. */
+#ifndef PLAIT_OPENING_H
+#define PLAIT_OPENING_H
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "lan.h"
+
+struct opening;
+LIST_HEAD(opening_list, opening);
+
+/* Begins; owns fd. The opening takes itself out of the list when it has become a relay or has failed (`count` goes down when
+ * the connection is over, not before). */
+void opening_new(const struct lan_house *house, struct opening_list *list, unsigned *count, int fd,
+		 const struct addr *src, const struct addr *dst);
+
+/* A session is there again. */
+void opening_wake(struct opening *o);
+void opening_free(struct opening *o); /* resets the client */
+struct opening *opening_next(const struct opening *o);
+
+#endif

@@ -1,0 +1,263 @@
+/* pool: warm connections.
+ *
+ * Theory of operation. A LAN connection that finds a warm upstream costs no handshake: OPEN and
+ * the first bytes leave at once, on a connection whose subflows have joined already. The pool
+ * keeps `want` of them. `want` follows demand: it starts at [pool] min, doubles when
+ * somebody found the pool empty, and loses an eighth every DECAY_MS in which nobody did; never above
+ * [pool] max, nor above what the remote allows. The oldest is handed out first: its other
+ * lines have had the longest time to join.
+ *
+ * A waiting connection is dropped when it breaks, when it is older than the smaller of both
+ * sides' `age` (before NATs forget it), when its line is gone, and when the remote was restarted. Each
+ * loss is refilled; after a failed dial the pool rests for REST_MS first. */
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "counter.h"
+#include "log.h"
+#include "pool.h"
+
+#define DIALS_MAX 16 /* at a time */
+#define DECAY_MS 5000
+#define REST_MS 500
+#define TICK_MS 250
+
+struct pool {
+	struct event_base *base;
+	const struct config *config;
+	const struct links *links;
+	struct remote *remote;
+	struct seal *seal;
+	struct upstream_list warm, dialling;
+	unsigned n_warm, n_dialling;
+	unsigned want;
+	uint64_t empty_ms, decay_ms, rest_until_ms;
+	struct event tick, refill;
+};
+
+static unsigned least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+static unsigned cap(const struct pool *p)
+{
+	const struct wire_welcome *w = remote_welcome(p->remote);
+
+	return w ? least(p->config->pool_max, w->pool_cap) : 0;
+}
+
+static uint64_t age_ms(const struct pool *p)
+{
+	const struct wire_welcome *w = remote_welcome(p->remote);
+
+	return 1000 * (uint64_t)least(p->config->pool_age_s, w && w->pool_age ? w->pool_age : UINT32_MAX);
+}
+
+static void refill_soon(struct pool *p)
+{
+	struct timeval now = { 0, 0 };
+
+	event_add(&p->refill, &now);
+}
+
+static void drop(struct pool *p, struct upstream_list *list, unsigned *count, struct upstream *u)
+{
+	upstream_list_del(list, u);
+	(*count)--;
+	upstream_free(u);
+	refill_soon(p);
+}
+
+static void on_warm(void *arg, struct upstream *u, enum upstream_event ev)
+{
+	struct pool *p = arg;
+
+	(void)ev; /* a waiting connection can only break */
+	drop(p, &p->warm, &p->n_warm, u);
+}
+
+static void on_dialling(void *arg, struct upstream *u, enum upstream_event ev)
+{
+	struct pool *p = arg;
+
+	if (ev == UPSTREAM_CONNECTED && upstream_attach(u) == 0)
+		return;
+	if (ev != UPSTREAM_ATTACHED) {
+		p->rest_until_ms = clock_ms() + REST_MS;
+		drop(p, &p->dialling, &p->n_dialling, u);
+		return;
+	}
+	upstream_list_del(&p->dialling, u);
+	p->n_dialling--;
+	upstream_list_add(&p->warm, u);
+	p->n_warm++;
+	upstream_set_owner(u, on_warm, p);
+}
+
+static void on_refill(evutil_socket_t fd, short what, void *arg)
+{
+	struct pool *p = arg;
+	unsigned goal = least(p->want, cap(p));
+	struct upstream *u;
+
+	(void)fd;
+	(void)what;
+	if (!remote_session(p->remote) || clock_ms() < p->rest_until_ms)
+		return;
+	while (p->n_warm + p->n_dialling < goal && p->n_dialling < DIALS_MAX) {
+		u = upstream_new(p->base, p->remote, p->seal, on_dialling, p);
+		if (!u)
+			return;
+		upstream_list_add(&p->dialling, u);
+		p->n_dialling++;
+	}
+}
+
+/* --- what changes with time --- */
+
+static void drop_old(struct pool *p, uint64_t now)
+{
+	struct upstream *u;
+
+	while ((u = TAILQ_FIRST(&p->warm)) && now - upstream_since(u) >= age_ms(p))
+		drop(p, &p->warm, &p->n_warm, u);
+}
+
+static void drop_surplus(struct pool *p)
+{
+	while (p->n_warm > p->want)
+		drop(p, &p->warm, &p->n_warm, TAILQ_FIRST(&p->warm));
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct pool *p = arg;
+	uint64_t now = clock_ms();
+
+	(void)fd;
+	(void)what;
+	if (now - p->empty_ms >= DECAY_MS && now - p->decay_ms >= DECAY_MS) {
+		p->decay_ms = now;
+		p->want -= (p->want + 7) / 8;
+		if (p->want < p->config->pool_min)
+			p->want = p->config->pool_min;
+	}
+	drop_old(p, now);
+	drop_surplus(p);
+	on_refill(-1, 0, p);
+}
+
+/* --- for the rest of the house --- */
+
+struct pool *pool_new(struct event_base *base, const struct config *config, const struct links *links,
+		      struct remote *remote, struct seal *seal)
+{
+	struct timeval tick = { 0, TICK_MS * 1000 };
+	struct pool *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->base = base;
+	p->config = config;
+	p->links = links;
+	p->remote = remote;
+	p->seal = seal;
+	p->want = config->pool_min;
+	TAILQ_INIT(&p->warm);
+	TAILQ_INIT(&p->dialling);
+	event_assign(&p->tick, base, -1, EV_PERSIST, on_tick, p);
+	event_assign(&p->refill, base, -1, 0, on_refill, p);
+	event_add(&p->tick, &tick);
+	return p;
+}
+
+static void drop_all(struct pool *p)
+{
+	struct upstream *u;
+
+	while ((u = TAILQ_FIRST(&p->warm)))
+		drop(p, &p->warm, &p->n_warm, u);
+	while ((u = TAILQ_FIRST(&p->dialling)))
+		drop(p, &p->dialling, &p->n_dialling, u);
+}
+
+void pool_free(struct pool *p)
+{
+	if (!p)
+		return;
+	drop_all(p);
+	event_del(&p->tick);
+	event_del(&p->refill);
+	free(p);
+}
+
+static void note_empty(struct pool *p)
+{
+	p->empty_ms = clock_ms();
+	if (p->n_dialling < p->want) /* those on their way answer this demand already */
+		return;
+	p->want = least(p->want ? p->want * 2 : 1, p->config->pool_max);
+}
+
+struct upstream *pool_take(struct pool *p, upstream_cb cb, void *arg)
+{
+	struct upstream *u = TAILQ_FIRST(&p->warm);
+
+	refill_soon(p);
+	if (!u) {
+		note_empty(p);
+		counters.opens_cold++;
+		return NULL;
+	}
+	upstream_list_del(&p->warm, u);
+	p->n_warm--;
+	upstream_set_owner(u, cb, arg);
+	counters.opens_warm++;
+	return u;
+}
+
+void pool_session(struct pool *p, bool up, bool restarted)
+{
+	if (!up || restarted)
+		drop_all(p);
+	p->rest_until_ms = 0;
+	if (up)
+		refill_soon(p);
+}
+
+static bool has_line(const struct pool *p, const struct upstream *u)
+{
+	struct addr target[8], src[CONFIG_LINKS];
+	size_t n = remote_targets(p->remote, target, 8);
+
+	for (size_t t = 0; t < n; t++) {
+		size_t m = links_sources(p->links, &target[t], src, CONFIG_LINKS);
+
+		for (size_t s = 0; s < m; s++)
+			if (addr_is_any(&src[s]) || addr_same_ip(&src[s], upstream_src(u)))
+				return true;
+	}
+	return false;
+}
+
+void pool_refresh(struct pool *p)
+{
+	struct upstream *u, *next;
+
+	for (u = TAILQ_FIRST(&p->warm); u; u = next) {
+		next = upstream_list_next(u);
+		if (!has_line(p, u))
+			drop(p, &p->warm, &p->n_warm, u);
+	}
+	p->rest_until_ms = 0;
+	refill_soon(p);
+}
+
+json_t *pool_status(const struct pool *p)
+{
+	return json_pack("{s:i, s:i, s:i}", "warm", (int)p->n_warm, "dialling", (int)p->n_dialling, "want",
+			 (int)p->want);
+}

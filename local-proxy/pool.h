@@ -1,0 +1,29 @@
+/* pool: attached connections to the remote that wait for a LAN connection. See pool.c. */
+#ifndef PLAIT_POOL_H
+#define PLAIT_POOL_H
+
+#include <jansson.h>
+
+#include "config.h"
+#include "links.h"
+#include "remote.h"
+#include "upstream.h"
+
+struct pool;
+
+struct pool *pool_new(struct event_base *base, const struct config *config, const struct links *links,
+		      struct remote *remote, struct seal *seal);
+void pool_free(struct pool *p);
+
+/* A warm connection (the caller becomes its owner), or NULL: dial one. */
+struct upstream *pool_take(struct pool *p, upstream_cb cb, void *arg);
+
+/* A session began, ended, or (restarted) is with another process. */
+void pool_session(struct pool *p, bool up, bool restarted);
+
+/* Some line or address changed: what waits on one that is gone is dropped. */
+void pool_refresh(struct pool *p);
+
+json_t *pool_status(const struct pool *p);
+
+#endif

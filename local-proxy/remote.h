@@ -1,0 +1,53 @@
+/* remote: the VPS as the gateway knows it: its addresses, and the session with it. See remote.c. */
+#ifndef PLAIT_REMOTE_H
+#define PLAIT_REMOTE_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config.h"
+#include "dial.h"
+#include "links.h"
+#include "seal.h"
+#include "session.h"
+#include "tls.h"
+
+struct remote;
+
+struct remote_ops {
+	void (*session)(void *arg, bool up, bool restarted); /* a session began, or the last one is gone; restarted: it was
+							      * another process, what was attached to it is void */
+	void (*addresses)(void *arg); /* remote_targets() answers differently */
+};
+
+struct remote *remote_new(struct event_base *base, const struct config *config, const struct links *links,
+			  struct tls_ctx *tls, const struct sock_wan *opt, const struct remote_ops *ops, void *arg);
+void remote_free(struct remote *r); /* says BYE */
+
+struct session *remote_session(const struct remote *r); /* the newest; NULL while there is none. Not a reference */
+const struct wire_welcome *remote_welcome(const struct remote *r); /* of that session */
+size_t remote_targets(const struct remote *r, struct addr *out, size_t max);
+bool remote_is_target(const struct remote *r, const struct addr *a); /* same IP as the VPS */
+const uint8_t *remote_token(const struct remote *r, const struct session *s); /* what a RESET for it must carry */
+
+/* Connects to the VPS over the best line. As dial_start(). */
+struct dial *remote_dial(struct remote *r, dial_cb cb, void *arg);
+
+/* The remote says that it does not know our session: get a new one now. */
+void remote_session_refused(struct remote *r, const struct session *s);
+
+/* Asks whether the OPEN of this counter was served, and forbids it if not. The answer comes once, also when it cannot be
+ * known (then: served). */
+struct revoke;
+typedef void (*remote_revoked)(void *arg, bool served);
+struct revoke *remote_revoke(struct remote *r, const struct session *s, uint64_t ctr, remote_revoked cb, void *arg);
+void remote_revoke_cancel(struct revoke *v); /* NULL is fine */
+
+/* The lines changed: perhaps one can be reached now. */
+void remote_links_changed(struct remote *r);
+
+json_t *remote_status(const struct remote *r);
+
+#endif

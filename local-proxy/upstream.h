@@ -1,0 +1,58 @@
+/* upstream: one connection to the remote, from dial to ACCEPT. See upstream.c. */
+#ifndef PLAIT_UPSTREAM_H
+#define PLAIT_UPSTREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "relay.h"
+#include "remote.h"
+
+struct upstream;
+
+enum upstream_event {
+	UPSTREAM_CONNECTED, /* and nothing sent yet: upstream_attach() or upstream_open() is next */
+	UPSTREAM_ATTACHED,  /* the remote knows us: a warm connection from now on */
+	UPSTREAM_ACCEPTED,  /* the destination is connected: upstream_hand_over() is next */
+	UPSTREAM_DENIED,    /* the remote answered, and it is no: upstream_status() says why */
+	UPSTREAM_UNSERVED,  /* over, and certainly nothing on it was served */
+	UPSTREAM_LOST,	    /* over, and it cannot be known from here whether OPEN was served */
+};
+
+/* After DENIED, UNSERVED and LOST the upstream is only good for upstream_free(). May be freed inside. */
+typedef void (*upstream_cb)(void *arg, struct upstream *u, enum upstream_event ev);
+
+/* Begins to dial. Never calls back before it returns. NULL: no memory. */
+struct upstream *upstream_new(struct event_base *base, struct remote *remote, struct seal *seal, upstream_cb cb,
+			      void *arg);
+void upstream_free(struct upstream *u); /* resets the connection; NULL is fine */
+void upstream_set_owner(struct upstream *u, upstream_cb cb, void *arg);
+
+/* Attaches under the remote's newest session; -1: there is none. */
+int upstream_attach(struct upstream *u);
+
+/* OPEN with early data, attaching first if need be (one segment then). -1: no session. */
+int upstream_open(struct upstream *u, const struct wire_open *open, const void *early, size_t len);
+/* More of the client's bytes, before ACCEPT, in a SEALED stream. -1: out of memory. */
+int upstream_send(struct upstream *u, const void *data, size_t len);
+
+/* Fills in the WAN side of setup (fd, keys, what was read and what is owed). The pointers are good until
+ * upstream_release(), which frees all but the connection. */
+void upstream_hand_over(struct upstream *u, struct relay_setup *setup);
+void upstream_release(struct upstream *u);
+
+uint16_t upstream_status(const struct upstream *u);
+struct session *upstream_session(const struct upstream *u); /* NULL before the attach */
+uint64_t upstream_ctr(const struct upstream *u);
+const struct addr *upstream_src(const struct upstream *u);
+uint64_t upstream_since(const struct upstream *u); /* clock_ms() of the last event */
+
+/* For the pool's list. */
+TAILQ_HEAD(upstream_list, upstream);
+void upstream_list_add(struct upstream_list *list, struct upstream *u);
+void upstream_list_del(struct upstream_list *list, struct upstream *u);
+struct upstream *upstream_list_next(const struct upstream *u);
+
+#endif
