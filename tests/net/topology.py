@@ -180,7 +180,7 @@ class Topology:
         _sweep()
         _serial += 1
         self.prefix = f"plt{os.getpid()}.{_serial}-"
-        self.tmp = Path(tempfile.mkdtemp(prefix="plait-net-"))
+        self.tmp = Path(tempfile.mkdtemp(prefix=f"plait-net-{os.getpid()}-"))
         _living.append(self)
         _catch_signals()
         try:
@@ -433,6 +433,10 @@ def _sweep():
         owner = entry.name[3:].split(".")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             _remove(entry.name)
+    for entry in Path(tempfile.gettempdir()).glob("plait-net-*-*"):
+        owner = entry.name.split("-")[2]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _stop_all():
