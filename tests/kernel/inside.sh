@@ -1,0 +1,154 @@
+#!/bin/sh
+# inside.sh: the first and only process of the emulated machine. A home with two lines, a VPS and a server, each a
+# namespace; a file is fetched through plait over both lines.
+#
+#   lan 192.168.77.2 -- gw == two lines of 10 Mbit/s, 11.7.1/24 and 11.7.2/24 == vps 11.7.0.1 -- srv 11.9.0.2
+/bin/busybox --install -s /bin
+export PATH=/usr/sbin:/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /run/plait /run/netns /root /dev/net
+mount -t tmpfs tmp /tmp
+say() { echo "kernel: $*"; }
+passed=0 failed=0
+ok() {
+	name=$1
+	shift
+	if "$@" >/tmp/out 2>&1; then
+		passed=$((passed + 1))
+		say "ok   $name"
+	else
+		failed=$((failed + 1))
+		say "FAIL $name: $(tail -n 3 /tmp/out | tr '\n' ' ')"
+	fi
+}
+finish() {
+	say "$passed passed, $failed failed"
+	sync
+	poweroff -f
+}
+on() {
+	ns=$1
+	shift
+	ip netns exec "$ns" "$@"
+}
+
+say "Linux $(uname -r)"
+for module in $(cat /modules); do
+	why=$(modprobe "$module" 2>&1) || say "lacks module $module: $why"
+done
+for knob in mptcp/blackhole_timeout mptcp/syn_retrans_before_tcp_fallback mptcp/close_timeout mptcp/scheduler \
+	mptcp/stale_loss_cnt mptcp/pm_type; do
+	[ -e "/proc/sys/net/$knob" ] || say "lacks net/$knob"
+done
+
+wire() { # NS-A DEV-A ADDR-A NS-B DEV-B ADDR-B
+	ip link add "$2" netns "$1" type veth peer name "$5" netns "$4"
+	on "$1" ip addr add "$3" dev "$2"
+	on "$4" ip addr add "$6" dev "$5"
+	on "$1" ip link set "$2" up
+	on "$4" ip link set "$5" up
+}
+wire6() { # NS-A DEV-A ADDR-A NS-B DEV-B ADDR-B
+	on "$1" ip addr add "$3" dev "$2" nodad
+	on "$4" ip addr add "$6" dev "$5" nodad
+}
+topology() {
+	for ns in lan gw vps srv; do
+		ip netns add $ns && on $ns ip link set lo up || return 1
+		on $ns sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding'
+	done
+	wire lan eth0 192.168.77.2/24 gw br0 192.168.77.1/24
+	wire6 lan eth0 2a77::2/64 gw br0 2a77::1/64
+	wire gw wan1 11.7.1.1/24 vps isp1 11.7.1.2/24
+	wire gw wan2 11.7.2.1/24 vps isp2 11.7.2.2/24
+	wire vps net0 11.9.0.1/24 srv eth0 11.9.0.2/24
+	wire6 vps net0 2a11:9::1/64 srv eth0 2a11:9::2/64
+	on vps ip addr add 11.7.0.1/32 dev lo
+	on lan ip route add default via 192.168.77.1
+	on lan ip -6 route add default via 2a77::1
+	on gw ip route add default via 11.7.1.2 dev wan1 metric 100
+	on gw ip route add default via 11.7.2.2 dev wan2 metric 200
+	on vps ip route add 192.168.77.0/24 via 11.7.1.1
+	on srv ip route add default via 11.9.0.1
+	for i in 1 2; do
+		on gw tc qdisc add dev wan$i root netem rate 10mbit delay 10ms limit 200
+		on vps tc qdisc add dev isp$i root netem rate 10mbit delay 10ms limit 200
+	done
+}
+ok "namespaces, lines and their rates" topology
+ok "TCP without plait" on lan ping -c 1 -W 2 11.9.0.2
+
+bbr() { grep -qw bbr /proc/sys/net/ipv4/tcp_available_congestion_control; }
+ok "bbr is there" bbr
+export PLAIT_LAN=br0 PLAIT_REMOTE=11.7.0.1 PLAIT_OWN=1
+for script in nftables tproxy redirect; do
+	ok "$script up" on gw /scripts/$script up
+	ok "$script down" on gw /scripts/$script down
+done
+
+if ! [ -x /usr/sbin/plait-local ] || ! [ -x /usr/sbin/plait-remote ]; then
+	say "FAIL the programs are not built"
+	failed=$((failed + 1))
+	finish
+fi
+
+umask 077
+genkeys() { plait-local genkey /etc/plait/local.key && plait-remote genkey /etc/plait/remote.key; }
+ok "keys" genkeys
+cat >/etc/plait/local.conf <<EOF
+[remote]
+host = 11.7.0.1
+key = $(plait-remote pubkey /etc/plait/remote.key)
+[lan]
+device = br0
+rules_dir = /scripts
+[link one]
+device = wan1
+[link two]
+device = wan2
+EOF
+cat >/etc/plait/remote.conf <<EOF
+[listen]
+[user home]
+key = $(plait-local pubkey /etc/plait/local.key)
+EOF
+ok "the gateway's file is good" plait-local check -c /etc/plait/local.conf
+ok "the VPS's file is good" plait-remote check -c /etc/plait/remote.conf
+
+dd if=/dev/urandom of=/www/file bs=64k count=64 2>/dev/null
+on srv httpd -p '[::]:80' -h /www
+on vps plait-remote run -c /etc/plait/remote.conf 2>/tmp/remote.log &
+on gw plait-local run -c /etc/plait/local.conf 2>/tmp/local.log &
+
+# Ready when a connection is taken: with plait the server sees the VPS's address, so ask status.
+ready() {
+	for _ in $(seq 100); do
+		on gw plait-local status -c /etc/plait/local.conf >/tmp/status 2>&1 && grep -q 'opens_warm\|sessions' /tmp/status && return 0
+		usleep 100000
+	done
+	cat /tmp/status /tmp/local.log
+	return 1
+}
+rx() { on gw cat /sys/class/net/$1/statistics/rx_bytes; }
+fetch() {
+	on lan timeout 60 wget -q -O "/tmp/got" "http://$1/file" && cmp /tmp/got /www/file
+}
+counted() { on gw plait-local status --json -c /etc/plait/local.conf | grep -q '"relays_opened": *[1-9]'; }
+both() {
+	echo "$((one_after - one)) and $((two_after - two)) bytes"
+	[ $((one_after - one)) -gt 500000 ] && [ $((two_after - two)) -gt 500000 ]
+}
+ok "both programs are up" ready
+sleep 2
+one=$(rx wan1) two=$(rx wan2)
+ok "4 MB over plait, IPv4" fetch 11.9.0.2
+one_after=$(rx wan1) two_after=$(rx wan2)
+ok "both lines carried it" both
+ok "4 MB over plait, IPv6" fetch '[2a11:9::2]'
+ok "it really went through plait" counted
+on gw plait-local status -c /etc/plait/local.conf 2>&1 | head -40 | sed 's/^/kernel:   /'
+
+[ "$failed" = 0 ] || { tail -n 5 /tmp/local.log /tmp/remote.log | sed 's/^/kernel:   /'; }
+finish
