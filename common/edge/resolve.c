@@ -52,7 +52,7 @@ struct resolve {
 	ares_channel channel;
 	bool have_channel;
 	LIST_HEAD(, watch) watches;
-	struct event *round_ev, *timeout_ev;
+	struct event *round_ev, *timeout_ev, *news_ev;
 	struct log_limit said;
 };
 
@@ -244,7 +244,7 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
 	r->asked = false;
 	next_round(r, (uint64_t)ttl * 1000);
 	if (news)
-		event_active(r->timeout_ev, EV_SIGNAL, 0); /* tells from the loop, not from inside c-ares */
+		event_active(r->news_ev, EV_TIMEOUT, 0); /* tells from the loop, not from inside c-ares */
 }
 
 static void channel_end(struct resolve *r)
@@ -284,7 +284,7 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (r->numeric) {
-		r->cb(r->arg, r->known, r->n_known);
+		event_active(r->news_ev, EV_TIMEOUT, 0);
 		return;
 	}
 	channel_end(r);
@@ -300,14 +300,13 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
 
 /* --- for the rest of the house --- */
 
-static void on_timeout_or_news(evutil_socket_t fd, short what, void *arg)
+static void on_news(evutil_socket_t fd, short what, void *arg)
 {
 	struct resolve *r = arg;
 
-	if (what & EV_TIMEOUT)
-		on_timeout(fd, what, arg);
-	if (what & EV_SIGNAL)
-		r->cb(r->arg, r->known, r->n_known); /* last: it may free r */
+	(void)fd;
+	(void)what;
+	r->cb(r->arg, r->known, r->n_known); /* which may free r */
 }
 
 /* c-ares takes commas only. */
@@ -341,8 +340,9 @@ struct resolve *resolve_new(struct event_base *base, const char *host, uint16_t 
 	r->host = strdup(host);
 	r->servers = without_blanks(servers ? servers : "");
 	r->round_ev = evtimer_new(base, on_round, r);
-	r->timeout_ev = evtimer_new(base, on_timeout_or_news, r);
-	if (!r->host || !r->servers || !r->round_ev || !r->timeout_ev) {
+	r->timeout_ev = evtimer_new(base, on_timeout, r);
+	r->news_ev = evtimer_new(base, on_news, r);
+	if (!r->host || !r->servers || !r->round_ev || !r->timeout_ev || !r->news_ev) {
 		resolve_free(r);
 		return NULL;
 	}
@@ -361,6 +361,8 @@ void resolve_free(struct resolve *r)
 		event_free(r->round_ev);
 	if (r->timeout_ev)
 		event_free(r->timeout_ev);
+	if (r->news_ev)
+		event_free(r->news_ev);
 	free(r->host);
 	free(r->servers);
 	free(r);
