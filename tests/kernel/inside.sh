@@ -95,6 +95,7 @@ if ! [ -x /usr/sbin/plait-local ] || ! [ -x /usr/sbin/plait-remote ]; then
 fi
 
 umask 077
+ulimit -n 65536
 genkeys() { plait-local genkey /etc/plait/local.key && plait-remote genkey /etc/plait/remote.key; }
 ok "keys" genkeys
 cat >/etc/plait/local.conf <<EOF
@@ -122,10 +123,10 @@ on srv httpd -p '[::]:80' -h /www
 on vps plait-remote run -c /etc/plait/remote.conf 2>/tmp/remote.log &
 on gw plait-local run -c /etc/plait/local.conf 2>/tmp/local.log &
 
-# Ready when a connection is taken: with plait the server sees the VPS's address, so ask status.
+status() { on gw plait-local status --json -c /etc/plait/local.conf; }
 ready() {
 	for _ in $(seq 100); do
-		on gw plait-local status -c /etc/plait/local.conf >/tmp/status 2>&1 && grep -q 'opens_warm\|sessions' /tmp/status && return 0
+		status >/tmp/status 2>&1 && grep -q '"connected": *true' /tmp/status && return 0
 		usleep 100000
 	done
 	cat /tmp/status /tmp/local.log
@@ -135,7 +136,7 @@ rx() { on gw cat /sys/class/net/$1/statistics/rx_bytes; }
 fetch() {
 	on lan timeout 60 wget -q -O "/tmp/got" "http://$1/file" && cmp /tmp/got /www/file
 }
-counted() { on gw plait-local status --json -c /etc/plait/local.conf | grep -q '"relays_opened": *[1-9]'; }
+counted() { status | grep -q '"relays_opened": *[1-9]'; }
 both() {
 	echo "$((one_after - one)) and $((two_after - two)) bytes"
 	[ $((one_after - one)) -gt 500000 ] && [ $((two_after - two)) -gt 500000 ]
