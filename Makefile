@@ -118,8 +118,8 @@ test: deps
 	@echo "test: everything passed"
 
 demo: deps
-	@$(MAKE) --no-print-directory all
-	@tests/demo/run
+	@$(MAKE) --no-print-directory all tools
+	@PYTHONDONTWRITEBYTECODE=1 python3 tests/demo/demo.py
 
 # Debian's own 6.1 kernel in an emulated machine.
 test-kernel:
