@@ -25,6 +25,7 @@
 #define KEEPALIVE_INTERVAL 15
 #define KEEPALIVE_TRIES 4
 #define SUBFLOWS_MAX 16
+#define FIRST_WINDOW (1 << 20)
 
 static int set_int(int fd, int level, int option, int value)
 {
@@ -327,6 +328,14 @@ void sock_keepalive(int fd, uint32_t idle_s)
 int sock_mark(int fd, uint32_t mark)
 {
 	return setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+}
+
+/* SO_RCVLOWAT raises the buffers of a connection and of its subflows to what it asks for (Linux 6.9 and later), and does not
+ * set SOCK_RCVBUF_LOCK; taken back, the buffers stay. On older kernels this does nothing. */
+void sock_open_window(int fd)
+{
+	set_int(fd, SOL_SOCKET, SO_RCVLOWAT, FIRST_WINDOW);
+	set_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
 }
 
 int sock_shut(int fd)

@@ -69,6 +69,10 @@ bool sock_is_own(const struct addr *a);
 void sock_keepalive(int fd, uint32_t idle_s); /* then every 15 s, 4 tries */
 int sock_mark(int fd, uint32_t mark);
 
+/* Lets the peer send more than the kernel's first guess, without locking the size: autotuning of an MPTCP receive
+ * buffer only begins above a tenth of a segment train an RTT/8 (15 Mbit/s at 60 ms), below which it keeps a connection for good. */
+void sock_open_window(int fd);
+
 /* shutdown(SHUT_WR). */
 int sock_shut(int fd);
 

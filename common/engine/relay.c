@@ -730,6 +730,7 @@ struct relay *relay_new(struct relay_loop *loop, const struct relay_setup *s)
 	r->moved_ms = loop->now;
 	end_init(r, 0, s->fd[0]);
 	end_init(r, 1, s->fd[1]);
+	sock_open_window(s->fd[RELAY_WAN]);
 	LIST_INSERT_HEAD(&loop->running, r, link);
 	loop->count++;
 	counters.relays_opened++;
