@@ -27,6 +27,7 @@
 #include "log.h"
 #include "sock.h"
 
+#define HANDSHAKE_MS 10000 /* from the accept on */
 #define HELLO_MS 5000
 #define SILENT_MS 90000
 #define GRACE_MS 60000
@@ -273,6 +274,7 @@ void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms)
 {
 	static const struct control_ops ops = { .up = on_up, .frame = on_frame, .down = on_down };
 	struct caller *c = calloc(1, sizeof(*c));
+	uint64_t passed = clock_ms() - accepted_ms;
 
 	if (!c) {
 		quiet_take(s->quiet, fd, accepted_ms);
@@ -286,6 +288,7 @@ void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms)
 		free(c);
 		return;
 	}
+	control_hurry(c->control, passed < HANDSHAKE_MS ? HANDSHAKE_MS - passed : 0);
 	LIST_INSERT_HEAD(&s->callers, c, link);
 }
 

@@ -268,6 +268,13 @@ struct control *control_new(struct event_base *base, struct tls_ctx *ctx, int fd
 	return c;
 }
 
+void control_hurry(struct control *c, uint64_t ms)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(c->timer, &tv);
+}
+
 void control_free(struct control *c)
 {
 	if (!c)

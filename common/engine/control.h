@@ -25,6 +25,8 @@ struct control_ops {
  * sent first; remote passes NULL. Owns fd from now on, also on failure. NULL: no memory. The handshake has 10 s. */
 struct control *control_new(struct event_base *base, struct tls_ctx *ctx, int fd, const uint8_t *knock_pin,
 			    const struct control_ops *ops, void *arg);
+/* Before the loop runs again: the handshake has only these ms, because some of its time has passed already. */
+void control_hurry(struct control *c, uint64_t ms);
 void control_free(struct control *c); /* BYE is the caller's to send before; closes with what is queued flushed */
 
 /* Queues a frame; -1 when more than 64 KiB wait already (the peer does not read): the caller should give up on it. */
