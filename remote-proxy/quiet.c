@@ -85,7 +85,8 @@ static void stranger_free(struct stranger *s)
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct stranger *s = arg;
-	ssize_t n = read(fd, s->quiet->sink, sizeof(s->quiet->sink));
+	size_t room = SWALLOW - s->swallowed;
+	ssize_t n = read(fd, s->quiet->sink, room < sizeof(s->quiet->sink) ? room : sizeof(s->quiet->sink));
 
 	(void)what;
 	if (n < 0 && errno == EAGAIN)
