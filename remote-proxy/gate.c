@@ -37,7 +37,7 @@ struct visitor {
 	size_t len;
 	uint8_t head[WIRE_ATTACH_LEN];
 	struct event rd, clock;
-	LIST_ENTRY(visitor) link;
+	TAILQ_ENTRY(visitor) link;
 };
 
 struct gate {
@@ -47,7 +47,7 @@ struct gate {
 	struct listener *listener;
 	uint64_t resets_s; /* the second that `resets` counts in */
 	unsigned resets;
-	LIST_HEAD(, visitor) visitors;
+	TAILQ_HEAD(, visitor) visitors; /* in order of arrival */
 };
 
 /* Frees all but the socket. */
@@ -57,7 +57,7 @@ static int visitor_sweep(struct visitor *v)
 
 	event_del(&v->rd);
 	event_del(&v->clock);
-	LIST_REMOVE(v, link);
+	TAILQ_REMOVE(&v->gate->visitors, v, link);
 	free(v);
 	return fd;
 }
@@ -68,6 +68,12 @@ static void visitor_hush(struct visitor *v)
 	uint64_t accepted_ms = v->accepted_ms;
 
 	quiet_take(quiet, visitor_sweep(v), accepted_ms);
+}
+
+static void visitor_turn_out(struct visitor *v)
+{
+	quiet_leave(v->gate->to.quiet);
+	sock_close_reset(visitor_sweep(v));
 }
 
 static void knock_arrived(struct visitor *v)
@@ -195,6 +201,22 @@ static void on_clock(evutil_socket_t fd, short what, void *arg)
 	visitor_hush(arg);
 }
 
+/* Whoever comes may be a user. When the places are taken, one who was found out already makes room, or else whoever has
+ * been here longest: a user authenticates in a round trip or two. */
+static bool find_place(struct gate *g)
+{
+	struct visitor *oldest = TAILQ_FIRST(&g->visitors);
+
+	if (quiet_enter(g->to.quiet))
+		return true;
+	if (!quiet_evict(g->to.quiet) && !sessions_evict(g->to.sessions, oldest ? oldest->accepted_ms : UINT64_MAX)) {
+		if (!oldest)
+			return false;
+		visitor_turn_out(oldest);
+	}
+	return quiet_enter(g->to.quiet);
+}
+
 static void on_accept(void *arg, int fd, const struct addr *peer)
 {
 	const struct timeval limit = { .tv_sec = HEADER_S };
@@ -202,7 +224,7 @@ static void on_accept(void *arg, int fd, const struct addr *peer)
 	struct visitor *v;
 
 	(void)peer;
-	if (!quiet_enter(g->to.quiet)) {
+	if (!find_place(g)) {
 		sock_close_reset(fd);
 		return;
 	}
@@ -217,7 +239,7 @@ static void on_accept(void *arg, int fd, const struct addr *peer)
 	v->accepted_ms = clock_ms();
 	event_assign(&v->rd, g->base, fd, EV_READ | EV_PERSIST, on_readable, v);
 	event_assign(&v->clock, g->base, -1, 0, on_clock, v);
-	LIST_INSERT_HEAD(&g->visitors, v, link);
+	TAILQ_INSERT_TAIL(&g->visitors, v, link);
 	event_add(&v->rd, NULL);
 	event_add(&v->clock, &limit);
 	on_readable(fd, EV_READ, v); /* most say at once what they are */
@@ -225,12 +247,10 @@ static void on_accept(void *arg, int fd, const struct addr *peer)
 
 static int gate_listen(const struct config *config, const struct sock_caps *caps)
 {
-	struct sock_wan opt = { .congestion = config->congestion, .mark = EGRESS_MARK, .keepalive = KEEPALIVE_S };
+	struct sock_wan opt = { .congestion = SOCK_WAITING, .mark = EGRESS_MARK, .keepalive = KEEPALIVE_S };
 	char at[ADDR_STRLEN];
 	int fd;
 
-	if (strcmp(config->congestion, "auto") == 0)
-		opt.congestion = caps->bbr ? "bbr" : "";
 	if (caps->mptcp_notsent)
 		opt.notsent_lowat = config->notsent_lowat;
 	fd = sock_listen_wan(&config->listen, &opt);
@@ -255,7 +275,7 @@ struct gate *gate_new(struct event_base *base, const struct config *config, cons
 	g->base = base;
 	g->to = *rooms;
 	memcpy(g->pin, pin, WIRE_PIN);
-	LIST_INIT(&g->visitors);
+	TAILQ_INIT(&g->visitors);
 	fd = gate_listen(config, caps);
 	g->listener = fd < 0 ? NULL : listener_new(base, fd, on_accept, g);
 	if (!g->listener) {
@@ -272,9 +292,7 @@ void gate_free(struct gate *g)
 	if (!g)
 		return;
 	listener_free(g->listener);
-	while (LIST_FIRST(&g->visitors)) {
-		quiet_leave(g->to.quiet);
-		sock_close_reset(visitor_sweep(LIST_FIRST(&g->visitors)));
-	}
+	while (TAILQ_FIRST(&g->visitors))
+		visitor_turn_out(TAILQ_FIRST(&g->visitors));
 	free(g);
 }

@@ -7,7 +7,7 @@
  * came; and a stranger that sends FIN or falls silent waits for the same moment.
  *
  * Strangers are counted from the accept on, also while their first bytes are being
- * collected. There are at most 512; the next one is reset at once. */
+ * collected. There are at most 512; for the next one somebody has to go, because the next one may be a user. */
 #include "quiet.h"
 
 #include <errno.h>
@@ -31,13 +31,13 @@ struct stranger {
 	int fd;
 	size_t swallowed;
 	struct event rd, end;
-	LIST_ENTRY(stranger) link;
+	TAILQ_ENTRY(stranger) link;
 };
 
 struct quiet {
 	struct event_base *base;
 	unsigned strangers;
-	LIST_HEAD(, stranger) hanging;
+	TAILQ_HEAD(, stranger) hanging; /* in order of arrival */
 	uint8_t sink[4096];
 };
 
@@ -48,7 +48,7 @@ struct quiet *quiet_new(struct event_base *base)
 	if (!q)
 		return NULL;
 	q->base = base;
-	LIST_INIT(&q->hanging);
+	TAILQ_INIT(&q->hanging);
 	return q;
 }
 
@@ -77,7 +77,7 @@ static void stranger_free(struct stranger *s)
 	event_del(&s->rd);
 	event_del(&s->end);
 	sock_close_reset(s->fd);
-	LIST_REMOVE(s, link);
+	TAILQ_REMOVE(&s->quiet->hanging, s, link);
 	quiet_leave(s->quiet);
 	free(s);
 }
@@ -105,6 +105,14 @@ static void on_end(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	stranger_free(arg);
+}
+
+bool quiet_evict(struct quiet *q)
+{
+	if (TAILQ_EMPTY(&q->hanging))
+		return false;
+	stranger_free(TAILQ_FIRST(&q->hanging));
+	return true;
 }
 
 /* How long from now: a moment that depends on nothing but the accept and chance. */
@@ -135,7 +143,7 @@ void quiet_take(struct quiet *q, int fd, uint64_t accepted_ms)
 	s->fd = fd;
 	event_assign(&s->rd, q->base, fd, EV_READ | EV_PERSIST, on_readable, s);
 	event_assign(&s->end, q->base, -1, 0, on_end, s);
-	LIST_INSERT_HEAD(&q->hanging, s, link);
+	TAILQ_INSERT_TAIL(&q->hanging, s, link);
 	event_add(&s->rd, NULL);
 	event_add(&s->end, &left);
 }
@@ -144,7 +152,7 @@ void quiet_free(struct quiet *q)
 {
 	if (!q)
 		return;
-	while (LIST_FIRST(&q->hanging))
-		stranger_free(LIST_FIRST(&q->hanging));
+	while (quiet_evict(q))
+		;
 	free(q);
 }

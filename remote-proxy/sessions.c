@@ -40,7 +40,7 @@ struct caller {
 	struct entry *entry; /* NULL: no HELLO yet, or its session went */
 	bool greeted;
 	uint64_t accepted_ms, heard_ms;
-	LIST_ENTRY(caller) link;
+	TAILQ_ENTRY(caller) link;
 };
 
 struct entry {
@@ -60,7 +60,7 @@ struct sessions {
 	struct quiet *quiet;
 	struct tls_ctx *tls;
 	struct entry *by_sid;
-	LIST_HEAD(, caller) callers;
+	TAILQ_HEAD(, caller) callers; /* in order of arrival */
 	struct event tick;
 	struct log_limit said;
 	uint8_t secret[32], boot[16];
@@ -89,7 +89,7 @@ static void entry_orphan(struct entry *e)
 
 static void caller_free(struct caller *c)
 {
-	LIST_REMOVE(c, link);
+	TAILQ_REMOVE(&c->all->callers, c, link);
 	if (c->entry)
 		entry_orphan(c->entry);
 	free(c);
@@ -289,7 +289,22 @@ void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms)
 		return;
 	}
 	control_hurry(c->control, passed < HANDSHAKE_MS ? HANDSHAKE_MS - passed : 0);
-	LIST_INSERT_HEAD(&s->callers, c, link);
+	TAILQ_INSERT_TAIL(&s->callers, c, link);
+}
+
+bool sessions_evict(struct sessions *s, uint64_t before_ms)
+{
+	struct caller *c;
+
+	TAILQ_FOREACH(c, &s->callers, link)
+		if (!c->user)
+			break;
+	if (!c || c->accepted_ms >= before_ms)
+		return false;
+	quiet_leave(s->quiet);
+	sock_close_reset(control_release(c->control));
+	caller_free(c);
+	return true;
 }
 
 /* --- time --- */
@@ -298,8 +313,8 @@ static void check_callers(struct sessions *s, uint64_t now)
 {
 	struct caller *c, *next;
 
-	for (c = LIST_FIRST(&s->callers); c; c = next) {
-		next = LIST_NEXT(c, link);
+	for (c = TAILQ_FIRST(&s->callers); c; c = next) {
+		next = TAILQ_NEXT(c, link);
 		if (!c->user)
 			continue; /* its handshake has a clock of its own */
 		if (!c->greeted && now - c->heard_ms > HELLO_MS)
@@ -370,7 +385,7 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 	s->config = config;
 	s->users = users;
 	s->quiet = quiet;
-	LIST_INIT(&s->callers);
+	TAILQ_INIT(&s->callers);
 	identity_secret(id, "plait sid", s->secret);
 	seal_random(s->boot, sizeof(s->boot));
 	event_assign(&s->tick, base, -1, EV_PERSIST, on_tick, s);
@@ -384,7 +399,7 @@ void sessions_free(struct sessions *s)
 
 	if (!s)
 		return;
-	while ((c = LIST_FIRST(&s->callers))) {
+	while ((c = TAILQ_FIRST(&s->callers))) {
 		if (!c->user)
 			quiet_leave(s->quiet);
 		caller_bye(c, "the remote is stopping");

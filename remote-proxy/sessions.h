@@ -21,6 +21,9 @@ void sessions_free(struct sessions *s);					 /* says BYE to all */
 /* A connection whose knock was right: TLS follows. Owns fd; it is still a stranger (quiet_enter was called). */
 void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms);
 
+/* Resets whoever has been in the handshake longest, if accepted before that moment; false: there is none. */
+bool sessions_evict(struct sessions *s, uint64_t before_ms);
+
 /* NULL: unknown. Not a reference. */
 struct session *sessions_find(struct sessions *s, const uint8_t sid[WIRE_SID], struct user **user);
 

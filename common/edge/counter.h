@@ -22,7 +22,7 @@
 	X(attach_replayed, "attaches seen before")                              \
 	X(attach_unknown, "attaches to a session we do not know")               \
 	X(quiet, "strangers met with silence")                                  \
-	X(quiet_overflow, "strangers reset at once: too many")                  \
+	X(quiet_overflow, "strangers reset early: too many")                    \
 	X(records_forged, "records that did not open")                          \
 	X(streams_cut, "sealed streams that ended without FIN")                 \
 	X(fallbacks, "WAN connections that fell back to plain TCP")             \
