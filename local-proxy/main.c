@@ -222,8 +222,11 @@ static int live(struct gateway *g)
 	char err[ERR];
 	int rc = -1;
 
-	if (daemon_init(&g->loop, daemon_descriptors(g->config.max_relays), err, sizeof(err)))
+	if (daemon_init(&g->loop, daemon_descriptors(g->config.max_relays), err, sizeof(err)) ||
+	    daemon_alone(&g->loop, PROG, err, sizeof(err))) {
+		daemon_free(&g->loop);
 		return complain(err);
+	}
 	sock_probe(&g->caps);
 	vitals_warn(&g->caps);
 	g->tls = tls_ctx_new(g->identity, false);

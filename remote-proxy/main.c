@@ -68,7 +68,8 @@ static int remote_configure(struct remote *r, const char *conf, bool key)
 static int remote_start_host(struct remote *r)
 {
 	sock_probe(&r->caps);
-	if (daemon_init(&r->daemon, daemon_descriptors(r->config.max_relays), r->err, sizeof(r->err)))
+	if (daemon_init(&r->daemon, daemon_descriptors(r->config.max_relays), r->err, sizeof(r->err)) ||
+	    daemon_alone(&r->daemon, "plait-remote", r->err, sizeof(r->err)))
 		return -1;
 	r->admin = admin_new(r->daemon.base, r->config.control, remote_status, r, r->err, sizeof(r->err));
 	if (!r->admin || !(r->policy = policy_new(&r->config)))

@@ -19,11 +19,16 @@ struct daemon_base {
 
 	struct event *signals[3];
 	int ending;
+	int alone; /* the descriptor of daemon_alone() */
 };
 
 /* Ignores SIGPIPE, forbids core dumps and ptrace by others (keys are in memory), raises RLIMIT_NOFILE to its hard limit and
  * refuses when that is below `need`; makes the loop. 0, or -1 and a sentence in err. */
 int daemon_init(struct daemon_base *d, size_t need, char *err, size_t err_len);
+
+/* Tables, rules and endpoints have fixed numbers, so a network namespace has room for one daemon of a name: 0 for the first,
+ * -1 and a sentence in err for the second. The place is free again when the process ends, in whatever way. */
+int daemon_alone(struct daemon_base *d, const char *name, char *err, size_t err_len);
 
 /* Runs until daemon_stop(). 0, or -1 when the loop itself failed. */
 int daemon_run(struct daemon_base *d);
