@@ -386,16 +386,16 @@ class Target:
 
 
 class Remote(Daemon):
-    """plait-remote on the VPS, alone: its users are Identities of this process. Extra text goes into each
-    user's section with caps={"a": "opens = 3"}, and to the end of the file with extra=."""
+    """plait-remote on the VPS, alone: its users are Identities of this process. Text goes into a user's section
+    with caps={"a": "opens = 3"}, into [remote] with options=, and to the end of the file with extra=."""
 
-    def __init__(self, topo, extra="", caps=None, **users):
+    def __init__(self, topo, options="", extra="", caps=None, **users):
         super().__init__(topo.vps, "plait-remote", topo.new_dir("remote"))
-        self.users, self.caps, self.extra = users, caps or {}, extra
+        self.users, self.caps, self.options, self.extra = users, caps or {}, options, extra
 
     def __enter__(self):
         self.make_key()
-        text = f"[remote]\nkey_file = {self.key}\ncontrol = {self.control}\nlog = debug\n"
+        text = f"[remote]\nkey_file = {self.key}\ncontrol = {self.control}\nlog = debug\n{self.options}\n"
         for name, who in self.users.items():
             text += f"[user {name}]\nkey = {who.pin64}\n{self.caps.get(name, '')}\n"
         self.config.write_text(text + self.extra, encoding="utf-8")

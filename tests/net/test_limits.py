@@ -1,0 +1,237 @@
+"""Every table of plait-remote has an end, and who reaches it troubles nobody but himself."""
+import statistics
+import threading
+import time
+
+import pytest
+
+from pair import Pair
+from plait_client import BYE, NO_RESOURCES, Identity, Remote, Target, Tls, abort, connect, decode, ending, knock
+from topology import SERVER4, Line, wait_for
+
+LINES = [Line()]
+TOPOLOGY = {"emulate": False}
+STRANGERS_MAX = 512
+
+
+@pytest.fixture(scope="module")
+def target(topo):
+    with Target(topo.server) as t:
+        yield t
+
+
+def opened(session, ns, target, early=b"x"):
+    """(the connection, the status it was answered with)"""
+    up = session.attach(ns)
+    return up, up.open(SERVER4, target.port, early)["status"]
+
+
+def test_case_31_a_thousand_sockets_that_never_finish(topo, target):
+    """They are capped at 512; a user who is there stays, and one who comes is served, as if nobody stood there."""
+    with Remote(topo, a=Identity.new(), b=Identity.new()) as remote:
+        control = remote.call(topo.server)
+        before, _ = opened(control.session, topo.server, target, b"")
+        crowd = []
+        for i in range(1000):
+            s = connect(topo.server)
+            if i % 2:
+                s.sendall(b"\x02\x01\x00\x38" + bytes(20))
+            crowd.append(s)
+        wait_for(lambda: remote.counter("quiet_overflow") >= 1000 - STRANGERS_MAX, 5, "all were accepted")
+        assert remote.status()["strangers"] <= STRANGERS_MAX
+
+        before.send(decode.DATA, b"still here")
+        assert before.read() == (decode.DATA, b"still here")
+        times = []
+        for _ in range(50):
+            begin = time.monotonic()
+            up, status = opened(control.session, topo.server, target)
+            times.append(time.monotonic() - begin)
+            assert status == 0
+            up.close()
+        assert statistics.median(times) < 0.1
+        other = remote.call(topo.server, "b")
+        assert opened(other.session, topo.server, target)[1] == 0
+        assert remote.status()["strangers"] <= STRANGERS_MAX
+        for s in crowd:
+            abort(s)
+
+
+def test_strangers_beyond_the_cap_while_judged_ones_hang(topo, target):
+    """The same when all places are taken by those who were found out already."""
+    with Remote(topo, a=Identity.new()) as remote:
+        crowd = [connect(topo.server) for _ in range(STRANGERS_MAX + 100)]
+        for s in crowd:
+            try:
+                s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            except OSError:
+                pass  # the oldest had to make room
+        wait_for(lambda: remote.counter("quiet") >= STRANGERS_MAX, 5, "all were found out")
+        control = remote.call(topo.server)
+        assert opened(control.session, topo.server, target)[1] == 0
+        assert remote.status()["strangers"] <= STRANGERS_MAX
+        for s in crowd:
+            abort(s)
+
+
+def test_case_18_a_thousand_replayed_knocks(topo, target):
+    """Each gets as far as a ServerHello: they make no session, cost less than a second of CPU, and keep nobody out."""
+    with Remote(topo, a=Identity.new()) as remote:
+        control = remote.call(topo.server)
+        flight = knock(remote.identity.pin) + Tls(connect(topo.server), None).hello()
+        cpu, crowd = remote.cpu_seconds(), []
+        for _ in range(1000):
+            s = connect(topo.server)
+            s.sendall(flight)
+            crowd.append(s)
+        wait_for(lambda: remote.counter("quiet_overflow") >= 1000 - STRANGERS_MAX, 5, "all were accepted")
+        answered = [s for s in crowd[-STRANGERS_MAX + 100:] if s.recv(1)]
+        assert answered, "no replayed knock was answered: it was not a valid one"
+        status = remote.status()
+        assert remote.cpu_seconds() - cpu < 1
+        assert status["sessions"] == 1 and status["counters"]["sessions"] == 1
+        assert status["strangers"] <= STRANGERS_MAX
+        assert opened(remote.call(topo.server).session, topo.server, target)[1] == 0
+        assert opened(control.session, topo.server, target)[1] == 0
+        for s in crowd:
+            abort(s)
+
+
+def test_user_cap_of_relays(topo, target):
+    """The sixth of five is refused with 0x140; the other user is not; who ends one may open one."""
+    with Remote(topo, a=Identity.new(), b=Identity.new(), caps={"a": "relays = 5"}) as remote:
+        a, b = (remote.call(topo.server, u).session for u in "ab")
+        mine = [opened(a, topo.server, target) for _ in range(5)]
+        assert [status for _, status in mine] == [0] * 5
+        dialled = target.dialled
+        refused, status = opened(a, topo.server, target)
+        assert status == NO_RESOURCES
+        refused.sock.settimeout(5)
+        assert ending(refused.sock)[0] in ("eof", "reset")
+        assert opened(b, topo.server, target)[1] == 0
+        assert target.dialled == dialled + 1
+        mine[0][0].close()
+        wait_for(lambda: remote.user("a")["relays"] == 4, 2, "the relay has ended")
+        assert opened(a, topo.server, target)[1] == 0
+        assert remote.user("a")["refused"] == 1 and remote.user("b")["refused"] == 0
+
+
+def test_cap_of_the_whole_remote(topo, target):
+    """max_relays is for all users together."""
+    with Remote(topo, a=Identity.new(), b=Identity.new(), options="max_relays = 3") as remote:
+        a, b = (remote.call(topo.server, u).session for u in "ab")
+        held = [opened(s, topo.server, target) for s in (a, a, b, b)]
+        assert [status for _, status in held] == [0, 0, 0, NO_RESOURCES]
+
+
+def test_user_cap_of_opens(topo, target):
+    """Ten a second, twenty at once; then 0x140 until time has passed."""
+    with Remote(topo, a=Identity.new(), b=Identity.new(), caps={"a": "opens = 10"}) as remote:
+        a, b = (remote.call(topo.server, u).session for u in "ab")
+        begin = time.monotonic()
+        statuses = [opened(a, topo.server, target)[1] for _ in range(60)]
+        granted, seconds = statuses.count(0), time.monotonic() - begin
+        assert 20 <= granted <= 20 + 10 * seconds + 1
+        assert statuses[:20] == [0] * 20
+        assert set(statuses) == {0, NO_RESOURCES}
+        assert opened(b, topo.server, target)[1] == 0
+        time.sleep(0.5)
+        assert opened(a, topo.server, target)[1] == 0
+
+
+def connect_times(session, ns, target, n):
+    """Milliseconds from OPEN to ACCEPT, on connections that wait."""
+    times = []
+    for _ in range(n):
+        up = session.attach(ns)
+        begin = time.monotonic()
+        assert up.open(SERVER4, target.port)["status"] == 0
+        times.append(1e3 * (time.monotonic() - begin))
+        up.close()
+    return sorted(times)
+
+
+def test_case_30_one_user_opens_ten_times_his_cap(topo, target):
+    """He gets what is his and 0x140 for the rest; the other one's connects take no longer than twice their time."""
+    with Remote(topo, a=Identity.new(), b=Identity.new(), caps={"a": "relays = 20\nopens = 50"}) as remote:
+        a, b = (remote.call(topo.server, u).session for u in "ab")
+        quiet = connect_times(b, topo.server, target, 100)
+        stop, statuses = threading.Event(), []
+
+        def storm():
+            held = []
+            while not stop.is_set():
+                up, status = opened(a, topo.server, target)
+                statuses.append(status)
+                if status == 0:
+                    held.append(up)
+                else:
+                    up.close()
+        t = threading.Thread(target=storm)
+        t.start()
+        wait_for(lambda: len(statuses) >= 30, 5, "the storm is on")
+        busy = connect_times(b, topo.server, target, 100)
+        stop.set()
+        t.join()
+        assert statuses.count(0) == 20 and set(statuses) == {0, NO_RESOURCES}
+        assert len(statuses) >= 200, "ten times the cap"
+        assert statistics.median(busy) <= 2 * statistics.median(quiet) + 2, (quiet, busy)
+        assert busy[98] <= 2 * quiet[98] + 20, (quiet, busy)  # this process is also the other user, in one interpreter
+
+
+def test_cap_of_the_pool(topo, target):
+    """Eight wait; for the ninth the one goes that has waited longest. The other user's stay."""
+    with Remote(topo, a=Identity.new(), b=Identity.new(), extra="[pool]\ncap = 8\n") as remote:
+        a, b = (remote.call(topo.server, u) for u in "ab")
+        assert a.welcome["pool_cap"] == 8
+        other = b.session.attach(topo.server)
+        waiting = [a.session.attach(topo.server) for _ in range(12)]
+        for up in waiting[:4]:
+            assert up.ending() == ("reset", [])
+        for up in waiting[4:]:
+            assert up.open(SERVER4, target.port)["status"] == 0
+        assert other.open(SERVER4, target.port)["status"] == 0
+
+
+def test_age_of_the_pool(topo, target):
+    """Who has waited for the age and a fifth is reset."""
+    with Remote(topo, a=Identity.new(), extra="[pool]\nage = 1s\n") as remote:
+        up = remote.call(topo.server).session.attach(topo.server)
+        begin = time.monotonic()
+        assert up.ending() == ("reset", [])
+        assert 1.1 < time.monotonic() - begin < 1.8
+
+
+def test_cap_of_sessions(topo, target):
+    """A fifth session of a user ends the oldest, with BYE; the other four and their connections live."""
+    with Remote(topo, a=Identity.new()) as remote:
+        controls = [remote.call(topo.server) for _ in range(4)]
+        waiting = controls[0].session.attach(topo.server)
+        controls.append(remote.call(topo.server))
+        kind, why = controls[0].recv()
+        assert kind == BYE and b"too many sessions" in why
+        assert remote.status()["sessions"] == 4
+        assert waiting.open(SERVER4, target.port)["status"] == 0  # what is attached keeps its keys
+        for c in controls[1:]:
+            assert opened(c.session, topo.server, target)[1] == 0
+
+
+def test_refusals_are_resets_at_the_client(topo):
+    """Through plait-local: the LAN client whose connection is one too many sees RST, the log says why, and the
+    connections that are there live on."""
+    with Pair(topo, remote_extra="relays = 3\n") as pair:
+        with Target(topo.server) as target:
+            mine = [connect(topo.lan, SERVER4, target.port) for _ in range(3)]
+            for s in mine:
+                s.sendall(b"mine")
+                assert s.recv(10) == b"mine"
+            dialled = target.dialled
+            more = connect(topo.lan, SERVER4, target.port)
+            more.sendall(b"one too many")
+            assert ending(more) == ("reset", b"")
+            assert target.dialled == dialled
+            wait_for(lambda: "out of resources (64)" in pair.local.logged(), 2, "the log says why")
+            for s in mine:
+                s.sendall(b"still")
+                assert s.recv(10) == b"still"
+                abort(s)
