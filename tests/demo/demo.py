@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+SETTINGS = HERE.parents[1] / "conf/60-plait.conf"
 sys.path[:0] = [str(HERE), str(HERE.parent / "net")]
 
 import picture  # noqa: E402
@@ -89,6 +90,14 @@ class Stage:
         web = self.topo.server.popen([sys.executable, HERE / "web.py", self.film.path, PORT], stdout=subprocess.PIPE)
         if web.stdout.readline() != "ready\n":
             raise RuntimeError("the web server did not start")
+
+    def settle(self):
+        """The kernel settings that `make install` brings, as far as a namespace has its own."""
+        lines = SETTINGS.read_text(encoding="utf-8").splitlines()
+        own = dict(line.lstrip("-").split(" = ") for line in lines if line.lstrip("-").startswith(("net.ipv4", "net.mptcp")))
+        for ns in (self.topo.gw, self.topo.vps):
+            for name, value in own.items():
+                ns.run(["sysctl", "-qw", f"{name}={value}"], check=False)
 
     def one(self, family, host, way, who, mbit):
         size = int(mbit * 1e6 * SECONDS / 8)
@@ -162,6 +171,7 @@ def play(svg):
             stage = Stage(topo, film, screen, title)
             stages.append(stage)
             stage.serve()
+            stage.settle()
             for i in range(len(lines)):
                 stage.alone(i)
             with Pair(topo):
