@@ -118,6 +118,8 @@ static void on_session(void *arg, bool up, bool restarted)
 {
 	struct gateway *g = arg;
 
+	if (restarted) /* the other end of every relay is gone, and MPTCP without subflows would not say so */
+		relay_loop_clear(g->relays);
 	pool_session(g->pool, up, restarted);
 	lan_session(g->lan, up);
 	if (up && !g->rules_in)
@@ -166,14 +168,15 @@ static int raise_house(struct gateway *g)
 	const struct config *c = &g->config;
 	struct relay_limits limits = { c->idle_s, HALF_IDLE_S, c->stall_s };
 	struct remote_ops ops = { on_session, on_addresses };
-	struct sock_wan wan = { .mark = RULES_SELF_MARK, .notsent_lowat = c->notsent_lowat, .keepalive = WAN_KEEPALIVE_S };
+	struct sock_wan wan = { .mark = RULES_SELF_MARK, .notsent_lowat = c->notsent_lowat, .keepalive = WAN_KEEPALIVE_S,
+				.congestion = SOCK_WAITING };
 	struct lan_house house = { .base = g->loop.base, .config = c };
 
-	wan.congestion = strcmp(c->congestion, "auto") ? c->congestion : g->caps.bbr ? "bbr" : "";
 	g->seal = seal_new();
 	g->relays = g->seal ? relay_loop_new(g->loop.base, g->seal, &limits) : NULL;
 	if (!g->relays)
 		return complain("out of memory");
+	relay_loop_congestion(g->relays, sock_congestion_choice(&g->caps, c->congestion));
 	g->links = links_new(g->loop.base, c, on_links, g);
 	if (!g->links)
 		return -1;

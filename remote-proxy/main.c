@@ -87,6 +87,8 @@ static int remote_start_relays(struct remote *r)
 	r->seal = seal_new();
 	if (r->users && r->seal)
 		r->relays = relay_loop_new(r->daemon.base, r->seal, &limits);
+	if (r->relays)
+		relay_loop_congestion(r->relays, sock_congestion_choice(&r->caps, r->config.congestion));
 	return r->relays ? 0 : -1;
 }
 

@@ -64,13 +64,23 @@ static int close_keep_errno(int fd)
 	return -1;
 }
 
+void sock_congestion(int fd, const char *name)
+{
+	if (name && *name)
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name));
+}
+
+const char *sock_congestion_choice(const struct sock_caps *caps, const char *configured)
+{
+	return strcmp(configured, "auto") ? configured : caps->bbr ? "bbr" : "cubic";
+}
+
 static void apply_wan(int fd, const struct sock_wan *opt)
 {
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (opt->mark)
 		sock_mark(fd, opt->mark);
-	if (opt->congestion && *opt->congestion)
-		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, opt->congestion, (socklen_t)strlen(opt->congestion));
+	sock_congestion(fd, opt->congestion);
 	if (opt->notsent_lowat)
 		set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)opt->notsent_lowat);
 	if (opt->keepalive)

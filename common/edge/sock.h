@@ -30,7 +30,7 @@ void sock_probe(struct sock_caps *caps);
 
 /* How a socket towards the other plait behaves. */
 struct sock_wan {
-	const char *congestion;	/* "" = the kernel's default */
+	const char *congestion;	/* while it waits; "" = the kernel's default */
 	uint32_t mark;		/* SO_MARK, 0 = none */
 	uint32_t notsent_lowat; /* bytes, 0 = leave */
 	uint32_t keepalive;	/* seconds of silence before the first probe, 0 = off */
@@ -68,6 +68,14 @@ bool sock_is_own(const struct addr *a);
 
 void sock_keepalive(int fd, uint32_t idle_s); /* then every 15 s, 4 tries */
 int sock_mark(int fd, uint32_t mark);
+
+/* TCP_CONGESTION of a connection and all its subflows; "" leaves it. A connection that waits for work waits with
+ * SOCK_WAITING, and is given the real one when the work comes: BBR's state is then new, while BBR after ten idle seconds
+ * begins with 200 ms at four packets (PROBE_RTT, its minimum having expired). */
+#define SOCK_WAITING "reno" /* every kernel has it */
+void sock_congestion(int fd, const char *name);
+/* The configured word, or what "auto" means on this kernel. */
+const char *sock_congestion_choice(const struct sock_caps *caps, const char *configured);
 
 /* Lets the peer send more than the kernel's first guess, without locking the size: autotuning of an MPTCP receive
  * buffer only begins above a tenth of a segment train an RTT/8 (15 Mbit/s at 60 ms), below which it keeps a connection for good. */

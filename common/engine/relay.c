@@ -94,6 +94,7 @@ struct relay_loop {
 	struct event_base *base;
 	struct seal *seal;
 	struct relay_limits limits;
+	const char *congestion;
 	struct relay_list running, dead;
 	unsigned count;
 	uint64_t now;
@@ -662,14 +663,24 @@ struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, co
 	return loop;
 }
 
-void relay_loop_free(struct relay_loop *loop)
+void relay_loop_congestion(struct relay_loop *loop, const char *name)
+{
+	loop->congestion = name;
+}
+
+void relay_loop_clear(struct relay_loop *loop)
 {
 	struct relay *r;
 
-	if (!loop)
-		return;
 	while ((r = LIST_FIRST(&loop->running)))
 		finish(r, RELAY_CLOSED);
+}
+
+void relay_loop_free(struct relay_loop *loop)
+{
+	if (!loop)
+		return;
+	relay_loop_clear(loop);
 	on_sweep(-1, 0, loop);
 	event_del(&loop->tick);
 	event_del(&loop->sweep);
@@ -730,6 +741,7 @@ struct relay *relay_new(struct relay_loop *loop, const struct relay_setup *s)
 	r->moved_ms = loop->now;
 	end_init(r, 0, s->fd[0]);
 	end_init(r, 1, s->fd[1]);
+	sock_congestion(s->fd[RELAY_WAN], loop->congestion);
 	sock_open_window(s->fd[RELAY_WAN]);
 	LIST_INSERT_HEAD(&loop->running, r, link);
 	loop->count++;

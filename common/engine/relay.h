@@ -37,6 +37,9 @@ struct relay_limits {
 };
 
 struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, const struct relay_limits *limits);
+/* Congestion control that WAN gets when its relay begins ("" leaves it); the string must live as long as the loop. */
+void relay_loop_congestion(struct relay_loop *loop, const char *name);
+void relay_loop_clear(struct relay_loop *loop); /* resets whatever runs now */
 void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
 unsigned relay_loop_count(const struct relay_loop *loop);
 
