@@ -210,7 +210,7 @@ def watch(argv):
         signal.signal(number, stop)
     child, code = None, 1
     try:
-        child = subprocess.Popen([sys.executable, __file__, "--play", *argv], start_new_session=True,
+        child = subprocess.Popen([sys.executable, __file__, "--play", tmp, *argv], start_new_session=True,
                                  preexec_fn=die_with_parent, env={**os.environ, "TMPDIR": tmp})
         code = child.wait()
     except Told as told:
@@ -241,10 +241,13 @@ def clean(child, tmp):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--svg", type=Path, default=Path("plait-demo.svg"), help="where the picture goes")
-    p.add_argument("--play", action="store_true", help=argparse.SUPPRESS)
+    p.add_argument("--play", metavar="TMP", help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.play:
-        return play(a.svg)
+        try:
+            return play(a.svg)
+        finally:  # the parent may have been killed
+            shutil.rmtree(a.play, ignore_errors=True)
     return watch(["--svg", str(a.svg)])
 
 
