@@ -62,13 +62,13 @@ class Screen:
             return
         a, b = t.samples[-4], t.samples[-1]
         mbit = [8e-6 * (y - x) / (b.at - a.at) for x, y in zip(a.lines, b.lines)]
-        bar = "".join(c * round(24 * m / self.total) for c, m in zip("#=", mbit))[:30]
-        print(f"\r\033[K  {self.name:<34} {b.at:4.1f} s  line 1 {mbit[0]:5.2f}  line 2 {mbit[1]:5.2f} Mbit/s  {bar}",
+        bar = "".join(c * round(16 * m / self.total) for c, m in zip("#=", mbit))[:16]
+        print(f"\r\033[K  {self.name:<28} {b.at:4.1f} s {sum(mbit):6.2f} = {mbit[0]:5.2f} + {mbit[1]:5.2f}  {bar}",
               end="", flush=True)
 
     def end(self, t):
         got = f"{t.mbit:6.2f} Mbit/s" if t.equal else f"failed: {t.error or 'not the same file'}"
-        self.say(f"  {self.name:<34} {got}")
+        self.say(f"  {self.name:<28} {got}")
 
 
 def mbit_of(line, way):
@@ -128,7 +128,7 @@ class Stage:
         left = mbit_of(self.topo.lines[1 - CUT_LINE], "down")
         size = int(0.9 * (total * CUT_AT + left * (CUT_SECONDS - CUT_AT)) * 1e6 / 8)
         cut = [(CUT_AT, lambda: self.topo.line[CUT_LINE].set(hole="both"))]
-        self.screen.begin(f"IPv4 download, line {CUT_LINE + 1} cut at {CUT_AT} s", total)
+        self.screen.begin(f"IPv4 download, line {CUT_LINE + 1} cut", total)
         t = transfer.download(self.topo, self.film, SERVER4, PORT, size, self.screen.show, cut)
         self.screen.end(t)
         self.done["IPv4", "down", "cut"] = t
@@ -166,7 +166,7 @@ def play(svg):
     begun, screen, stages = time.monotonic(), Screen(), []
     film = transfer.Film.make(Path(tempfile.mkdtemp(prefix="film-")), 80_000_000)
     for title, lines in SETS:
-        screen.say(f"\n{title}: " + ", ".join(map(ordered, lines)))
+        screen.say(f"\n{title}, Mbit/s: " + "; ".join(map(ordered, lines)))
         with Topology(lines=lines) as topo:
             stage = Stage(topo, film, screen, title)
             stages.append(stage)
