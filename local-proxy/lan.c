@@ -105,7 +105,7 @@ void lan_redirected(struct lan *l, bool redirect)
 	l->redirect = redirect;
 }
 
-void lan_session(struct lan *l, bool up)
+void lan_session(struct lan *l, bool up, bool restarted)
 {
 	struct opening *o, *next;
 
@@ -113,7 +113,7 @@ void lan_session(struct lan *l, bool up)
 		return;
 	for (o = LIST_FIRST(&l->openings); o; o = next) {
 		next = opening_next(o);
-		opening_wake(o);
+		opening_session(o, restarted);
 	}
 }
 

@@ -28,8 +28,8 @@ void lan_free(struct lan *l);
 /* How the rules bring connections here. */
 void lan_redirected(struct lan *l, bool redirect);
 
-/* A session began or ended: those who wait for one go on. */
-void lan_session(struct lan *l, bool up);
+/* A session began, ended, or (restarted) is with another process: those who wait for one go on. */
+void lan_session(struct lan *l, bool up, bool restarted);
 
 json_t *lan_status(const struct lan *l);
 

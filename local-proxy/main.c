@@ -121,7 +121,7 @@ static void on_session(void *arg, bool up, bool restarted)
 	if (restarted) /* the other end of every relay is gone, and MPTCP without subflows would not say so */
 		relay_loop_clear(g->relays);
 	pool_session(g->pool, up, restarted);
-	lan_session(g->lan, up);
+	lan_session(g->lan, up, restarted);
 	if (up && !g->rules_in)
 		put_rules_in(g);
 	else if (!up)

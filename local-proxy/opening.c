@@ -173,6 +173,7 @@ static void on_revoked(void *arg, bool served)
 	o->revoke = NULL;
 	if (!served) {
 		counters.opens_resent++;
+		pool_distrust(o->house->pool);
 		again(o);
 	} else if (!o->up) {
 		fail(o, "the connection to the remote was lost; the request may have been served");
@@ -372,10 +373,27 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-void opening_wake(struct opening *o)
+/* The process that OPEN was sent to is gone. Only a RESET of its successor can still help, and that comes at once or never;
+ * MPTCP whose subflows were all reset does not tell of its end for a minute. */
+static void bereave(struct opening *o)
+{
+	remote_revoke_cancel(o->revoke);
+	o->revoke = NULL;
+	if (!o->up) {
+		fail(o, "the remote was restarted; the request may have been served");
+		return;
+	}
+	o->state = OPENED;
+	o->asked = true;
+	wake_in(o, PATIENCE_MS);
+}
+
+void opening_session(struct opening *o, bool restarted)
 {
 	if (o->state == SESSION)
 		go(o);
+	else if (o->state >= OPENED && restarted)
+		bereave(o);
 }
 
 static bool is_tls_port(uint16_t port)

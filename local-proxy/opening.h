@@ -15,8 +15,8 @@ LIST_HEAD(opening_list, opening);
 void opening_new(const struct lan_house *house, struct opening_list *list, unsigned *count, int fd,
 		 const struct addr *src, const struct addr *dst);
 
-/* A session is there again. */
-void opening_wake(struct opening *o);
+/* A session is there again; restarted: with another process than before. */
+void opening_session(struct opening *o, bool restarted);
 void opening_free(struct opening *o); /* resets the client */
 struct opening *opening_next(const struct opening *o);
 

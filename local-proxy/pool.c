@@ -8,8 +8,9 @@
  * lines have had the longest time to join.
  *
  * A waiting connection is dropped when it breaks, when it is older than the smaller of both
- * sides' `age` (before NATs forget it), when its line is gone, and when the remote was restarted. Each
- * loss is refilled; after a failed dial the pool rests for REST_MS first. */
+ * sides' `age` (before NATs forget it), when its line is gone, and when the remote was restarted. When
+ * one that was handed out turns out to be dead in silence, all that wait are dropped: a NAT that
+ * forgot one forgot all. Each loss is refilled; after a failed dial the pool rests for REST_MS first. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +218,12 @@ struct upstream *pool_take(struct pool *p, upstream_cb cb, void *arg)
 	upstream_set_owner(u, cb, arg);
 	counters.opens_warm++;
 	return u;
+}
+
+void pool_distrust(struct pool *p)
+{
+	while (TAILQ_FIRST(&p->warm))
+		drop(p, &p->warm, &p->n_warm, TAILQ_FIRST(&p->warm));
 }
 
 void pool_session(struct pool *p, bool up, bool restarted)

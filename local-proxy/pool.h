@@ -18,6 +18,9 @@ void pool_free(struct pool *p);
 /* A warm connection (the caller becomes its owner), or NULL: dial one. */
 struct upstream *pool_take(struct pool *p, upstream_cb cb, void *arg);
 
+/* One that was taken had died without a sign: the others may have, too. */
+void pool_distrust(struct pool *p);
+
 /* A session began, ended, or (restarted) is with another process. */
 void pool_session(struct pool *p, bool up, bool restarted);
 

@@ -18,8 +18,9 @@
  *
  * REVOKE. A connection that died between OPEN and ACCEPT leaves a doubt: was the request
  * served? The remote is asked over the control connection, and its answer binds it: what was
- * not served then never will be. With no answer in REVOKE_MS, or after a restart,
- * the doubt counts as served. */
+ * not served then never will be. With no answer in REASK_MS the control connection is in doubt
+ * itself (it may have died with the other one) and a new one is made, which asks again. With no
+ * answer in REVOKE_MS, or after a restart, the doubt counts as served. */
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
@@ -41,6 +42,7 @@
 #define WELCOME_MS 5000
 #define GRACE_MS 20000
 #define REVOKE_MS 5000
+#define REASK_MS 1000
 
 struct talk {
 	struct remote *remote;
@@ -143,6 +145,16 @@ static void take_revoked(struct remote *r, const uint8_t *value, size_t len)
 			break;
 	if (v)
 		answer_revoke(v, answer.verdict != WIRE_NOT_SERVED);
+}
+
+static bool has_waited(const struct remote *r, uint64_t now)
+{
+	const struct revoke *v;
+
+	LIST_FOREACH(v, &r->revokes, link)
+		if (now + REVOKE_MS >= v->deadline + REASK_MS)
+			return true;
+	return false;
 }
 
 struct revoke *remote_revoke(struct remote *r, const struct session *s, uint64_t ctr, remote_revoked cb, void *arg)
@@ -381,7 +393,7 @@ static void tend_now(struct remote *r, uint64_t now)
 	} else {
 		if (now - t->heard_ms >= PING_MS)
 			control_send(t->control, WIRE_PING, "plait!?", 8);
-		if (t->welcome.rekey && (now - t->since_ms) / 1000 >= t->welcome.rekey)
+		if (has_waited(r, now) || (t->welcome.rekey && (now - t->since_ms) / 1000 >= t->welcome.rekey))
 			begin_talk(r);
 	}
 }
