@@ -7,7 +7,8 @@
  *
  *   KNOCK with the right mac              -> sessions (still a stranger)
  *   ATTACH that its session admits        -> hall
- *   ATTACH whose session we once made     -> RESET, then closed
+ *   ATTACH whose session we once made     -> RESET, then quiet: an OPEN follows, and closing
+ *                                            before it is read would abort the RESET
  *   everything else, and those who took too long or closed -> quiet
  *
  * The last line is one function for all causes. */
@@ -102,19 +103,12 @@ static void attach_unknown(struct visitor *v, const struct wire_attach *a)
 {
 	struct gate *g = v->gate;
 	uint8_t reset[WIRE_RESET_LEN];
-	int fd;
 
 	counters.attach_unknown++;
-	if (!sessions_forgot(g->to.sessions, a->sid, reset) || !may_send_reset(g)) {
-		visitor_hush(v);
-		return;
-	}
-	fd = visitor_sweep(v);
-	quiet_leave(g->to.quiet);
-	if (write(fd, reset, sizeof(reset)) == (ssize_t)sizeof(reset))
-		sock_close_clean(fd);
-	else
-		sock_close_reset(fd);
+	if (sessions_forgot(g->to.sessions, a->sid, reset) && may_send_reset(g) &&
+	    write(v->fd, reset, sizeof(reset)) != (ssize_t)sizeof(reset))
+		log_debug("a RESET was not taken");
+	visitor_hush(v);
 }
 
 static void attach_refused(struct visitor *v, enum session_verdict verdict)
