@@ -153,4 +153,5 @@ class Pair:
         for d in (self.local, self.remote):  # a failure is being reported already
             if d.alive():
                 d.process.kill()
+                d.process.wait()
             print(f"--- {d.program.name}\n{d.logged()[-4000:]}")
