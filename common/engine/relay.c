@@ -367,13 +367,13 @@ static int keep_partial(struct relay *r, const uint8_t *data, size_t len)
 }
 
 /* A record that carries no data: -1 when the relay ended with it. */
-static int take_mark(struct relay *r, enum wire_kind kind)
+static int take_mark(struct relay *r, const struct record *rec)
 {
-	if (kind == WIRE_FIN && !r->end[RELAY_WAN].eof) {
+	if (rec->kind == WIRE_FIN && !rec->len && !r->end[RELAY_WAN].eof) {
 		r->end[RELAY_WAN].eof = true;
 		return 0;
 	}
-	finish(r, kind == WIRE_RST ? RELAY_RESET : RELAY_CUT);
+	finish(r, rec->kind == WIRE_RST ? RELAY_RESET : RELAY_CUT);
 	return -1;
 }
 
@@ -415,7 +415,7 @@ static void deliver_records(struct relay *r, uint8_t *data, size_t len)
 		len -= rec.used;
 		if (rec.kind == WIRE_DATA && !r->end[RELAY_WAN].eof)
 			gather(&all, &rec);
-		else if (give_near(r, &all) || take_mark(r, rec.kind))
+		else if (give_near(r, &all) || take_mark(r, &rec))
 			return;
 	}
 	if (give_near(r, &all))
