@@ -1,0 +1,634 @@
+"""What is malformed between two who know each other: the remote against a bad local, the local against a bad remote."""
+import os
+import struct
+import time
+
+import pytest
+
+from pair import Pair, connected
+from plait_client import (BYE, CLEAR, FORBIDDEN, HELLO, MALFORMED, NO_RESOURCES, PING, PONG, REVOKE, SEALED, UNSUPPORTED,
+                          Control, FakeRemote, Identity, Remote, Target, Tls, abort, connect, decode, ending, knock,
+                          open_plain)
+from topology import SERVER4, SERVER6, Line, wait_for
+
+LINES = [Line()]
+TOPOLOGY = {"emulate": False}
+DATA, OPEN, FIN, RST = decode.DATA, decode.OPEN, decode.FIN, decode.RST
+
+
+@pytest.fixture(scope="module")
+def target(topo):
+    with Target(topo.server) as t:
+        yield t
+
+
+@pytest.fixture(scope="module")
+def remote(topo):
+    with Remote(topo, a=Identity.new(), b=Identity.new()) as r:
+        yield r
+
+
+@pytest.fixture
+def session(topo, remote):
+    control = remote.call(topo.server)
+    yield control.session
+    control.close()
+
+
+@pytest.fixture
+def relayed(topo, session, target):
+    """A relay that has moved a byte each way: (connection, destination's socket)."""
+    up = session.attach(topo.server)
+    assert up.open(SERVER4, target.port)["status"] == 0
+    up.send(DATA, b"1")
+    assert up.read() == (DATA, b"1")
+    yield up, target.sockets[-1]
+    up.close()
+
+
+def raw(kind, length, body=b""):
+    return struct.pack(">H", kind << 14 | length) + body
+
+
+# --- OPEN ---
+
+@pytest.mark.parametrize("plain, why", [
+    (lambda p: b"", "empty"),
+    (lambda p: open_plain(SERVER4, p)[:37], "one byte short"),
+    (lambda p: open_plain(SERVER4, p, reserved=1), "reserved is not 0"),
+    (lambda p: open_plain(SERVER4, p, reserved=255), "reserved is 255"),
+    (lambda p: open_plain(SERVER4, p, mode=2), "mode 2"),
+    (lambda p: open_plain(SERVER4, p, mode=255), "mode 255"),
+], ids=lambda v: v if isinstance(v, str) else "")
+def test_case_10_malformed_open(topo, session, target, plain, why):
+    """Status 0x101 and no dial."""
+    before, up = target.dialled, session.attach(topo.server)
+    up.send(OPEN, plain(target.port))
+    assert up.answer() == {"what": 1, "status": MALFORMED, "first": b""}, why
+    assert target.dialled == before
+    up.close()
+
+
+def test_case_11_mode_that_is_not_supported(topo, session, target):
+    """CLEAR where the config does not allow it: status 0x102, no dial."""
+    before, up = target.dialled, session.attach(topo.server)
+    assert up.open(SERVER4, target.port, b"\x16\x03\x01", mode=CLEAR)["status"] == UNSUPPORTED
+    assert target.dialled == before
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "11.7.0.2", "2a11:7::2", "169.254.169.254", "10.0.0.1"])
+def test_forbidden_destination(topo, session, host):
+    """Status 0x120: the remote's inside is no destination, nor is its own port."""
+    up = session.attach(topo.server)
+    assert up.open(host, 7200)["status"] == FORBIDDEN
+
+
+def test_first_record_is_no_open(topo, remote, session):
+    before = remote.counter("records_forged")
+    for kind in (DATA, FIN, RST):
+        up = session.attach(topo.server)
+        up.send(kind, b"")
+        assert up.ending() == ("reset", [])
+    assert remote.counter("records_forged") == before + 3
+
+
+def test_open_in_pieces_and_with_much_behind_it(topo, session, target):
+    """OPEN cut anywhere is one OPEN; what follows it in the same segment is not lost."""
+    early, more = os.urandom(9000), os.urandom(16000)
+    up = session.attach(topo.server)
+    message = up.up.record(OPEN, open_plain(SERVER4, target.port, early)) + up.up.record(DATA, more) + up.up.record(FIN)
+    for cut in (0, 1, 2, 3, 500, len(message) - 1):
+        up.sock.sendall(message[cut:{0: 1, 1: 2, 2: 3, 3: 500, 500: len(message) - 1}.get(cut, len(message))])
+        time.sleep(0.01)
+    accept = up.answer()
+    assert accept["status"] == 0
+    how, records = up.ending()
+    back = accept["first"] + b"".join(plain for kind, plain in records if kind == DATA)
+    assert how == "eof" and records[-1] == (FIN, b"") and back == early + more
+
+
+# --- records ---
+
+@pytest.mark.parametrize("kind", [DATA, OPEN, FIN, RST])
+@pytest.mark.parametrize("length", [0, 15, 16017, 16383])
+def test_case_12_impossible_length(topo, session, relayed, length, kind):
+    """In the middle of a relay, and in the place of OPEN: reset, also for the destination."""
+    up, dest = relayed
+    up.sock.sendall(raw(kind, length, bytes(16)))
+    assert up.ending()[0] == "reset"
+    wait_for(lambda: dest.fileno() < 0 or ended(dest), 2, "the destination was told")
+    waiting = session.attach(topo.server)
+    waiting.sock.sendall(raw(kind, length, bytes(16)))
+    assert waiting.ending() == ("reset", [])
+
+
+def ended(s):
+    """The echo thread reads until it sees the reset; then the socket has no peer."""
+    try:
+        s.getpeername()
+        return False
+    except OSError:
+        return True
+
+
+def test_longest_record(topo, session, target):
+    """16,000 bytes are one record."""
+    up = session.attach(topo.server)
+    assert up.open(SERVER4, target.port)["status"] == 0
+    data = os.urandom(16000)
+    up.send(DATA, data)
+    got = b""
+    while len(got) < len(data):
+        got += up.read()[1]
+    assert got == data
+    up.close()
+
+
+@pytest.mark.parametrize("kind, plain", [(DATA, b"more"), (DATA, b""), (FIN, b""), (OPEN, b"again")],
+                         ids=["data", "empty data", "second FIN", "OPEN"])
+def test_case_13_after_fin(relayed, kind, plain):
+    """Nothing may follow FIN in its direction: the relay is reset."""
+    up, _ = relayed
+    up.sock.sendall(up.up.record(FIN) + up.up.record(kind, plain))
+    assert up.ending()[0] == "reset"
+
+
+@pytest.mark.parametrize("kind, plain", [(OPEN, open_plain(SERVER4, 1)), (FIN, b"x"), (RST, b""), (RST, b"\1"), (RST, b"\1\x60\0")],
+                         ids=["OPEN", "FIN with text", "RST of 0", "RST of 1", "RST of 3"])
+def test_record_of_the_wrong_shape(relayed, kind, plain):
+    up, dest = relayed
+    up.send(kind, plain)
+    assert up.ending()[0] == "reset"
+    wait_for(lambda: ended(dest), 2, "the destination was told")
+
+
+def test_rst_record_resets_the_destination(relayed):
+    up, dest = relayed
+    up.send(RST, struct.pack(">H", 0x160))
+    wait_for(lambda: ended(dest), 2, "the destination was reset")
+
+
+def test_flipped_bit_ends_one_relay_only(topo, remote, session, target, relayed):
+    """A record that does not open: reset both ways, counted; the neighbours are not touched."""
+    other = session.attach(topo.server)
+    assert other.open(SERVER4, target.port)["status"] == 0
+    before = remote.counter("relays_failed")
+    up, dest = relayed
+    record = bytearray(up.up.record(DATA, b"x" * 100))
+    record[50] ^= 4
+    up.sock.sendall(record)
+    assert up.ending() == ("reset", [])
+    wait_for(lambda: ended(dest), 2, "the destination was told")
+    assert remote.counter("relays_failed") == before + 1
+    other.send(DATA, b"alive")
+    assert other.read() == (DATA, b"alive")
+    other.close()
+
+
+@pytest.mark.parametrize("what", ["swapped", "repeated", "left out"])
+def test_records_keep_their_order(relayed, what):
+    up, _ = relayed
+    one, two, three = (up.up.record(DATA, c) for c in (b"2", b"3", b"4"))
+    up.sock.sendall({"swapped": two + one, "repeated": one + one, "left out": one + three}[what])
+    how, records = up.ending()
+    assert how == "reset"
+    assert b"".join(p for _, p in records) in (b"", b"2")
+
+
+def test_case_21_reflected_records(topo, session, relayed):
+    """What came down is no valid record up: each direction has its own key."""
+    up, _ = relayed
+    up.send(DATA, b"mirror")
+    hdr = up.sock.recv(2)
+    up.sock.sendall(hdr + up.sock.recv(65536))
+    assert up.ending()[0] == "reset"
+    head, _, _ = session.message()
+    s = connect(topo.server)
+    s.sendall(head)
+    s.sendall(s.recv(65536))  # ATTACHED, as OPEN
+    assert ending(s) == ("reset", b"")
+
+
+def test_case_24_stream_cut_on_its_way_up(remote, relayed):
+    """TCP's end without a FIN record: the destination sees RST, not the end of a file."""
+    up, dest = relayed
+    before = remote.counter("streams_cut")
+    up.sock.shutdown(1)
+    assert up.ending()[0] == "reset"
+    wait_for(lambda: ended(dest), 2, "the destination was reset")
+    assert remote.counter("streams_cut") == before + 1
+
+
+def test_case_24_record_cut_on_its_way_up(remote, relayed):
+    """The same inside a record."""
+    up, dest = relayed
+    before = remote.counter("streams_cut")
+    up.sock.sendall(up.up.record(DATA, b"x" * 1000)[:500])
+    up.sock.shutdown(1)
+    assert up.ending()[0] == "reset"
+    wait_for(lambda: ended(dest), 2, "the destination was reset")
+    assert remote.counter("streams_cut") == before + 1
+
+
+# --- control frames ---
+
+@pytest.fixture
+def control(topo, remote):
+    c = remote.call(topo.server)
+    yield c
+    c.close()
+
+
+def says_goodbye(control, why):
+    kind, value = control.recv()
+    assert kind == BYE and why in value, (kind, value)
+    with pytest.raises((EOFError, OSError)):
+        control.recv()
+
+
+def test_unknown_frames_are_ignored(control):
+    for kind in (0, 5, 6, 10, 77, 255):
+        control.send(kind, os.urandom(1024))
+    control.send(PING, b"still there?")
+    assert control.recv() == (PONG, b"still there?")
+
+
+def test_frame_of_1025_bytes_ends_the_connection(control):
+    control.send(77, bytes(1025))
+    with pytest.raises((EOFError, OSError)):
+        control.recv()
+
+
+def test_second_hello(control):
+    control.send(HELLO, b"\1\1" + os.urandom(16))
+    says_goodbye(control, b"HELLO")
+
+
+@pytest.mark.parametrize("value", [b"", b"\1\1" + bytes(15), b"\0\1" + bytes(16), b"\2\1" + bytes(16)],
+                         ids=["empty", "short", "version 0", "version 2"])
+def test_hello_that_makes_no_sense(topo, remote, value):
+    s = connect(topo.server)
+    s.sendall(knock(remote.identity.pin))
+    c = Control(Tls(s, remote.users["a"]).handshake())
+    sessions = remote.status()["sessions"]
+    c.send(HELLO, value)
+    says_goodbye(c, b"HELLO or version")
+    assert remote.status()["sessions"] == sessions
+
+
+def test_longer_hello_and_unknown_flags(topo, remote):
+    """A later version may say more."""
+    s = connect(topo.server)
+    s.sendall(knock(remote.identity.pin))
+    c = Control(Tls(s, remote.users["a"]).handshake())
+    c.send(HELLO, b"\1\xfd" + os.urandom(16) + b"and more")
+    assert decode.welcome(c.recv()[1])["version"] == 1
+    c.close()
+
+
+def test_anything_before_hello(topo, remote):
+    s = connect(topo.server)
+    s.sendall(knock(remote.identity.pin))
+    c = Control(Tls(s, remote.users["a"]).handshake())
+    c.send(PING, b"x")
+    says_goodbye(c, b"HELLO comes first")
+
+
+def test_aead_without_aes(topo, remote, target):
+    """A gateway without AES instructions gets ChaCha20-Poly1305, for everything."""
+    c = remote.call(topo.server, flags=0)
+    assert c.welcome["aead"] == 2
+    up = c.session.attach(topo.server)
+    assert up.open(SERVER6, target.port, b"by ChaCha")["status"] == 0
+    up.send(FIN)
+    assert up.ending()[0] == "eof"
+    c.close()
+
+
+# --- REVOKE ---
+
+def test_revoke_of_a_number_never_seen(topo, remote, control, target):
+    """Not served, and its ATTACH comes too late for ever."""
+    before = remote.counter("attach_replayed"), target.dialled
+    message, _, _ = control.session.cold(SERVER4, target.port, b"too late")
+    assert control.revoke(0) == 0
+    s = connect(topo.server)
+    s.sendall(message)
+    wait_for(lambda: remote.counter("attach_replayed") == before[0] + 1, 2, "it is met like a replay")
+    assert target.dialled == before[1]
+    abort(s)
+
+
+def test_revoke_of_one_that_waits(topo, control, target):
+    """Not served; its OPEN, still on its way, is not served either."""
+    before, up = target.dialled, control.session.attach(topo.server)
+    assert control.revoke(0) == 0
+    up.send(OPEN, open_plain(SERVER4, target.port))
+    assert up.ending() == ("reset", [])
+    assert target.dialled == before
+
+
+def test_revoke_of_one_that_is_served(topo, control, target):
+    up = control.session.attach(topo.server)
+    assert up.open(SERVER4, target.port)["status"] == 0
+    assert control.revoke(0) == 1
+    up.send(DATA, b"on")
+    assert up.read() == (DATA, b"on")
+    up.close()
+
+
+def test_revoke_of_one_that_was_refused(topo, control):
+    """The right to be served was spent on the refusal."""
+    up = control.session.attach(topo.server)
+    assert up.open("127.0.0.1", 80)["status"] == FORBIDDEN
+    assert control.revoke(0) == 1
+
+
+def test_revoke_twice(control):
+    """The second answer must not promise anything: the first may have led to a second try."""
+    assert control.revoke(0) == 0
+    assert control.revoke(0) == 1
+
+
+def test_revoke_of_anothers_session(topo, remote, control, target):
+    """"Served or not known", and no harm to him."""
+    b = remote.call(topo.server, "b")
+    up = b.session.attach(topo.server)
+    assert control.revoke(0, sid=b.session.sid) == 1
+    assert up.open(SERVER4, target.port)["status"] == 0
+    assert control.revoke(0, sid=os.urandom(16)) == 1
+    b.close()
+
+
+@pytest.mark.parametrize("ctr", [(1 << 20) + 70000, 1 << 60, (1 << 64) - 1])
+def test_revoke_of_a_number_far_ahead(topo, control, target, ctr):
+    """Not known, and it pushes no honest number out of the window."""
+    up = control.session.attach(topo.server)
+    assert control.revoke(ctr) == 1
+    assert up.open(SERVER4, target.port)["status"] == 0
+    up.close()
+
+
+def test_revoke_over_the_next_session(topo, remote, target):
+    """After a rekey the old session's numbers are answered for on the new connection."""
+    boot = os.urandom(16)
+    old = remote.call(topo.server, boot=boot)
+    served, waits = old.session.attach(topo.server), old.session.attach(topo.server)
+    assert served.open(SERVER4, target.port)["status"] == 0
+    new = remote.call(topo.server, boot=boot)
+    assert new.revoke(0, sid=old.session.sid) == 1
+    assert new.revoke(1, sid=old.session.sid) == 0
+    waits.send(OPEN, open_plain(SERVER4, target.port))
+    assert waits.ending() == ("reset", [])
+    old.close()
+    new.close()
+
+
+def test_malformed_revoke(control):
+    control.send(REVOKE, bytes(23))
+    says_goodbye(control, b"REVOKE")
+
+
+def test_revoke_races_open(topo, remote, target):
+    """Both set out at the same time, a hundred times: for each number exactly one of them wins."""
+    c = remote.call(topo.server)
+    verdicts = []
+    for i in range(100):
+        up, before = c.session.attach(topo.server), target.dialled
+        if i % 2:
+            up.send(OPEN, open_plain(SERVER4, target.port))
+            verdict = c.revoke(i)
+        else:
+            ask = struct.pack(">16sQ", c.session.sid, i)
+            c.send(REVOKE, ask)
+            up.send(OPEN, open_plain(SERVER4, target.port))
+            kind, value = c.recv()
+            verdict = decode.revoked(value)[2]
+        verdicts.append(verdict)
+        if verdict:
+            assert up.answer()["status"] == 0
+            wait_for(lambda n=before: target.dialled == n + 1, 2, "it was dialled once")
+        else:
+            assert up.ending() == ("reset", [])
+            assert target.dialled == before
+        up.close()
+    c.close()
+
+
+# --- a remote that is broken, or somebody in its place ---
+
+class Broken:
+    """plait-local, and a remote in Python whose next connections do what the test at hand says."""
+
+    def __init__(self, topo):
+        self.topo, self.act, self.opens = topo, None, []
+        self.pair = Pair(topo, wait=False, local_set={"pool.min": 1, "pool.max": 2, "remote.port": 7300})
+        self.pair.write_configs()
+        self.fake = FakeRemote(topo.vps, Identity.load(self.pair.remote.key), self.serve, port=7300)
+        self.local = self.pair.local
+
+    def __enter__(self):
+        self.local.start()
+        wait_for(lambda: connected(self.local.status()), 10, "connected")
+        return self
+
+    def __exit__(self, kind, *_):
+        self.fake.close()
+        code = self.local.stop()
+        if kind is None:
+            assert code == 0
+            assert not self.fake.errors, self.fake.errors
+
+    def serve(self, up, wanted):
+        self.opens.append(wanted)
+        self.act(up)
+
+    def client(self, act, first=b"request"):
+        """A LAN client's connection, while the remote does `act(upstream)` after its OPEN."""
+        self.act = act
+        s = connect(self.topo.lan, SERVER4, 7001)
+        s.sendall(first)
+        return s
+
+
+@pytest.fixture(scope="module")
+def broken(topo):
+    with Broken(topo) as b:
+        yield b
+
+
+def accept(status=0, first=b""):
+    return b"\1" + struct.pack(">H", status) + first
+
+
+def test_the_fake_remote_can_be_honest(broken):
+    """Otherwise the tests below would prove nothing."""
+    def act(up):
+        up.send(OPEN, accept(0, b"first "))
+        up.send(DATA, b"second")
+        up.send(FIN)
+        up.ending()
+    s = broken.client(act)
+    assert ending(s) == ("eof", b"first second")
+    s.close()
+
+
+def cut(up):
+    up.send(OPEN, accept(0, b"half of "))
+    up.send(DATA, b"the answer")
+    up.sock.shutdown(1)
+    up.ending(2)
+
+
+def cut_in_a_record(up):
+    up.send(OPEN, accept(0, b"half of "))
+    up.sock.sendall(up.up.record(DATA, b"the answer") + up.up.record(DATA, b"x" * 500)[:300])
+    up.sock.shutdown(1)
+    up.ending(2)
+
+
+def closed_by_abort(up):
+    up.send(OPEN, accept(0, b"half of "))
+    up.send(DATA, b"the answer")
+    time.sleep(0.1)
+    abort(up.sock)
+
+
+@pytest.mark.parametrize("act", [cut, cut_in_a_record, closed_by_abort])
+def test_case_24_stream_cut_on_its_way_down(broken, act):
+    """The LAN client gets what came and then RST: never the end of a file that was not meant."""
+    how, data = ending(broken.client(act))
+    assert how == "reset"
+    assert b"half of the answer".startswith(data)
+
+
+@pytest.mark.parametrize("status", [MALFORMED, UNSUPPORTED, FORBIDDEN, NO_RESOURCES, 0x141, 0x160, 0x161, 1, 0xffff])
+def test_every_refusal_is_a_reset(broken, status):
+    def act(up):
+        up.send(OPEN, accept(status))
+        up.ending(2)
+    assert ending(broken.client(act)) == ("reset", b"")
+    assert "the remote says: " in broken.local.logged()
+
+
+def junk(up):
+    up.sock.sendall(raw(OPEN, 100, os.urandom(4000)))
+    up.ending(2)
+
+
+def data_before_accept(up):
+    up.send(DATA, b"not yet")
+    up.ending(2)
+
+
+def attached_twice(up):
+    up.send(OPEN, b"\0\0\0")
+    up.ending(2)
+
+
+def short_accept(up):
+    up.send(OPEN, b"\1\0")
+    up.ending(2)
+
+
+def unknown_answer(up):
+    up.send(OPEN, b"\2\0\0")
+    up.ending(2)
+
+
+def reset_after_attached(up):
+    up.sock.sendall(b"\3\1" + os.urandom(32))
+    up.ending(0.5)
+
+
+def impossible(up):
+    up.sock.sendall(raw(OPEN, 15, bytes(15)))
+    up.ending(2)
+
+
+def mirror(up):
+    """The record just read, sent back."""
+    back = Reflector(up)
+    up.sock.sendall(back.record)
+    up.ending(2)
+
+
+class Reflector:
+    def __init__(self, up):
+        down = up.down
+        down.ctr -= 1
+        plain = open_plain(SERVER4, 7001, b"request")
+        hdr = struct.pack(">H", OPEN << 14 | len(plain) + 16)
+        self.record = hdr + down.aead.encrypt(struct.pack(">IQ", 0, down.ctr), plain, hdr)
+
+
+BAD_ANSWERS = [junk, data_before_accept, attached_twice, short_accept, unknown_answer, reset_after_attached, impossible, mirror]
+
+
+@pytest.mark.parametrize("act", BAD_ANSWERS)
+def test_bad_answer_is_a_reset(broken, act):
+    """The client is reset, the request is not sent a second time (it may have been served), the daemon lives."""
+    before = len(broken.opens)
+    assert ending(broken.client(act)) == ("reset", b"")
+    assert len(broken.opens) == before + 1
+    assert broken.local.status()["connected"]
+
+
+def bad_tag(up):
+    up.send(OPEN, accept())
+    record = bytearray(up.up.record(DATA, b"x" * 100))
+    record[40] ^= 1
+    up.sock.sendall(record)
+    up.ending(2)
+
+
+def data_after_fin(up):
+    up.send(OPEN, accept())
+    up.sock.sendall(up.up.record(FIN) + up.up.record(DATA, b"more"))
+    up.ending(2)
+
+
+def too_long(up):
+    up.send(OPEN, accept())
+    up.sock.sendall(raw(DATA, 16017, bytes(100)))
+    up.ending(2)
+
+
+def repeated(up):
+    up.send(OPEN, accept())
+    record = up.up.record(DATA, b"")
+    up.sock.sendall(record + record)
+    up.ending(2)
+
+
+def rst_record(up):
+    up.send(OPEN, accept())
+    up.send(RST, b"\1\x60")
+    up.ending(2)
+
+
+@pytest.mark.parametrize("act", [bad_tag, data_after_fin, too_long, repeated, rst_record])
+def test_bad_record_is_a_reset(broken, act):
+    how, data = ending(broken.client(act))
+    assert how == "reset" and data == b""
+
+
+def test_wrong_reset_token(topo, broken):
+    """RESET in the place of ATTACHED with another token: a broken connection, no new session, no answer twice."""
+    real, calls, heads = broken.fake._attached, broken.fake.calls, []
+
+    def forged(s, head):
+        heads.append(head)
+        s.sendall(b"\3\1" + os.urandom(32))
+        ending(s, 1)
+        s.close()
+    broken.fake._attached = forged
+    try:
+        assert ending(broken.client(cut))[0] == "reset"  # that was the last warm one
+        s = connect(topo.lan, SERVER4, 7001)
+        s.sendall(b"request")
+        assert ending(s, 8)[0] == "reset"
+        assert heads and broken.fake.calls == calls
+        assert "may have been served" in broken.local.logged()
+    finally:
+        broken.fake._attached = real
