@@ -10,7 +10,8 @@
 #   PLAIT_SELF_MARK  fwmark of plait's own sockets, never taken (0x706c0002)
 #   PLAIT_MASK       the bits by which both are recognised; others may use the rest (0xffff000f)
 #   PLAIT_TABLE      routing table that says "taken packets are for this machine" (25080)
-#   PLAIT_PRIORITY   priority of the rule that leads there (25180)
+#   PLAIT_PRIORITY   priority of the rule that leads there (24980), before those that choose a line by the source address:
+#                    the gateway's own packets have one already
 #
 # A taken packet gets the whole mark, not only the masked bits: it ends in plait-local, so nobody else
 # needs its bits, and those of a multi-WAN script would lead it out of the house before our rule is asked.
@@ -27,7 +28,7 @@ PLAIT_MARK=${PLAIT_MARK:-0x706c0001}
 PLAIT_SELF_MARK=${PLAIT_SELF_MARK:-0x706c0002}
 PLAIT_MASK=${PLAIT_MASK:-0xffff000f}
 PLAIT_TABLE=${PLAIT_TABLE:-25080}
-PLAIT_PRIORITY=${PLAIT_PRIORITY:-25180}
+PLAIT_PRIORITY=${PLAIT_PRIORITY:-24980}
 
 # Never taken: this network, private, shared, loopback, link-local, protocol assignments, documentation,
 # 6to4 relays, benchmarks, multicast, reserved. The remote would refuse them all.
