@@ -23,6 +23,7 @@
  * answer in REVOKE_MS, or after a restart, the doubt counts as served. */
 #include <errno.h>
 #include <event2/event_struct.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -320,13 +321,18 @@ static void on_control_frame(void *arg, uint8_t type, const uint8_t *value, size
 	}
 }
 
+/* A remote is silent to who knocks with another key than its own. */
 static void on_control_down(void *arg, const char *why)
 {
 	struct talk *t = arg;
+	char text[256];
 
 	if (t->greeted && !t->session)
 		why = "it did not welcome us: is our key (plait-local pubkey) among its users?";
-	talk_broke(t, why);
+	else if (!t->greeted)
+		snprintf(text, sizeof(text), "%s: is it a plait-remote, and its key (plait-remote pubkey) the one in [remote] key?",
+			 why);
+	talk_broke(t, t->greeted ? why : text);
 }
 
 static void on_dialled(void *arg, int fd, const struct addr *src)

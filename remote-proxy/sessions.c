@@ -229,13 +229,17 @@ static void caller_revoke(struct caller *c, const uint8_t *value, size_t len)
 static void on_up(void *arg, const uint8_t pin[WIRE_PIN])
 {
 	struct caller *c = arg;
+	char text[SEAL_B64_LEN];
 
 	c->user = users_find(c->all->users, pin);
 	c->heard_ms = clock_ms();
-	if (c->user)
+	if (c->user) {
 		quiet_leave(c->all->quiet);
-	else
-		caller_hush(c);
+		return;
+	}
+	seal_b64(text, pin);
+	log_limited(&c->all->said, "control: no user has the key %s", text);
+	caller_hush(c);
 }
 
 static void on_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
