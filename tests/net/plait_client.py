@@ -435,8 +435,9 @@ class FakeRemote:
     """A remote in Python with plait-remote's key: it welcomes whoever knocks and gives every attached
     connection to `serve(upstream, open)`, in a thread of its own."""
 
-    def __init__(self, ns, identity, serve, port=PORT, rekey=3600):
+    def __init__(self, ns, identity, serve, port=PORT, rekey=3600, knock_pin=None):
         self.identity, self.serve, self.rekey = identity, serve, rekey
+        self.knock_pin = knock_pin or identity.pin
         self.exported, self.errors, self.calls = {}, [], 0
         self.boot = os.urandom(16)
         self.listener = new_socket(ns, socket.AF_INET6, proto=MPTCP)
@@ -465,7 +466,7 @@ class FakeRemote:
             abort(s)
 
     def _control(self, s, head):
-        decode.knock(head, self.identity.pin)
+        decode.knock(head, self.knock_pin)
         c = Control(Tls(s, self.identity, server=True).handshake())
         kind, _ = c.recv()
         assert kind == HELLO
