@@ -344,7 +344,7 @@ static uint16_t may_open(struct guest *g, const struct wire_open *o)
 	status = user_may_open(g->user, clock_ms());
 	if (status)
 		return status;
-	status = policy_check(g->hall->policy, &o->dst);
+	status = policy_check_dial(g->hall->policy, &o->dst);
 	if (status)
 		counters.refused_policy++;
 	return status;

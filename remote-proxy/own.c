@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +83,15 @@ static void own_changed(void *arg)
 	o->now = s;
 }
 
+/* A route that exists and is not unicast ends here (local, anycast), or nowhere. */
+static bool own_here(void *arg, const struct addr *a)
+{
+	const struct own *o = arg;
+	int type = rtnl_route_type(o->nl, a);
+
+	return type >= 0 && type != RTN_UNICAST;
+}
+
 struct own *own_new(struct event_base *base, struct policy *policy)
 {
 	struct own *o = calloc(1, sizeof(*o));
@@ -98,6 +108,7 @@ struct own *own_new(struct event_base *base, struct policy *policy)
 		return NULL;
 	}
 	own_changed(o);
+	policy_set_here(policy, own_here, o);
 	return o;
 }
 
@@ -105,6 +116,7 @@ void own_free(struct own *o)
 {
 	if (!o)
 		return;
+	policy_set_here(o->policy, NULL, NULL);
 	rtnl_monitor_free(o->monitor);
 	if (o->nl)
 		netlink_close(o->nl);

@@ -10,7 +10,8 @@
  *   - does the config allow it?                                        yes
  *   - is it on the list of what is not the public Internet?             no
  *   - else                                                             yes
- * Everything is a walk of short arrays: a dial costs a system call, this costs less. */
+ * Everything is a walk of short arrays: a dial costs a system call, this costs less. A dial is worth one
+ * more: the kernel is asked where the way leads, because "local" routes make whole prefixes ours. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,8 @@ struct policy {
 	bool blind; /* an own address could not be remembered */
 	struct prefix inside[INSIDE];
 	size_t n_inside;
+	policy_here here;
+	void *here_arg;
 };
 
 #define V4(a, b, c, d, n) { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d }, 96 + (n) }
@@ -186,4 +189,19 @@ uint16_t policy_check(const struct policy *p, const struct addr *dst)
 			return WIRE_FORBIDDEN;
 	}
 	return WIRE_OK;
+}
+
+void policy_set_here(struct policy *p, policy_here here, void *arg)
+{
+	p->here = here;
+	p->here_arg = arg;
+}
+
+uint16_t policy_check_dial(const struct policy *p, const struct addr *dst)
+{
+	uint16_t status = policy_check(p, dst);
+
+	if (status != WIRE_OK || !p->here || !p->here(p->here_arg, dst))
+		return status;
+	return dst->port != p->config->listen.port && host_allowed(p->config, dst) ? WIRE_OK : WIRE_FORBIDDEN;
 }

@@ -2,6 +2,7 @@
 #ifndef PLAIT_POLICY_H
 #define PLAIT_POLICY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,5 +24,10 @@ int policy_add_inside(struct policy *p, const struct prefix *net);
 
 /* WIRE_OK or WIRE_FORBIDDEN, for the address that is really dialled. */
 uint16_t policy_check(const struct policy *p, const struct addr *dst);
+
+/* The same for one dial, and asks besides whether the kernel's routes end here: a whole prefix can be the VPS itself. */
+typedef bool (*policy_here)(void *arg, const struct addr *a);
+void policy_set_here(struct policy *p, policy_here here, void *arg);
+uint16_t policy_check_dial(const struct policy *p, const struct addr *dst);
 
 #endif

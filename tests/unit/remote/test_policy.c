@@ -212,6 +212,31 @@ static void pools_beat_every_allow(void **state)
 	NO("10.77.0.5");
 }
 
+static bool routed_here(void *arg, const struct addr *a)
+{
+	return prefix_contains(arg, a);
+}
+
+static void what_the_kernel_keeps_is_forbidden_to_dial(void **state)
+{
+	struct prefix here;
+	struct addr a;
+
+	(void)state;
+	prefix_parse(&here, "8.50.0.0/16");
+	policy_set_here(policy, routed_here, &here);
+	addr_parse(&a, "8.50.3.4", 443);
+	assert_int_equal(policy_check_dial(policy, &a), WIRE_FORBIDDEN);
+	allow("8.50.0.0/16");
+	assert_int_equal(policy_check_dial(policy, &a), WIRE_FORBIDDEN);
+	allow("8.50.3.4");
+	assert_int_equal(policy_check_dial(policy, &a), WIRE_OK);
+	a.port = config.listen.port;
+	assert_int_equal(policy_check_dial(policy, &a), WIRE_FORBIDDEN);
+	addr_parse(&a, "8.51.3.4", 443);
+	assert_int_equal(policy_check_dial(policy, &a), WIRE_OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -220,6 +245,7 @@ int main(void)
 		TEST(the_inside_is_denied), TEST(the_list_to_the_bit), TEST(the_internet_is_not), TEST(denied_ports),
 		TEST(allow_opens_and_deny_closes), TEST(itself_only_by_name), TEST(own_addresses_come_and_go),
 		TEST(the_listening_address_is_own), TEST(pools_beat_every_allow),
+		TEST(what_the_kernel_keeps_is_forbidden_to_dial),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
