@@ -1,0 +1,56 @@
+#include "estimate.h"
+
+#define FALL 8
+#define SURELY_FULL (1u << 20) /* packets: beyond any answer, and no sum overflows */
+
+static uint32_t sample_packets(const struct estimate_sample *s)
+{
+	uint64_t bytes;
+
+	if (!s->mss || __builtin_mul_overflow(s->rate, (uint64_t)s->rtt_us, &bytes))
+		return s->mss ? SURELY_FULL : 0;
+	bytes /= 1000000u;
+	return bytes / s->mss > SURELY_FULL ? SURELY_FULL : (uint32_t)(bytes / s->mss);
+}
+
+void estimate_observe(struct estimate *e, const struct estimate_sample *s)
+{
+	uint32_t packets = sample_packets(s);
+
+	if (!s->rate || !s->rtt_us || !s->mss || (s->app_limited && packets < e->packets))
+		return;
+	if (packets > ESTIMATE_MAX) /* more would only take longer to fall */
+		packets = ESTIMATE_MAX;
+	if (packets < 1)
+		packets = 1;
+	if (packets >= e->packets)
+		e->packets = packets;
+	else
+		e->packets -= (e->packets - packets + FALL - 1) / FALL;
+}
+
+uint32_t estimate_packets(const struct estimate *e)
+{
+	return e->packets && e->packets < ESTIMATE_MIN ? ESTIMATE_MIN : e->packets;
+}
+
+static uint32_t in_force(const struct estimate *e)
+{
+	return e->installed ? e->installed : ESTIMATE_MIN;
+}
+
+bool estimate_changed(const struct estimate *e)
+{
+	uint32_t is = in_force(e), want = estimate_packets(e);
+	uint32_t apart = want > is ? want - is : is - want;
+
+	return want && apart >= 4 && apart > is / 4;
+}
+
+bool estimate_install(struct estimate *e)
+{
+	uint32_t was = in_force(e);
+
+	e->installed = estimate_packets(e);
+	return in_force(e) >= 2 * was || 2 * in_force(e) <= was;
+}

@@ -1,0 +1,38 @@
+/* estimate: how many packets one line holds in one direction, learnt from what TCP measured there, and so the
+ * first window that fills it without overflowing it.
+ *
+ * packets = delivery rate * smallest round trip / packet size. It rises at once, since a rate that was delivered is
+ * possible; it falls by an eighth of the difference, since one low sample may be another's traffic. A
+ * sample that only shows how little the application had to send never lowers it. All zero is: nothing known. */
+#ifndef PLAIT_ESTIMATE_H
+#define PLAIT_ESTIMATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ESTIMATE_MIN 10 /* what the kernel does by itself */
+#define ESTIMATE_MAX 160
+
+struct estimate {
+	uint32_t packets;   /* 0: nothing known */
+	uint32_t installed; /* what estimate_install() said last; 0: the kernel's */
+};
+
+struct estimate_sample {
+	uint64_t rate; /* bytes a second */
+	uint32_t rtt_us, mss;
+	bool app_limited;
+};
+
+void estimate_observe(struct estimate *e, const struct estimate_sample *s);
+
+/* ESTIMATE_MIN to ESTIMATE_MAX; 0: nothing known. */
+uint32_t estimate_packets(const struct estimate *e);
+
+/* Does what is installed differ by more than a quarter, and by four packets at least? */
+bool estimate_changed(const struct estimate *e);
+
+/* Takes the answer as installed; true when it doubled or halved. */
+bool estimate_install(struct estimate *e);
+
+#endif
