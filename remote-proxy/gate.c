@@ -251,8 +251,7 @@ static int gate_listen(const struct config *config, const struct sock_caps *caps
 	if (fd < 0)
 		log_error("cannot listen on %s: %s", addr_print(&config->listen, at), strerror(errno));
 	else
-		log_info("listening on %s%s", addr_print(&config->listen, at),
-			 caps->mptcp ? "" : ", plain TCP only: this kernel has no MPTCP");
+		log_info("listening on %s", addr_print(&config->listen, at));
 	return fd;
 }
 

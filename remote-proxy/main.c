@@ -22,6 +22,7 @@
 #include "sock.h"
 #include "status.h"
 #include "users.h"
+#include "vitals.h"
 
 #define HALF_IDLE_S 300
 
@@ -68,6 +69,7 @@ static int remote_configure(struct remote *r, const char *conf, bool key)
 static int remote_start_host(struct remote *r)
 {
 	sock_probe(&r->caps);
+	vitals_warn(&r->caps);
 	if (daemon_init(&r->daemon, daemon_descriptors(r->config.max_relays), r->err, sizeof(r->err)) ||
 	    daemon_alone(&r->daemon, "plait-remote", r->err, sizeof(r->err)))
 		return -1;

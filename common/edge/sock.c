@@ -95,11 +95,10 @@ static int bind_to(int fd, const struct addr *a, int family)
 	return bind(fd, (struct sockaddr *)&ss, len);
 }
 
-static bool can_bind_ipv6(void)
+static bool can_bind_ipv6(const struct addr *a)
 {
-	struct addr any6 = { .port = 0 };
 	int fd = socket_stream(AF_INET6, IPPROTO_TCP);
-	bool ok = fd >= 0 && bind_to(fd, &any6, AF_INET6) == 0;
+	bool ok = fd >= 0 && bind_to(fd, a, AF_INET6) == 0;
 
 	if (fd >= 0)
 		close(fd);
@@ -116,10 +115,11 @@ static bool has_option(int fd, int level, int option)
 
 void sock_probe(struct sock_caps *caps)
 {
+	static const struct addr loopback6 = { .ip = { [15] = 1 } };
 	int fd = socket_stream(AF_INET, IPPROTO_MPTCP);
 
 	memset(caps, 0, sizeof(*caps));
-	caps->ipv6 = can_bind_ipv6();
+	caps->ipv6 = can_bind_ipv6(&loopback6); /* :: can be bound also where disable_ipv6 is set */
 	caps->mptcp = fd >= 0;
 	if (fd < 0)
 		fd = socket_stream(AF_INET, IPPROTO_TCP);
@@ -137,12 +137,13 @@ void sock_probe(struct sock_caps *caps)
 /* :: listens for both families; where IPv6 is off, 0.0.0.0 stands in for it. */
 static int listen_family(const struct addr *at, struct addr *real)
 {
+	static const struct addr any6;
 	static const uint8_t any4[4];
 
 	*real = *at;
 	if (addr_family(at) == AF_INET)
 		return AF_INET;
-	if (addr_is_any(at) && !can_bind_ipv6()) {
+	if (addr_is_any(at) && !can_bind_ipv6(&any6)) {
 		addr_from_bytes(real, any4, sizeof(any4), at->port);
 		return AF_INET;
 	}

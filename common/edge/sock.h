@@ -20,7 +20,7 @@
 /* What this kernel has, found by trying, once, at the start. */
 struct sock_caps {
 	bool mptcp;		/* IPPROTO_MPTCP can be made */
-	bool ipv6;		/* AF_INET6 can be made and bound */
+	bool ipv6;		/* AF_INET6 can be made and bound to its loopback */
 	bool mptcp_notsent;	/* TCP_NOTSENT_LOWAT on MPTCP (not on 6.1) */
 	bool mptcp_full_info;	/* MPTCP_FULL_INFO (not on 6.1) */
 	bool bbr;		/* TCP_CONGESTION "bbr" may be chosen */
