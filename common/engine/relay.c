@@ -30,7 +30,7 @@
  * Time. One tick serves all relays. An end that is not being read because its neighbour is
  * slow cannot report its death through the loop, so paused ends are polled each
  * tick. Bytes unacknowledged while the peer stays silent for stall_s end
- * a relay; a slow reader that still acknowledges never does.
+ * a relay; a slow reader that still acknowledges never does. The same tick lets an observer look at WANs that send much.
  *
  * Life. Handlers mark a relay dead; the sweep (an event of its own) frees it later, so no
  * handler ever returns into freed memory. */
@@ -55,6 +55,7 @@ _Static_assert(RELAY_CHUNK % WIRE_RECORD_MAX == 0, "a full read makes full recor
 #define LINGER_MS 2000
 #define STALL_CHECK_MS 15000
 
+#define OBSERVE_MS 1000
 struct end {
 	int fd;
 	bool reading, writing; /* armed in the loop */
@@ -83,6 +84,7 @@ struct relay {
 	enum relay_end how;
 	struct seal_key key[2];
 	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
+	uint64_t observed, observed_ms; /* NEAR's bytes when WAN was looked at last */
 	struct relay_budget *budget;
 	relay_done done;
 	void *arg;
@@ -96,6 +98,8 @@ struct relay_loop {
 	struct relay_limits limits;
 	const char *congestion;
 	struct relay_list running, dead;
+	relay_observer observe;
+	void *observe_arg;
 	unsigned count;
 	uint64_t now;
 	struct event tick, sweep;
@@ -202,6 +206,17 @@ static void count_end(enum relay_end how)
 }
 
 /* Reports once; whatever follows is only about sockets. */
+static void observe(struct relay *r)
+{
+	struct relay_loop *loop = r->loop;
+
+	if (!loop->observe || r->end[RELAY_WAN].fd < 0 || r->end[RELAY_NEAR].bytes - r->observed < RELAY_OBSERVE)
+		return;
+	r->observed = r->end[RELAY_NEAR].bytes;
+	r->observed_ms = loop->now;
+	loop->observe(loop->observe_arg, r->end[RELAY_WAN].fd);
+}
+
 static void report(struct relay *r, enum relay_end how)
 {
 	uint64_t bytes[2] = { r->end[0].bytes, r->end[1].bytes };
@@ -209,6 +224,7 @@ static void report(struct relay *r, enum relay_end how)
 	if (!r->done)
 		return;
 	r->how = how;
+	observe(r);
 	count_end(how);
 	r->done(r->arg, how, bytes);
 	r->done = NULL;
@@ -624,6 +640,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		next = LIST_NEXT(r, link);
 		check_time(r);
 		if (r->phase == RUNNING && !(r->end[0].reading && r->end[1].reading))
+		if (loop->now - r->observed_ms >= OBSERVE_MS)
+			observe(r);
 			check_paused(r);
 	}
 }
@@ -670,6 +688,12 @@ void relay_loop_congestion(struct relay_loop *loop, const char *name)
 
 void relay_loop_clear(struct relay_loop *loop)
 {
+void relay_loop_observe(struct relay_loop *loop, relay_observer observer, void *arg)
+{
+	loop->observe = observer;
+	loop->observe_arg = arg;
+}
+
 	struct relay *r;
 
 	while ((r = LIST_FIRST(&loop->running)))
@@ -738,7 +762,7 @@ struct relay *relay_new(struct relay_loop *loop, const struct relay_setup *s)
 	r->done = s->done;
 	r->arg = s->arg;
 	loop->now = clock_ms();
-	r->moved_ms = loop->now;
+	r->moved_ms = r->observed_ms = loop->now;
 	end_init(r, 0, s->fd[0]);
 	end_init(r, 1, s->fd[1]);
 	sock_congestion(s->fd[RELAY_WAN], loop->congestion);

@@ -20,6 +20,7 @@
 #include "record.h"
 #include "relay.h"
 #include "sock.h"
+#include "sock_subflow.h"
 
 #define MB (1024 * 1024)
 
@@ -368,6 +369,49 @@ static void test_record_byte_by_byte(void **state)
 	bed_down(&b);
 }
 
+/* --- the observer --- */
+
+struct seen {
+	unsigned times;
+	struct sock_subflow path;
+};
+
+static void on_observed(void *arg, int wan_fd)
+{
+	struct seen *seen = arg;
+
+	seen->times++;
+	assert_int_equal(sock_subflows(wan_fd, &seen->path, 1), 1);
+}
+
+/* How often the observer of the client's relay was called by the end of `len` bytes up. */
+static unsigned observed(struct seen *seen, size_t len)
+{
+	struct bed b;
+
+	memset(seen, 0, sizeof(*seen));
+	bed_up(&b, true);
+	relay_loop_observe(b.loop, on_observed, seen);
+	move(&b, b.client, b.server, len);
+	sock_shut(b.client);
+	sock_shut(b.server);
+	wait_ended(&b, 0, RELAY_CLEAN);
+	bed_down(&b);
+	return seen->times;
+}
+
+static void test_observes_who_sent_much(void **state)
+{
+	struct seen seen;
+
+	(void)state;
+	assert_int_equal(observed(&seen, RELAY_OBSERVE - 1), 0);
+	assert_int_equal(observed(&seen, RELAY_OBSERVE), 1);
+	assert_true(addr_is_loopback(&seen.path.peer));
+	assert_in_range(seen.path.bytes_acked, 1, RELAY_OBSERVE + 4096);
+	assert_true(seen.path.delivery_rate > 0 && seen.path.min_rtt_us > 0 && seen.path.mss > 500);
+}
+
 static void test_budget_stops_reading_not_the_relay(void **state)
 {
 	struct bed b;
@@ -418,6 +462,7 @@ int main(void)
 		cmocka_unit_test(test_data_after_fin),
 		cmocka_unit_test(test_forged_record),
 		cmocka_unit_test(test_record_byte_by_byte),
+		cmocka_unit_test(test_observes_who_sent_much),
 		cmocka_unit_test(test_budget_stops_reading_not_the_relay),
 	};
 
