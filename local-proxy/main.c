@@ -201,11 +201,11 @@ static void raze_house(struct gateway *g)
 	admin_free(g->admin);
 	if (g->remote)
 		take_rules_out(g);
+	relay_loop_free(g->relays); /* its relays report to lan */
 	lan_free(g->lan);
 	pool_free(g->pool);
 	remote_free(g->remote);
 	links_free(g->links);
-	relay_loop_free(g->relays);
 	seal_free(g->seal);
 }
 
