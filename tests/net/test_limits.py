@@ -7,7 +7,7 @@ import pytest
 
 from pair import Pair
 from plait_client import BYE, NO_RESOURCES, Identity, Remote, Target, Tls, abort, connect, decode, ending, knock
-from topology import SERVER4, Line, wait_for
+from topology import BUILD, SERVER4, Line, wait_for
 
 LINES = [Line()]
 TOPOLOGY = {"emulate": False}
@@ -88,7 +88,7 @@ def test_case_18_a_thousand_replayed_knocks(topo, target):
         answered = [s for s in crowd[-STRANGERS_MAX + 100:] if s.recv(1)]
         assert answered, "no replayed knock was answered: it was not a valid one"
         status = remote.status()
-        assert remote.cpu_seconds() - cpu < 1
+        assert remote.cpu_seconds() - cpu < (3 if "san" in BUILD.name else 1)
         assert status["sessions"] == 1 and status["counters"]["sessions"] == 1
         assert status["strangers"] <= STRANGERS_MAX
         assert opened(remote.call(topo.server).session, topo.server, target)[1] == 0
@@ -180,15 +180,15 @@ def test_case_30_one_user_opens_ten_times_his_cap(topo, target):
 
 
 def test_cap_of_the_pool(topo, target):
-    """Eight wait; for the ninth the one goes that has waited longest. The other user's stay."""
+    """Eight wait, and for a moment a few more; for the next the one goes that has waited longest. The other user's stay."""
     with Remote(topo, a=Identity.new(), b=Identity.new(), extra="[pool]\ncap = 8\n") as remote:
         a, b = (remote.call(topo.server, u) for u in "ab")
         assert a.welcome["pool_cap"] == 8
         other = b.session.attach(topo.server)
-        waiting = [a.session.attach(topo.server) for _ in range(12)]
-        for up in waiting[:4]:
+        waiting = [a.session.attach(topo.server) for _ in range(8 + 16 + 6)]
+        for up in waiting[:6]:
             assert up.ending() == ("reset", [])
-        for up in waiting[4:]:
+        for up in waiting[-8:]:
             assert up.open(SERVER4, target.port)["status"] == 0
         assert other.open(SERVER4, target.port)["status"] == 0
 

@@ -52,13 +52,15 @@ def replayed_in_vain(topo, remote, target, message):
 
 
 def reset_in_vain(topo, remote, target, message, token):
-    """Sent again it meets RESET, with the token that its sender knows, and the end."""
+    """Sent again it meets RESET, with the token that its sender knows, and then silence."""
     dialled = target.dialled
-    how, data = ending(send(topo, message))
-    assert how in ("eof", "reset")
+    s = send(topo, message)
+    data = read_exactly(s, 34)
     decode.reset(data, message[4:20], remote.identity.secret())
     assert data[18:] == token
+    assert ending(s, 0.1)[1] == b""
     assert target.dialled == dialled
+    abort(s)
 
 
 def test_case_17_replay_at_once(topo, remote, target):
