@@ -18,8 +18,9 @@
  * shutdown() elsewhere. When both ends are shut the relay is done. In SEALED the TCP
  * end of file means nothing: without a FIN record before it the stream was cut, and the
  * neighbour sees a reset. After both FINs the side that `closes_first` closes; the
- * other waits for that (or LINGER_MS), so that the ports of TIME_WAIT are the
- * listening side's.
+ * other waits for that (or LINGER_MS). Its peer's closing proves that everything has arrived, so it
+ * answers with a reset: nothing is left for either kernel to remember, where an orderly end
+ * takes ten packets more on two lines and leaves a TIME_WAIT.
  *
  * Reset. A reset on NEAR becomes a RST record behind whatever is on its way, and the
  * connection is then aborted when the peer has closed or after LINGER_MS; in CLEAR it is
@@ -54,8 +55,8 @@ _Static_assert(RELAY_CHUNK % WIRE_RECORD_MAX == 0, "a full read makes full recor
 #define TICK_MS 200
 #define LINGER_MS 2000
 #define STALL_CHECK_MS 15000
-
 #define OBSERVE_MS 1000
+
 struct end {
 	int fd;
 	bool reading, writing; /* armed in the loop */
@@ -83,8 +84,8 @@ struct relay {
 	bool sealed, closes_first;
 	enum relay_end how;
 	struct seal_key key[2];
-	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
 	uint64_t observed, observed_ms; /* NEAR's bytes when WAN was looked at last */
+	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
 	struct relay_budget *budget;
 	relay_done done;
 	void *arg;
@@ -97,9 +98,9 @@ struct relay_loop {
 	struct seal *seal;
 	struct relay_limits limits;
 	const char *congestion;
-	struct relay_list running, dead;
 	relay_observer observe;
 	void *observe_arg;
+	struct relay_list running, dead;
 	unsigned count;
 	uint64_t now;
 	struct event tick, sweep;
@@ -205,7 +206,6 @@ static void count_end(enum relay_end how)
 		counters.streams_cut++;
 }
 
-/* Reports once; whatever follows is only about sockets. */
 static void observe(struct relay *r)
 {
 	struct relay_loop *loop = r->loop;
@@ -217,14 +217,15 @@ static void observe(struct relay *r)
 	loop->observe(loop->observe_arg, r->end[RELAY_WAN].fd);
 }
 
+/* Reports once; whatever follows is only about sockets. */
 static void report(struct relay *r, enum relay_end how)
 {
 	uint64_t bytes[2] = { r->end[0].bytes, r->end[1].bytes };
 
 	if (!r->done)
 		return;
-	r->how = how;
 	observe(r);
+	r->how = how;
 	count_end(how);
 	r->done(r->arg, how, bytes);
 	r->done = NULL;
@@ -336,6 +337,11 @@ static void end_broke(struct relay *r, int i)
 
 /* --- end of file --- */
 
+static bool all_said(const struct relay *r)
+{
+	return r->end[0].shut && r->end[1].shut && !r->end[0].out_len && !r->end[1].out_len;
+}
+
 /* Tells end[!i] that end[i] has ended, once it has taken everything. */
 static void pass_eof(struct relay *r, int i)
 {
@@ -347,14 +353,9 @@ static void pass_eof(struct relay *r, int i)
 	if (r->sealed && i == RELAY_NEAR) {
 		if (send_record(r, WIRE_FIN, NULL, 0))
 			end_broke(r, RELAY_WAN);
-	} else {
+	} else if (!all_said(r)) { /* otherwise it is closed now, which says the same */
 		sock_shut(to->fd);
 	}
-}
-
-static bool all_said(const struct relay *r)
-{
-	return r->end[0].shut && r->end[1].shut && !r->end[0].out_len && !r->end[1].out_len;
 }
 
 /* --- translation --- */
@@ -527,6 +528,7 @@ static void drain(struct relay *r)
 
 	if (n > 0 || (n < 0 && errno == EAGAIN))
 		return;
+	kill_end(r, &r->end[RELAY_WAN], false);
 	finish(r, r->how);
 }
 
@@ -638,10 +640,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	loop->now = clock_ms();
 	for (r = LIST_FIRST(&loop->running); r; r = next) {
 		next = LIST_NEXT(r, link);
-		check_time(r);
-		if (r->phase == RUNNING && !(r->end[0].reading && r->end[1].reading))
 		if (loop->now - r->observed_ms >= OBSERVE_MS)
 			observe(r);
+		check_time(r);
+		if (r->phase == RUNNING && !(r->end[0].reading && r->end[1].reading))
 			check_paused(r);
 	}
 }
@@ -686,14 +688,14 @@ void relay_loop_congestion(struct relay_loop *loop, const char *name)
 	loop->congestion = name;
 }
 
-void relay_loop_clear(struct relay_loop *loop)
-{
 void relay_loop_observe(struct relay_loop *loop, relay_observer observer, void *arg)
 {
 	loop->observe = observer;
 	loop->observe_arg = arg;
 }
 
+void relay_loop_clear(struct relay_loop *loop)
+{
 	struct relay *r;
 
 	while ((r = LIST_FIRST(&loop->running)))
