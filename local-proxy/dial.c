@@ -144,6 +144,7 @@ struct dial *dial_start(struct event_base *base, const struct links *links, cons
 		return NULL;
 	d->base = base;
 	d->opt = *opt;
+	d->opt.mixed = links_mixed(links);
 	d->cb = cb;
 	d->arg = arg;
 	d->deadline = clock_ms() + DEADLINE_MS;

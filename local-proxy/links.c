@@ -16,8 +16,9 @@
  * one, for the remote's family if the config names an address, else for IPv4 if the line has it. The moment a line is
  * not up its endpoint goes, and its subflows with it; when it returns they are made anew at once.
  *
- * Announced addresses of the remote are accepted only if no family is common to all lines: then a line of the other family can
- * join only by an address that the remote announces. */
+ * Announced addresses of the remote are accepted only if the lines are mixed: one that is up cannot reach the remote in the
+ * family that connections begin with, and joins by the address of the other family that the remote announces. The kernel gives
+ * subflows of both families to an AF_INET6 socket only, so connections are then dialled by such ones. */
 #include "links.h"
 
 #include <errno.h>
@@ -53,6 +54,7 @@ struct links {
 	struct sysctl settings[SETTINGS];
 	struct line line[CONFIG_LINKS];
 	size_t n;
+	bool mixed;
 };
 
 /* One look at the kernel. */
@@ -256,20 +258,29 @@ static unsigned endpoint_id(const struct links *l, const struct look *k, size_t 
 	return MPTCP_PM_LINKS + (unsigned)i;
 }
 
-static bool common_family(const struct look *k)
+static bool mixed(const struct look *k)
 {
 	bool common[LINE_SIDES] = {true, true};
+	struct addr host;
 
 	for (size_t i = 0; i < k->n; i++)
 		for (int s = 0; s < LINE_SIDES; s++)
 			if (line_up(&k->line[i]) && !line_side_up(&k->line[i], s))
 				common[s] = false;
-	return common[LINE_V4] || common[LINE_V6];
+	if (addr_parse(&host, k->config->host, 0) == 0)
+		return !common[addr_is_v4(&host) ? LINE_V4 : LINE_V6];
+	return !(common[LINE_V4] && common[LINE_V6]); /* a name may stand for either */
 }
 
-static void links_sync_limits(struct links *l, const struct look *k)
+/* To an announced address the kernel goes from where its routes say, unless an endpoint asks to: the line that needs it does. */
+static uint32_t mesh(const struct links *l, const struct line *line)
 {
-	struct mptcp_limits want = {.subflows = MPTCP_PM_MAX, .add_addr_accepted = common_family(k) ? 0 : 2};
+	return l->mixed && !(line_side_up(line, LINE_V4) && line_side_up(line, LINE_V6)) ? MPTCP_PM_FULLMESH : 0;
+}
+
+static void links_sync_limits(struct links *l)
+{
+	struct mptcp_limits want = {.subflows = MPTCP_PM_MAX, .add_addr_accepted = l->mixed ? 2 : 0};
 	int err = mptcp_pm_raise(l->pm, &want, &l->raised);
 
 	if (err)
@@ -285,7 +296,8 @@ static void links_sync_endpoints(struct links *l, struct look *k)
 
 	if (!l->pm)
 		return;
-	links_sync_limits(l, k);
+	l->mixed = mixed(k);
+	links_sync_limits(l);
 	for (size_t i = 0; i < k->n; i++)
 		for (int s = 0; s < LINE_SIDES; s++) {
 			struct line_side *side = &k->line[i].side[s];
@@ -295,7 +307,7 @@ static void links_sync_endpoints(struct links *l, struct look *k)
 				continue;
 			want[n] = (struct mptcp_endpoint){.addr = side->addr.addr,
 							  .id = (uint8_t)side->endpoint,
-							  .flags = MPTCP_PM_SUBFLOW,
+							  .flags = MPTCP_PM_SUBFLOW | mesh(l, &k->line[i]),
 							  .index = k->line[i].index};
 			owner[n++] = side;
 		}
@@ -455,6 +467,11 @@ size_t links_sources(const struct links *l, const struct addr *to, struct addr *
 		if (line_side_up(&l->line[i], side))
 			out[n++] = l->line[i].side[side].addr.addr;
 	return n;
+}
+
+bool links_mixed(const struct links *l)
+{
+	return l->mixed;
 }
 
 const char *links_name(const struct links *l, const struct addr *src)

@@ -24,6 +24,9 @@ void links_free(struct links *l);
  * family now. Without any [link] section: one any-address (the kernel's routes decide). */
 size_t links_sources(const struct links *l, const struct addr *to, struct addr *out, size_t max);
 
+/* The lines that are up have no family in common in which the VPS is reached: connections need subflows of both. */
+bool links_mixed(const struct links *l);
+
 /* The line that owns this source address, for logs; "?" when none does. */
 const char *links_name(const struct links *l, const struct addr *src);
 

@@ -212,10 +212,10 @@ int sock_accept(int listener, struct addr *peer)
 	return fd;
 }
 
-static int start_connect(int fd, const struct addr *to)
+static int start_connect(int fd, const struct addr *to, int family)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = addr_to_sockaddr(to, AF_UNSPEC, &ss);
+	socklen_t len = addr_to_sockaddr(to, family, &ss);
 
 	if (connect(fd, (struct sockaddr *)&ss, len) && errno != EINPROGRESS)
 		return close_keep_errno(fd);
@@ -225,19 +225,22 @@ static int start_connect(int fd, const struct addr *to)
 int sock_dial_wan(const struct addr *to, const struct addr *src, const struct sock_wan *opt)
 {
 	struct addr from;
-	int fd = socket_wan(addr_family(to));
+	int family = opt->mixed ? AF_INET6 : addr_family(to);
+	int fd = socket_wan(family);
 
 	if (fd < 0)
 		return -1;
+	if (opt->mixed)
+		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
 	apply_wan(fd, opt);
 	if (src && !addr_is_any(src)) {
 		from = *src;
 		from.port = 0;
 		set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-		if (bind_to(fd, &from, AF_UNSPEC))
+		if (bind_to(fd, &from, family))
 			return close_keep_errno(fd);
 	}
-	return start_connect(fd, to);
+	return start_connect(fd, to, family);
 }
 
 int sock_dial_tcp(const struct addr *to, uint32_t mark)
@@ -249,7 +252,7 @@ int sock_dial_tcp(const struct addr *to, uint32_t mark)
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (mark)
 		sock_mark(fd, mark);
-	return start_connect(fd, to);
+	return start_connect(fd, to, AF_UNSPEC);
 }
 
 int sock_error(int fd)
