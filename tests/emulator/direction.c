@@ -18,6 +18,7 @@
  * checksum do not.
  */
 #include "direction.h"
+#include "strip.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -189,6 +190,8 @@ static void leave_wire(struct direction *d, struct frame *f)
 		free(f);
 		return;
 	}
+	if (d->strip)
+		d->count.stripped += strip_mptcp(f->data, f->len);
 	if (f->len > 14 && chance(d, d->corrupt)) {
 		uint64_t at = random_next(d);
 
@@ -312,11 +315,11 @@ static int set_time(uint64_t *ns, double value, const char *unit)
 	return 0;
 }
 
-static int set_hole(struct direction *d, const char *value)
+static int set_switch(bool *is_on, const char *value)
 {
 	if (strcmp(value, "on") && strcmp(value, "off"))
 		return -1;
-	d->hole = !strcmp(value, "on");
+	*is_on = !strcmp(value, "on");
 	return 0;
 }
 
@@ -353,7 +356,9 @@ int direction_set(struct direction *d, const char *key, const char *value, uint6
 
 	direction_advance(d, now);
 	if (!strcmp(key, "hole"))
-		return set_hole(d, value);
+		return set_switch(&d->hole, value);
+	if (!strcmp(key, "strip"))
+		return set_switch(&d->strip, value);
 	number = strtod(value, &unit);
 	if (unit == value || !(number >= 0) || set_number(d, key, number, unit) < 0)
 		return -1;

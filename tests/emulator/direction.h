@@ -20,7 +20,7 @@ struct direction_counters {
 	uint64_t in_frames, in_bytes;
 	uint64_t out_frames, out_bytes;
 	uint64_t tail_drops, losses, hole_drops;
-	uint64_t duplicates, reordered, corrupted;
+	uint64_t duplicates, reordered, corrupted, stripped;
 };
 
 struct direction {
@@ -30,6 +30,7 @@ struct direction {
 	uint64_t queue_bytes;	      /* used when queue_ms is 0 */
 	double queue_ms;
 	double loss, duplicate, reorder, corrupt; /* percent */
+	bool strip; /* of MPTCP options: see strip.h */
 	bool hole;
 
 	/* What is on it. */
