@@ -22,7 +22,7 @@ WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointe
 # clang 14 wants a second flag to believe it.
 AUTO_INIT := $(shell $(CC) -Werror -ftrivial-auto-var-init=zero -E -xc /dev/null >/dev/null 2>&1 && echo -ftrivial-auto-var-init=zero)
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection $(AUTO_INIT) -fPIE
-OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=address$(COMMA)undefined -fno-sanitize-recover=undefined,-O2 -D_FORTIFY_SOURCE=2)
+OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=address$(COMMA)undefined -fno-sanitize-recover=undefined,-O2 -D_FORTIFY_SOURCE=3)
 
 CFLAGS ?= -g
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)

@@ -17,7 +17,9 @@
 #include "remote.h"
 #include "rules.h"
 #include "sock.h"
+#include "sock_subflow.h"
 #include "tls.h"
+#include "tune.h"
 #include "vitals.h"
 
 #define PROG "plait-local"
@@ -41,6 +43,7 @@ struct gateway {
 	struct pool *pool;
 	struct lan *lan;
 	struct admin *admin;
+	struct tune *tune;
 	enum rules_mode rules_used;
 	bool rules_in;
 };
@@ -146,6 +149,20 @@ static void on_links(void *arg)
 	pool_refresh(g->pool);
 }
 
+/* A relay has sent much: each line learns from it. */
+static void on_observed(void *arg, int wan_fd)
+{
+	struct sock_subflow path[SOCK_SUBFLOWS];
+	size_t n = sock_subflows(wan_fd, path, SOCK_SUBFLOWS);
+	struct gateway *g = arg;
+	bool much = false;
+
+	for (size_t i = 0; i < n; i++)
+		much |= links_learn(g->links, &path[i]);
+	if (much)
+		pool_renew(g->pool);
+}
+
 static json_t *status(void *arg)
 {
 	struct gateway *g = arg;
@@ -184,6 +201,7 @@ static int raise_house(struct gateway *g)
 	g->pool = g->remote ? pool_new(g->loop.base, c, g->links, g->remote, g->seal) : NULL;
 	if (!g->pool)
 		return complain("out of memory");
+	relay_loop_observe(g->relays, on_observed, g);
 	house.remote = g->remote;
 	house.pool = g->pool;
 	house.relays = g->relays;
@@ -199,6 +217,8 @@ static int raise_house(struct gateway *g)
 static void raze_house(struct gateway *g)
 {
 	admin_free(g->admin);
+	if (g->relays) /* what ends from now on teaches nobody */
+		relay_loop_observe(g->relays, NULL, NULL);
 	if (g->remote)
 		take_rules_out(g);
 	relay_loop_free(g->relays); /* its relays report to lan */
@@ -236,9 +256,10 @@ static int live(struct gateway *g)
 	g->admin = admin_new(g->loop.base, g->config.control, status, g, err, sizeof(err));
 	if (!g->tls || !g->admin)
 		complain(g->admin ? "out of memory" : err);
-	else if (raise_house(g) == 0)
+	else if ((g->tune = tune_new()) && raise_house(g) == 0)
 		rc = daemon_run(&g->loop);
 	raze_house(g);
+	tune_free(g->tune);
 	tls_ctx_free(g->tls);
 	daemon_free(&g->loop);
 	return rc;

@@ -6,6 +6,7 @@
 #include <sysexits.h>
 
 #include "admin.h"
+#include "tune.h"
 #include "config.h"
 #include "daemon.h"
 #include "egress.h"
@@ -20,6 +21,7 @@
 #include "relay.h"
 #include "sessions.h"
 #include "sock.h"
+#include "sock_subflow.h"
 #include "status.h"
 #include "users.h"
 #include "vitals.h"
@@ -42,6 +44,7 @@ struct remote {
 	struct hall *hall;
 	struct gate *gate;
 	struct admin *admin;
+	struct tune *tune;
 	char err[512];
 };
 
@@ -74,11 +77,22 @@ static int remote_start_host(struct remote *r)
 	    daemon_alone(&r->daemon, "plait-remote", r->err, sizeof(r->err)))
 		return -1;
 	r->admin = admin_new(r->daemon.base, r->config.control, remote_status, r, r->err, sizeof(r->err));
-	if (!r->admin || !(r->policy = policy_new(&r->config)))
+	if (!r->admin || !(r->tune = tune_new()) || !(r->policy = policy_new(&r->config)))
 		return -1;
 	r->own = own_new(r->daemon.base, r->policy);
 	r->egress = r->own ? egress_new(r->daemon.base, &r->config) : NULL;
 	return r->egress ? 0 : -1;
+}
+
+/* A relay has sent much: the way to each of the gateway's lines learns from it. */
+static void on_observed(void *arg, int wan_fd)
+{
+	struct sock_subflow path[SOCK_SUBFLOWS];
+	size_t n = sock_subflows(wan_fd, path, SOCK_SUBFLOWS);
+	struct remote *r = arg;
+
+	for (size_t i = 0; i < n; i++)
+		egress_learn(r->egress, &path[i]);
 }
 
 static int remote_start_relays(struct remote *r)
@@ -89,9 +103,11 @@ static int remote_start_relays(struct remote *r)
 	r->seal = seal_new();
 	if (r->users && r->seal)
 		r->relays = relay_loop_new(r->daemon.base, r->seal, &limits);
-	if (r->relays)
-		relay_loop_congestion(r->relays, sock_congestion_choice(&r->caps, r->config.congestion));
-	return r->relays ? 0 : -1;
+	if (!r->relays)
+		return -1;
+	relay_loop_congestion(r->relays, sock_congestion_choice(&r->caps, r->config.congestion));
+	relay_loop_observe(r->relays, on_observed, r);
+	return 0;
 }
 
 static int remote_start_rooms(struct remote *r)
@@ -121,6 +137,7 @@ static void remote_end(struct remote *r)
 	egress_free(r->egress);
 	own_free(r->own);
 	policy_free(r->policy);
+	tune_free(r->tune);
 	admin_free(r->admin);
 	daemon_free(&r->daemon);
 	identity_free(r->identity);
