@@ -3,9 +3,11 @@
  * A guest is one attached connection on its way to become a relay:
  *
  *   WAITING   ATTACHED was sent; OPEN has not come, or not all of it. A warm connection
- *             of the gateway's pool spends its life here. Each user has pool_cap
- *             places (the one who waited longest makes room) for pool_age and a fifth,
- *             so that normally the gateway ends it first.
+ *             of the gateway's pool spends its life here. Each user has pool_cap places
+ *             and a few more, because an OPEN may be slower than the ATTACH of its successor
+ *             (then the one who waited longest makes room), for pool_age and a fifth,
+ *             so that normally the gateway ends it first. An OPEN that came right behind its
+ *             ATTACH is served at once, and ATTACHED then goes along with ACCEPT.
  *   DIALLING  OPEN was granted; the destination is being connected. The user's relay is
  *             counted from here on. WAN is not read, so what follows OPEN waits in the
  *             kernel; its death is looked for four times a second, because a loop that
@@ -43,6 +45,7 @@
 #define ANSWER_MAX (WIRE_ANSWER_LEN + WIRE_RECORD_OVERHEAD)
 #define FIRST_MAX (WIRE_RECORD_MAX - WIRE_ANSWER_LEN) /* of the destination's bytes, inside ACCEPT */
 #define FIRST_MS 2
+#define POOL_SLACK 16
 #define LOOK_MS 250
 #define REFUSED_MS 2000
 #define REFUSED_MAX 1024
@@ -63,6 +66,7 @@ struct guest {
 	enum wire_mode mode;
 	uint8_t *held; /* WAITING: a part of OPEN; DIALLING: early data, then raw bytes behind OPEN */
 	uint32_t early, held_len, sent; /* sent: of the early data, to the destination */
+	bool attached; /* ATTACHED was sent, or at least stands in front of what is being sent */
 	bool dest_reset;
 	struct event rd, wr, clock; /* WAN, destination, time */
 };
@@ -78,7 +82,7 @@ struct hall {
 	unsigned waiting[CONFIG_USERS], dialling, refused;
 	struct guests waiters[CONFIG_USERS], others;
 	uint8_t raw[OPEN_MAX];
-	uint8_t accept[OPEN_MAX];
+	uint8_t accept[ANSWER_MAX + OPEN_MAX];
 };
 
 /* --- memory and places --- */
@@ -173,23 +177,39 @@ static void set_clock(struct guest *g, uint64_t ms)
 
 /* --- answers --- */
 
-/* Seals an answer for this guest to out: its length, or -1. */
-static ssize_t make_answer(struct guest *g, enum wire_what what, uint16_t status, uint8_t out[ANSWER_MAX])
+/* Seals an answer of `len` bytes for this guest to out, ATTACHED before it if that is still owed: its length, or -1. */
+static ssize_t seal_answer(struct guest *g, const uint8_t *plain, size_t len, uint8_t *out)
 {
-	struct wire_answer a = { .what = what, .status = status };
+	static const struct wire_answer attached = { .what = WIRE_ATTACHED, .status = WIRE_OK };
+	uint8_t first[WIRE_ANSWER_LEN];
+	ssize_t head = 0, n = 0;
+
+	if (!g->attached) {
+		wire_put_answer(first, &attached);
+		head = record_seal(g->hall->seal, g->alg, &g->down, WIRE_OPEN, first, sizeof(first), out);
+	}
+	g->attached = true;
+	if (head >= 0 && len)
+		n = record_seal(g->hall->seal, g->alg, &g->down, WIRE_OPEN, plain, len, out + head);
+	return head < 0 || n < 0 ? -1 : head + n;
+}
+
+/* A few bytes always fit into the empty queue of a connection that lives. `len` 0: ATTACHED alone. */
+static int send_answer(struct guest *g, const uint8_t *plain, size_t len)
+{
+	uint8_t out[2 * ANSWER_MAX];
+	ssize_t n = seal_answer(g, plain, len, out);
+
+	return n > 0 && write(g->fd, out, (size_t)n) == n ? 0 : -1;
+}
+
+static int send_refusal(struct guest *g, uint16_t status)
+{
+	struct wire_answer a = { .what = WIRE_ACCEPT, .status = status };
 	uint8_t plain[WIRE_ANSWER_LEN];
 
 	wire_put_answer(plain, &a);
-	return record_seal(g->hall->seal, g->alg, &g->down, WIRE_OPEN, plain, sizeof(plain), out);
-}
-
-/* A few bytes always fit into the empty queue of a connection that lives. */
-static int send_answer(struct guest *g, enum wire_what what, uint16_t status)
-{
-	uint8_t out[ANSWER_MAX];
-	ssize_t n = make_answer(g, what, status, out);
-
-	return n > 0 && write(g->fd, out, (size_t)n) == n ? 0 : -1;
+	return send_answer(g, plain, sizeof(plain));
 }
 
 /* Never leaves a refused guest uncounted: the user's relay ends before the place is left. */
@@ -198,7 +218,7 @@ static void refuse(struct guest *g, uint16_t status)
 	struct hall *h = g->hall;
 
 	log_debug("user %s: refused: %s", user_config(g->user)->name, wire_status_name(status));
-	if (h->refused >= REFUSED_MAX || send_answer(g, WIRE_ACCEPT, status)) {
+	if (h->refused >= REFUSED_MAX || send_refusal(g, status)) {
 		guest_reset(g);
 		return;
 	}
@@ -275,7 +295,7 @@ static void accept_open(struct guest *g, size_t len)
 
 	wire_put_answer(h->raw, &a);
 	user_moved(g->user, 0, len);
-	made = record_seal(h->seal, g->alg, &g->down, WIRE_OPEN, h->raw, WIRE_ANSWER_LEN + len, h->accept);
+	made = seal_answer(g, h->raw, WIRE_ANSWER_LEN + len, h->accept);
 	n = made < 0 ? -1 : write(g->fd, h->accept, (size_t)made);
 	if (made < 0 || (n < 0 && errno != EAGAIN)) {
 		guest_reset(g);
@@ -382,6 +402,26 @@ static void serve_open(struct guest *g, const struct record *rec, size_t more)
 	dial(g, &o.dst);
 }
 
+static void make_room(struct hall *h, unsigned user)
+{
+	while (h->waiting[user] > h->config->pool_cap + POOL_SLACK)
+		guest_reset(TAILQ_FIRST(&h->waiters[user]));
+}
+
+/* There is no whole OPEN yet. The guest may be gone afterwards. */
+static void wait_for_open(struct guest *g)
+{
+	if (g->attached)
+		return;
+	if (send_answer(g, NULL, 0)) {
+		guest_reset(g);
+		return;
+	}
+	event_add(&g->rd, NULL);
+	set_clock(g, (uint64_t)g->hall->config->pool_age_s * 1200);
+	make_room(g->hall, user_index(g->user));
+}
+
 static void open_arrived(struct guest *g, uint8_t *raw, size_t len)
 {
 	struct record rec;
@@ -390,6 +430,8 @@ static void open_arrived(struct guest *g, uint8_t *raw, size_t len)
 	if (got == 0) {
 		if (hold(g, raw, len))
 			guest_reset(g);
+		else
+			wait_for_open(g);
 	} else if (got < 0 || rec.kind != WIRE_OPEN) {
 		counters.records_forged++;
 		guest_reset(g);
@@ -404,8 +446,10 @@ static void read_open(struct guest *g)
 	size_t head = g->held_len;
 	ssize_t n = read(g->fd, raw + head, OPEN_MAX - head);
 
-	if (n < 0 && errno == EAGAIN)
+	if (n < 0 && errno == EAGAIN) {
+		wait_for_open(g);
 		return;
+	}
 	if (n <= 0) {
 		guest_reset(g);
 		return;
@@ -453,12 +497,6 @@ static void on_clock(evutil_socket_t fd, short what, void *arg)
 		set_clock(g, LOOK_MS);
 }
 
-static void make_room(struct hall *h, unsigned user)
-{
-	while (h->waiting[user] > h->config->pool_cap)
-		guest_reset(TAILQ_FIRST(&h->waiters[user]));
-}
-
 void hall_enter(struct hall *h, const struct hall_guest *in)
 {
 	struct guest *g = calloc(1, sizeof(*g));
@@ -479,13 +517,7 @@ void hall_enter(struct hall *h, const struct hall_guest *in)
 	event_assign(&g->rd, h->base, g->fd, EV_READ | EV_PERSIST, on_readable, g);
 	event_assign(&g->clock, h->base, -1, 0, on_clock, g);
 	take_place(g, WAITING);
-	if (send_answer(g, WIRE_ATTACHED, WIRE_OK)) {
-		guest_reset(g);
-		return;
-	}
-	event_add(&g->rd, NULL);
-	set_clock(g, (uint64_t)h->config->pool_age_s * 1200);
-	make_room(h, user_index(g->user));
+	read_open(g); /* without a warm connection it came with ATTACH */
 }
 
 unsigned hall_waiting(const struct hall *h, const struct user *user)
