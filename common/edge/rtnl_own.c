@@ -6,7 +6,8 @@
  *
  * The kernel drops routes without a word when their device goes down, so nothing is remembered from one sync to the
  * next: each one asks. What is missing is appended before what is too much is deleted, so that a changed gateway leaves no
- * moment without a route. */
+ * moment without a route. IPv6 knows no two routes that differ in their metrics alone: it refuses the new one, and deletes either
+ * by the name of the other. So its new routes are appended once more behind the deletions. */
 #include "rtnl_own.h"
 
 #include <errno.h>
@@ -201,7 +202,9 @@ static void put_route_attr(struct nlmsghdr *msg, const struct nlattr *a)
 		mnl_attr_put(msg, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
 }
 
-int rtnl_set_copy(struct rtnl_set *s, const struct nlmsghdr *route, uint32_t table, const struct rtnl_metrics *m)
+/* NULL for host: the whole route. */
+static int set_copy(struct rtnl_set *s, const struct nlmsghdr *route, const struct addr *host, uint32_t table,
+		    const struct rtnl_metrics *m)
 {
 	char buf[2 * ITEM_MAX];
 	struct nlmsghdr *msg = mnl_nlmsg_put_header(memset(buf, 0, sizeof(buf)));
@@ -212,14 +215,16 @@ int rtnl_set_copy(struct rtnl_set *s, const struct nlmsghdr *route, uint32_t tab
 	if (route->nlmsg_len > ITEM_MAX || netlink_attrs(route, sizeof(*old), tb, RTA_MAX) < 0)
 		return -EINVAL;
 	rtm = route_start(msg, old->rtm_family);
-	rtm->rtm_dst_len = old->rtm_dst_len;
+	rtm->rtm_dst_len = !host ? old->rtm_dst_len : addr_is_v4(host) ? 32 : 128;
 	rtm->rtm_src_len = old->rtm_src_len;
 	rtm->rtm_tos = old->rtm_tos;
 	rtm->rtm_scope = old->rtm_scope;
 	rtm->rtm_type = old->rtm_type;
 	rtm->rtm_flags = old->rtm_flags & RTNH_F_ONLINK;
 	for (uint16_t i = 1; i <= RTA_MAX; i++) {
-		if (i == RTA_METRICS)
+		if (i == RTA_DST && host)
+			put_addr(msg, RTA_DST, host);
+		else if (i == RTA_METRICS)
 			put_metrics(msg, tb[i], m);
 		else if (i == RTA_TABLE)
 			mnl_attr_put_u32(msg, RTA_TABLE, table);
@@ -227,6 +232,17 @@ int rtnl_set_copy(struct rtnl_set *s, const struct nlmsghdr *route, uint32_t tab
 			put_route_attr(msg, tb[i]);
 	}
 	return set_add(s, msg);
+}
+
+int rtnl_set_copy(struct rtnl_set *s, const struct nlmsghdr *route, uint32_t table, const struct rtnl_metrics *m)
+{
+	return set_copy(s, route, NULL, table, m);
+}
+
+int rtnl_set_copy_host(struct rtnl_set *s, const struct nlmsghdr *route, const struct addr *host, uint32_t table,
+		       const struct rtnl_metrics *m)
+{
+	return set_copy(s, route, host, table, m);
 }
 
 static bool in_range(uint32_t v, uint32_t first, uint32_t last)
@@ -356,6 +372,19 @@ static int sync_pass(struct netlink *nl, const struct rtnl_set *s, const struct 
 	return refused;
 }
 
+static int sync_again(struct netlink *nl, const struct rtnl_set *s, const struct rtnl_set *not_in)
+{
+	int refused = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct rtmsg *rtm = mnl_nlmsg_get_payload(s->item[i]);
+
+		if (is_route(s->item[i]) && rtm->rtm_family == AF_INET6 && !set_has(not_in, s->item[i]))
+			refused += item_send(nl, s->item[i], true);
+	}
+	return refused;
+}
+
 int rtnl_sync(struct netlink *nl, const struct rtnl_set *want, const struct rtnl_range *range)
 {
 	struct collect have = {.range = range};
@@ -368,6 +397,7 @@ int rtnl_sync(struct netlink *nl, const struct rtnl_set *want, const struct rtnl
 		err += sync_pass(nl, want, &have.set, false, true);
 		err += sync_pass(nl, &have.set, want, false, false);
 		err += sync_pass(nl, &have.set, want, true, false);
+		err += sync_again(nl, want, &have.set);
 	}
 	rtnl_set_clear(&have.set);
 	return err;

@@ -60,6 +60,9 @@ int rtnl_set_route(struct rtnl_set *s, const struct rtnl_new_route *r);
 int rtnl_set_rule(struct rtnl_set *s, const struct rtnl_new_rule *r);
 /* The same route as this one of the kernel's, in another table and with these metrics on top of its own. */
 int rtnl_set_copy(struct rtnl_set *s, const struct nlmsghdr *route, uint32_t table, const struct rtnl_metrics *m);
+/* The same for one host of that route's. */
+int rtnl_set_copy_host(struct rtnl_set *s, const struct nlmsghdr *route, const struct addr *host, uint32_t table,
+		       const struct rtnl_metrics *m);
 void rtnl_set_clear(struct rtnl_set *s);
 
 /* Makes what is in the kernel under our protocol and in this range equal to `want`. What vanishes meanwhile with its device is no

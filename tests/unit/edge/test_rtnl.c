@@ -143,6 +143,61 @@ static void sync_adds_once_and_takes_only_ours(void **state)
 	netlink_close(nl);
 }
 
+/* What is in the kernel's table after this route alone was asked for with this window: also the window. */
+static uint32_t window_in_kernel;
+
+static void take_window(void *arg, const struct rtnl_route *r)
+{
+	const struct nlattr *tb[RTA_MAX + 1], *metrics[RTAX_MAX + 1];
+
+	(void)arg;
+	if (r->table != 25050 || !r->raw)
+		return;
+	assert_true(netlink_attrs(r->raw, sizeof(struct rtmsg), tb, RTA_MAX) >= 0);
+	assert_true(netlink_nested(tb[RTA_METRICS], metrics, RTAX_MAX) >= 0);
+	window_in_kernel = netlink_u32(metrics[RTAX_INITCWND], 0);
+}
+
+static uint32_t window_after(struct netlink *nl, const char *whole, const char *host, uint32_t window)
+{
+	const struct rtnl_dump_ops ops = {.route = take_window};
+	const struct rtnl_metrics m = {.initcwnd = window};
+	struct rtnl_new_route r = {.table = 25050, .index = 1};
+	struct rtnl_set base = {0}, want = {0};
+	struct addr a;
+
+	assert_int_equal(prefix_parse(&r.dst, whole), 0);
+	assert_int_equal(addr_parse(&a, host, 0), 0);
+	r.v6 = !addr_is_v4(&a);
+	assert_int_equal(rtnl_set_route(&base, &r), 0);
+	assert_int_equal(rtnl_set_copy_host(&want, base.item[0], &a, 25050, &m), 0);
+	assert_int_equal(rtnl_sync(nl, &want, &rtnl_range_egress), 0);
+	rtnl_set_clear(&base);
+	rtnl_set_clear(&want);
+	window_in_kernel = 0;
+	assert_int_equal(rtnl_dump(nl, &ops, NULL), 0);
+	return window_in_kernel;
+}
+
+static void a_window_changes_in_both_families(void **state)
+{
+	const struct rtnl_set nothing = {0};
+	struct netlink *nl = netlink_open(NETLINK_ROUTE);
+
+	(void)state;
+	if (!own_namespace) {
+		netlink_close(nl);
+		skip();
+	}
+	loopback_up(nl);
+	assert_int_equal(window_after(nl, "198.51.100.0/24", "198.51.100.7", 40), 40);
+	assert_int_equal(window_after(nl, "198.51.100.0/24", "198.51.100.7", 100), 100);
+	assert_int_equal(window_after(nl, "2001:db8::/32", "2001:db8::7", 40), 40);
+	assert_int_equal(window_after(nl, "2001:db8::/32", "2001:db8::7", 100), 100);
+	assert_int_equal(rtnl_sync(nl, &nothing, &rtnl_range_egress), 0);
+	netlink_close(nl);
+}
+
 static void route_type_of_loopback(void **state)
 {
 	struct netlink *nl = netlink_open(NETLINK_ROUTE);
@@ -167,6 +222,7 @@ int main(void)
 		cmocka_unit_test(parse_route_lengths),
 		cmocka_unit_test(parse_truncated),
 		cmocka_unit_test(sync_adds_once_and_takes_only_ours),
+		cmocka_unit_test(a_window_changes_in_both_families),
 		cmocka_unit_test(route_type_of_loopback),
 	};
 
