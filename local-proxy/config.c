@@ -8,6 +8,8 @@
 #define FIELD(f) .offset = offsetof(struct config, f)
 #define DAY 86400
 
+_Static_assert(CONFIG_AUTO == INIFILE_AUTO, "one word, one value");
+
 static const char *const log_names[] = { "error", "warn", "info", "debug", NULL };
 static const char *const intercept_names[] = { "tproxy", "redirect", NULL };
 static const char *const rules_names[] = { "auto", "iptables", "nftables", "none", NULL };
@@ -91,7 +93,7 @@ static const struct inifile_option relay_options[] = {
 
 static const struct inifile_option link_options[] = {
 	{ .key = "device", .set = inifile_device, .offset = offsetof(struct config_link, device), .need = INIFILE_REQUIRED },
-	{ .key = "initcwnd", .set = inifile_u32, .offset = offsetof(struct config_link, initcwnd), .max = 1000 },
+	{ .key = "initcwnd", .set = inifile_u32_auto, .offset = offsetof(struct config_link, initcwnd), .max = 1000 },
 	{ .key = NULL },
 };
 
@@ -99,7 +101,7 @@ static void link_defaults(void *entry)
 {
 	struct config_link *l = entry;
 
-	l->initcwnd = 40;
+	l->initcwnd = CONFIG_AUTO;
 }
 
 /* Each line is a device of its own: the kernel tells lines apart by it. */

@@ -12,6 +12,7 @@
 #include "wire.h"
 
 #define CONFIG_LINKS 8	    /* the kernel's limit of MPTCP endpoints */
+#define CONFIG_AUTO UINT32_MAX /* initcwnd: learnt */
 #define CONFIG_LAN_DEVICES 16
 #define CONFIG_PREFIXES 64
 
@@ -21,7 +22,7 @@ enum config_rules { RULES_AUTO, RULES_IPTABLES, RULES_NFTABLES, RULES_NONE };
 struct config_link {		 /* [link NAME] */
 	char name[32];
 	char device[IFNAMSIZ];	 /* device = */
-	uint32_t initcwnd;	 /* initcwnd = 40; 0 leaves the kernel's */
+	uint32_t initcwnd;	 /* initcwnd = auto | packets; 0 leaves the kernel's */
 };
 
 struct config {

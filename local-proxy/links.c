@@ -7,7 +7,9 @@
  * end is the same again, with nothing wanted.
  *
  * Line number i owns table 25000 + i: the subnets that the house itself reaches without a gateway, the line's own subnet, and a
- * default route through its gateway with the line's initcwnd. The rule "from ADDRESS lookup TABLE" makes a socket that is bound to
+ * default route through its gateway with the line's initcwnd. That is the config's, or learnt (see estimate.h): while uploads run,
+ * and when they end, what TCP measured on each line is told here, and a figure that has changed is put in like all else.
+ * New connections begin with it. The rule "from ADDRESS lookup TABLE" makes a socket that is bound to
  * the line's address leave by that line, whatever the main table prefers; gateways are taken as on-link, so two lines
  * may have the same subnet and even the same gateway. A strict rp_filter asks for the way back with the same rule and is content.
  *
@@ -27,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "estimate.h"
 #include "line.h"
 #include "log.h"
 #include "mptcp_pm.h"
@@ -53,6 +56,7 @@ struct links {
 	struct mptcp_raised raised;
 	struct sysctl settings[SETTINGS];
 	struct line line[CONFIG_LINKS];
+	struct estimate up[CONFIG_LINKS]; /* of each line, towards the remote */
 	size_t n;
 	bool mixed;
 };
@@ -61,6 +65,7 @@ struct links {
 struct look {
 	const struct config *config;
 	struct line line[CONFIG_LINKS];
+	uint32_t initcwnd[CONFIG_LINKS];
 	size_t n;
 	int lan[CONFIG_LAN_DEVICES]; /* their indexes, 0: not there */
 	struct rtnl_set house;	     /* copies of the house's own routes, table 0 yet */
@@ -147,6 +152,14 @@ static void look_clashes(struct look *k)
 					k->line[i].side[s].clash = true;
 }
 
+/* Packets of a line's first window, 0 for the kernel's. */
+static uint32_t links_initcwnd(const struct links *l, size_t i)
+{
+	uint32_t asked = l->config->links[i].initcwnd;
+
+	return asked == CONFIG_AUTO ? l->up[i].installed : asked;
+}
+
 static int links_look(struct links *l, struct look *k)
 {
 	const struct rtnl_dump_ops ops = {look_begin, look_link, look_addr, look_route};
@@ -155,6 +168,8 @@ static int links_look(struct links *l, struct look *k)
 	memset(k, 0, sizeof(*k));
 	k->config = l->config;
 	k->n = l->n;
+	for (size_t i = 0; i < l->n; i++)
+		k->initcwnd[i] = links_initcwnd(l, i);
 	err = rtnl_dump(l->nl, &ops, k);
 	if (!err)
 		look_clashes(k);
@@ -201,7 +216,7 @@ static int want_side(struct rtnl_set *set, const struct look *k, size_t i, int s
 {
 	const struct line *line = &k->line[i];
 	const struct line_side *s = &line->side[side];
-	uint32_t table = rtnl_range_links.table + (uint32_t)i, cwnd = k->config->links[i].initcwnd;
+	uint32_t table = rtnl_range_links.table + (uint32_t)i;
 	struct rtnl_new_route r = {.table = table, .v6 = side == LINE_V6, .index = line->index};
 	struct rtnl_new_rule rule = {
 		.v6 = side == LINE_V6,
@@ -220,7 +235,7 @@ static int want_side(struct rtnl_set *set, const struct look *k, size_t i, int s
 	r.dst = default_of(side);
 	r.has_gateway = s->has_gateway;
 	r.gateway = s->gateway;
-	r.metrics = (struct rtnl_metrics){cwnd, cwnd, NULL};
+	r.metrics.initcwnd = k->initcwnd[i];
 	if (!err)
 		err = rtnl_set_route(set, &r);
 	return err ? err : rtnl_set_rule(set, &rule);
@@ -452,6 +467,35 @@ void links_free(struct links *l)
 	free(l);
 }
 
+/* The line that has this address, or l->n. */
+static size_t links_index(const struct links *l, const struct addr *src)
+{
+	size_t i;
+
+	for (i = 0; i < l->n; i++)
+		for (int s = 0; s < LINE_SIDES; s++)
+			if (line_side_up(&l->line[i], s) && addr_same_ip(&l->line[i].side[s].addr.addr, src))
+				return i;
+	return i;
+}
+
+bool links_learn(struct links *l, const struct sock_subflow *path)
+{
+	const struct estimate_sample sample = {path->delivery_rate, path->min_rtt_us, path->mss, path->app_limited};
+	size_t i = links_index(l, &path->local);
+	bool much;
+
+	if (i == l->n || l->config->links[i].initcwnd != CONFIG_AUTO)
+		return false;
+	estimate_observe(&l->up[i], &sample);
+	if (!estimate_changed(&l->up[i]))
+		return false;
+	much = estimate_install(&l->up[i]);
+	log_info("link %s: holds %u packets upwards, from now on the first window", l->line[i].name, l->up[i].installed);
+	links_refresh(l, false);
+	return much;
+}
+
 size_t links_sources(const struct links *l, const struct addr *to, struct addr *out, size_t max)
 {
 	int side = addr_is_v4(to) ? LINE_V4 : LINE_V6;
@@ -476,11 +520,9 @@ bool links_mixed(const struct links *l)
 
 const char *links_name(const struct links *l, const struct addr *src)
 {
-	for (size_t i = 0; i < l->n; i++)
-		for (int s = 0; s < LINE_SIDES; s++)
-			if (line_side_up(&l->line[i], s) && addr_same_ip(&l->line[i].side[s].addr.addr, src))
-				return l->line[i].name;
-	return "?";
+	size_t i = links_index(l, src);
+
+	return i < l->n ? l->line[i].name : "?";
 }
 
 static void status_side(json_t *o, const struct line_side *s, const char *suffix)
@@ -505,8 +547,9 @@ json_t *links_status(const struct links *l)
 
 	for (size_t i = 0; i < l->n; i++) {
 		const struct line *line = &l->line[i];
-		json_t *o = json_pack("{ss ss sb ss sI}", "name", line->name, "device", line->device, "up", line_up(line),
-				      "why", line_why(line), "table", (json_int_t)(rtnl_range_links.table + i));
+		json_t *o = json_pack("{ss ss sb ss sI sI}", "name", line->name, "device", line->device, "up", line_up(line),
+				      "why", line_why(line), "table", (json_int_t)(rtnl_range_links.table + i), "initcwnd",
+				      (json_int_t)links_initcwnd(l, i));
 
 		status_side(o, &line->side[LINE_V4], "4");
 		status_side(o, &line->side[LINE_V6], "6");

@@ -9,6 +9,7 @@
 
 #include "addr.h"
 #include "config.h"
+#include "sock_subflow.h"
 
 struct links;
 
@@ -29,6 +30,10 @@ bool links_mixed(const struct links *l);
 
 /* The line that owns this source address, for logs; "?" when none does. */
 const char *links_name(const struct links *l, const struct addr *src);
+
+/* What TCP measured on the way up of a connection's path: the line's first window follows it. True when that doubled or halved:
+ * connections that were made before are worth replacing. */
+bool links_learn(struct links *l, const struct sock_subflow *path);
 
 /* [{name, device, up, address4, gateway4, address6, gateway6, endpoint ids, ...}] */
 json_t *links_status(const struct links *l);

@@ -10,7 +10,8 @@
  * A waiting connection is dropped when it breaks, when it is older than the smaller of both
  * sides' `age` (before NATs forget it), when its line is gone, and when the remote was restarted. When
  * one that was handed out turns out to be dead in silence, all that wait are dropped: a NAT that
- * forgot one forgot all. Each loss is refilled; after a failed dial the pool rests for REST_MS first. */
+ * forgot one forgot all. When the lines have learnt another first window (links_learn), those made before have the old one for good
+ * and are replaced, one at a time. Each loss is refilled; after a failed dial the pool rests for REST_MS first. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ struct pool {
 	struct upstream_list warm, dialling;
 	unsigned n_warm, n_dialling;
 	unsigned want;
-	uint64_t empty_ms, decay_ms, rest_until_ms;
+	uint64_t empty_ms, decay_ms, rest_until_ms, renew_ms; /* renew: what was made before is to be replaced */
 	struct event tick, refill;
 };
 
@@ -127,6 +128,14 @@ static void drop_old(struct pool *p, uint64_t now)
 		drop(p, &p->warm, &p->n_warm, u);
 }
 
+static void drop_outdated(struct pool *p)
+{
+	struct upstream *u = TAILQ_FIRST(&p->warm);
+
+	if (u && !p->n_dialling && upstream_since(u) < p->renew_ms)
+		drop(p, &p->warm, &p->n_warm, u);
+}
+
 static void drop_surplus(struct pool *p)
 {
 	while (p->n_warm > p->want)
@@ -147,6 +156,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 			p->want = p->config->pool_min;
 	}
 	drop_old(p, now);
+	drop_outdated(p);
 	drop_surplus(p);
 	on_refill(-1, 0, p);
 }
@@ -261,6 +271,11 @@ void pool_refresh(struct pool *p)
 	}
 	p->rest_until_ms = 0;
 	refill_soon(p);
+}
+
+void pool_renew(struct pool *p)
+{
+	p->renew_ms = clock_ms();
 }
 
 json_t *pool_status(const struct pool *p)

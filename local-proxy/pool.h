@@ -27,6 +27,9 @@ void pool_session(struct pool *p, bool up, bool restarted);
 /* Some line or address changed: what waits on one that is gone is dropped. */
 void pool_refresh(struct pool *p);
 
+/* Those that wait now are outdated: they are replaced little by little. */
+void pool_renew(struct pool *p);
+
 json_t *pool_status(const struct pool *p);
 
 #endif

@@ -8,6 +8,8 @@
 #define USER(f) .offset = offsetof(struct config_user, f)
 #define DAY 86400
 
+_Static_assert(CONFIG_AUTO == INIFILE_AUTO, "one word, one value");
+
 static const char *const log_names[] = { "error", "warn", "info", "debug", NULL };
 
 static const struct inifile_option listen_options[] = {
@@ -47,7 +49,7 @@ static const struct inifile_option relay_options[] = {
 	{ .key = "clear", .set = inifile_bool, FIELD(clear) },
 	{ .key = "congestion", .set = inifile_string, FIELD(congestion), .min = 1, .max = 16 },
 	{ .key = "notsent_lowat", .set = inifile_u32, FIELD(notsent_lowat), .max = 1 << 30 },
-	{ .key = "initcwnd", .set = inifile_u32, FIELD(initcwnd), .max = 1000 },
+	{ .key = "initcwnd", .set = inifile_u32_auto, FIELD(initcwnd), .max = 1000 },
 	{ .key = "idle", .set = inifile_seconds, FIELD(idle_s), .min = 1, .max = 30 * DAY },
 	{ .key = "stall", .set = inifile_seconds, FIELD(stall_s), .min = 1, .max = DAY },
 	{ .key = "dial", .set = inifile_seconds, FIELD(dial_s), .min = 1, .max = 300 },
@@ -125,7 +127,7 @@ static void set_defaults(struct config *c)
 		.n_deny_ports = 1,
 		.congestion = "auto",
 		.notsent_lowat = 128 << 10,
-		.initcwnd = 40,
+		.initcwnd = CONFIG_AUTO,
 		.idle_s = 7440,
 		.stall_s = 90,
 		.dial_s = 15,

@@ -13,6 +13,7 @@
 #define CONFIG_USERS 256
 #define CONFIG_PREFIXES 64
 #define CONFIG_PORTS 64
+#define CONFIG_AUTO UINT32_MAX /* initcwnd: learnt */
 
 struct config_user {	/* [user NAME] */
 	char name[32];
@@ -51,7 +52,7 @@ struct config {
 	bool clear;		/* clear = no */
 	char congestion[16];	/* congestion = auto (bbr where present) */
 	uint32_t notsent_lowat; /* notsent_lowat = 128K */
-	uint32_t initcwnd;	/* initcwnd = 40, on the route back to the gateways; 0 leaves the kernel's */
+	uint32_t initcwnd;	/* initcwnd = auto | packets, on the routes back to the gateways; 0 leaves the kernel's */
 	uint32_t idle_s, stall_s; /* idle = 7440s, stall = 90s */
 	uint32_t dial_s;	/* dial = 15s */
 

@@ -2,12 +2,16 @@
  *
  * A download's first round trip is as large as the VPS's initial window, and that is a property of the route. So the connections of
  * gateways bear a mark (set on the listener, inherited), a rule sends marked packets to table 25050, and that table is a
- * copy of the main table with initcwnd and initrwnd added to every route. All of main is copied, not only the default, and
+ * copy of the main table with initcwnd added to every route. All of main is copied, not only the default, and
  * refusing routes too: the mark changes how fast a packet starts, never where it goes.
  *
  * Therefore the rule is also left out when it could change that: when somebody's rule stands between ours and the one for the
  * main table, it would be skipped; and when main is very large, a copy is not worth it. Nothing else depends on the table:
  * without it connections merely start slower.
+ *
+ * With initcwnd = auto the copies stay as they are, and each address of a gateway's line gets a route of its own: that of main it would
+ * take (the longest prefix), with the window learnt for it (see estimate.h). While downloads run, and when they end, what TCP
+ * measured on each path is told here. There are PEERS_MAX such routes at most.
  *
  * Whatever changes in the kernel's routes or rules, all is computed anew and the difference is written (see rtnl_own). The limit of
  * subflows is raised so that every line of a gateway may join, and addresses to announce become `signal` endpoints. */
@@ -21,6 +25,7 @@
 
 #include "log.h"
 #include "mptcp_pm.h"
+#include "peers.h"
 #include "rtnl.h"
 #include "rtnl_own.h"
 
@@ -35,7 +40,8 @@ struct egress {
 	struct mptcp_raised raised;
 	struct mptcp_endpoint announced[2];
 	size_t n_announced;
-	size_t routes;
+	size_t routes, learnt;
+	struct peers peers;
 	const char *why; /* there is no table; "" when there is */
 };
 
@@ -143,10 +149,53 @@ static bool has_v6(const struct rtnl_set *s)
 	return false;
 }
 
+/* The route among the copies that packets to this address take: the longest prefix, then the lowest priority. */
+static const struct nlmsghdr *route_to(const struct rtnl_set *copies, size_t n, const struct addr *to)
+{
+	const struct nlmsghdr *best = NULL;
+	struct rtnl_route r, found = {0};
+
+	for (size_t i = 0; i < n; i++) {
+		const struct rtmsg *rtm = mnl_nlmsg_get_payload(copies->item[i]);
+
+		if (rtm->rtm_tos || rtm->rtm_src_len || rtnl_parse_route(&r, copies->item[i]) || !prefix_contains(&r.dst, to))
+			continue;
+		if (best && (r.dst.bits < found.dst.bits || (r.dst.bits == found.dst.bits && r.priority >= found.priority)))
+			continue;
+		best = copies->item[i];
+		found = r;
+	}
+	return best && found.type == RTN_UNICAST ? best : NULL;
+}
+
+static int want_peers(struct egress *e, struct rtnl_set *want)
+{
+	size_t copies = want->n;
+	int err = 0;
+
+	e->learnt = 0;
+	for (size_t i = 0; i < e->peers.n && !err; i++) {
+		const struct peer *p = &e->peers.peer[i];
+		const struct rtnl_metrics m = {.initcwnd = p->down.installed};
+		const struct nlmsghdr *route = m.initcwnd ? route_to(want, copies, &p->addr) : NULL;
+
+		if (!route)
+			continue;
+		err = rtnl_set_copy_host(want, route, &p->addr, rtnl_range_egress.table, &m);
+		e->learnt++;
+	}
+	return err;
+}
+
+static bool is_auto(const struct egress *e)
+{
+	return e->config->initcwnd == CONFIG_AUTO;
+}
+
 static int egress_refresh(struct egress *e)
 {
 	const struct rtnl_dump_ops ops = {.begin = look_begin, .route = look_route};
-	struct look k = {.metrics = {e->config->initcwnd, e->config->initcwnd, NULL}};
+	struct look k = {.metrics = {.initcwnd = is_auto(e) ? 0 : e->config->initcwnd}};
 	const char *why;
 	int err = rtnl_dump(e->nl, &ops, &k);
 	bool v6 = has_v6(&k.want);
@@ -157,6 +206,8 @@ static int egress_refresh(struct egress *e)
 	if (*why)
 		rtnl_set_clear(&k.want);
 	else if (!err)
+		err = want_peers(e, &k.want);
+	if (!err && !*why)
 		err = want_rule(&k.want, false);
 	if (!err && !*why && v6)
 		err = want_rule(&k.want, true);
@@ -220,6 +271,25 @@ struct egress *egress_new(struct event_base *base, const struct config *config)
 	return e;
 }
 
+bool egress_learn(struct egress *e, const struct sock_subflow *path)
+{
+	const struct estimate_sample sample = {path->delivery_rate, path->min_rtt_us, path->mss, path->app_limited};
+	char text[ADDR_STRLEN];
+	struct peer *p;
+	bool much;
+
+	if (!is_auto(e))
+		return false;
+	p = peers_at(&e->peers, &path->peer);
+	estimate_observe(&p->down, &sample);
+	if (!estimate_changed(&p->down))
+		return false;
+	much = estimate_install(&p->down);
+	log_debug("egress: %s holds %u packets, from now on the first window", addr_print_ip(&p->addr, text), p->down.installed);
+	egress_refresh(e);
+	return much;
+}
+
 void egress_free(struct egress *e)
 {
 	const struct rtnl_set nothing = {0};
@@ -240,6 +310,8 @@ void egress_free(struct egress *e)
 
 json_t *egress_status(const struct egress *e)
 {
-	return json_pack("{sI ss sI sI}", "initcwnd", (json_int_t)(*e->why ? 0 : e->config->initcwnd), "why", e->why,
-			 "routes", (json_int_t)e->routes, "endpoints", (json_int_t)e->n_announced);
+	json_t *initcwnd = is_auto(e) ? json_string("auto") : json_integer(*e->why ? 0 : e->config->initcwnd);
+
+	return json_pack("{so ss sI sI sI}", "initcwnd", initcwnd, "why", e->why, "routes", (json_int_t)e->routes, "learnt",
+			 (json_int_t)(*e->why ? 0 : e->learnt), "endpoints", (json_int_t)e->n_announced);
 }

@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "config.h"
+#include "sock_subflow.h"
 
 #define EGRESS_MARK 0x706c0002u /* SO_MARK of the listener for gateways; its connections inherit it */
 
@@ -18,7 +19,12 @@ struct egress *egress_new(struct event_base *base, const struct config *config);
 /* Takes out exactly what was put in. */
 void egress_free(struct egress *e);
 
-/* {initcwnd, why, routes, endpoints}: why is "" while marked packets have their own table. */
+/* What TCP measured on the way down of a connection's path: the first window towards that address follows it. True when that
+ * doubled or halved. */
+bool egress_learn(struct egress *e, const struct sock_subflow *path);
+
+/* {initcwnd ("auto" or a number), why, routes, learnt, endpoints}: why is "" while marked packets have their own table, learnt
+ * counts the addresses whose window is known. */
 json_t *egress_status(const struct egress *e);
 
 #endif

@@ -55,6 +55,9 @@ int inifile_read(FILE *f, const char *name, const struct inifile_section *sectio
 /* Setters. */
 int inifile_bool(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why); /* yes, no */
 int inifile_u32(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why);  /* 10, 64K, 2M */
+/* The word auto too, which is INIFILE_AUTO in the field. */
+#define INIFILE_AUTO UINT32_MAX
+int inifile_u32_auto(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why);
 int inifile_u64(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why);
 int inifile_port(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why); /* uint16_t */
 int inifile_seconds(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why); /* 90s, 2m, 1h */

@@ -81,6 +81,17 @@ int inifile_u32(void *field, const struct inifile_option *o, const char *text, s
 	return 0;
 }
 
+int inifile_u32_auto(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why)
+{
+	uint64_t n = INIFILE_AUTO;
+
+	if (strcmp(text, "auto") && scaled(text, sizes, o, &n))
+		return inifile_refuse(why, "%.40s is neither auto nor a number from %llu to %llu", text,
+				      (unsigned long long)o->min, (unsigned long long)o->max);
+	*(uint32_t *)field = (uint32_t)n;
+	return 0;
+}
+
 static int parse_port(uint16_t *port, const char *text, struct inifile_why *why)
 {
 	const char *rest;

@@ -73,16 +73,18 @@ static void links_and_lists(void **state)
 	(void)state;
 	assert_int_equal(load(REMOTE "[lan]\ndevice = br0, eth9\nintercept = redirect\nrules = nftables\n"
 			      "bypass = 203.0.113.0/24,\n  2001:db8::/32\n[link adsl]\ndevice = eth1\n"
-			      "[link lte]\ndevice = wwan0\ninitcwnd = 0\n"), 0);
+			      "[link lte]\ndevice = wwan0\ninitcwnd = 0\n"
+			      "[link cable]\ndevice = eth2\ninitcwnd = auto\n"), 0);
 	assert_int_equal(c.n_lan_devices, 2);
 	assert_int_equal(c.intercept, INTERCEPT_REDIRECT);
 	assert_int_equal(c.rules, RULES_NFTABLES);
 	assert_int_equal(c.n_bypass, 2);
-	assert_int_equal(c.n_links, 2);
+	assert_int_equal(c.n_links, 3);
 	assert_string_equal(c.links[0].name, "adsl");
-	assert_int_equal(c.links[0].initcwnd, 40);
+	assert_int_equal(c.links[0].initcwnd, CONFIG_AUTO);
 	assert_string_equal(c.links[1].device, "wwan0");
 	assert_int_equal(c.links[1].initcwnd, 0);
+	assert_int_equal(c.links[2].initcwnd, CONFIG_AUTO);
 }
 
 static void what_must_fit_together(void **state)
@@ -95,6 +97,7 @@ static void what_must_fit_together(void **state)
 	refuses("[remote]\nhost = x\n" LAN, ":1: [remote] needs key =");
 	refuses(LAN, "there is no section [remote], which needs host =");
 	refuses(REMOTE LAN "[pool]\nmin = 65\n", ":6: [pool]: min = 65 is more than max = 64");
+	refuses(REMOTE LAN "[link a]\ndevice = e\ninitcwnd = fast\n", ":8: initcwnd: fast is neither auto nor a number from 0 to 1000");
 	refuses(REMOTE LAN "[link a]\ndevice = e\n[link b]\ndevice = e\n", ":8: [link b]: e is the device of [link a]");
 }
 

@@ -56,7 +56,7 @@ static void defaults(void **state)
 	assert_false(c.clear);
 	assert_string_equal(c.congestion, "auto");
 	assert_int_equal(c.notsent_lowat, 131072);
-	assert_int_equal(c.initcwnd, 40);
+	assert_int_equal(c.initcwnd, CONFIG_AUTO);
 	assert_int_equal(c.idle_s, 7440);
 	assert_int_equal(c.stall_s, 90);
 	assert_int_equal(c.dial_s, 15);
