@@ -1,0 +1,106 @@
+"""Fear: somebody's clock. Nothing that plait does may depend on the date, and an uptime may be any number.
+
+The date is that of libfaketime, for one daemon alone; the uptime that of a time namespace. Fault list 84, 85, 87.
+86 (a suspended machine) cannot be made here: a time namespace's offset is fixed before its first process."""
+import glob
+import os
+import time
+
+import pytest
+
+from inside import listen, read_exactly, through
+from pair import Pair
+from topology import SERVER4, Line, wait_for
+
+LINES = [Line("50M", "50M", 5), Line("50M", "50M", 10)]
+LIB = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
+FAKE = pytest.mark.skipif(not LIB, reason="libfaketime is not installed (apt-get install faketime)")
+
+
+@pytest.fixture(name="listener")
+def _listener(topo):
+    with listen(topo.server, 9000) as s:
+        yield s
+
+
+def wrap(daemon, tmp, command):
+    """The daemon's program is started by `command` from now on."""
+    script = tmp / f"wrapped-{daemon.program.name}"
+    script.write_text(f'#!/bin/sh\n{command} {daemon.program} "$@"\n')
+    script.chmod(0o755)
+    daemon.program = script
+
+
+def fake_date(daemon, tmp, date):
+    """FILE holds the date from now on: it can be changed while the daemon runs."""
+    stamp = tmp / f"date-{daemon.program.name}"
+    stamp.write_text(date)
+    wrap(daemon, tmp, f"exec env LD_PRELOAD={LIB} FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 "
+                      f"FAKETIME_TIMESTAMP_FILE={stamp}")
+    return stamp
+
+
+def relayed(pair, topo, listener):
+    wait_for(lambda: pair.local.status()["rules"] != "out", 5, "interception")
+    near, far = through(topo.lan, SERVER4, listener)
+    assert far.getpeername()[0] == "::ffff:11.7.0.2"
+    return near, far
+
+
+def talk(near, far):
+    near.sendall(b"still")
+    assert read_exactly(far, 5) == b"still"
+    far.sendall(b"there")
+    assert read_exactly(near, 5) == b"there"
+
+
+@FAKE
+def test_1970_at_home_and_ten_years_ahead_at_the_vps(topo, listener):
+    pair, tmp = Pair(topo), topo.new_dir("clocks")
+    pair.write_configs()
+    fake_date(pair.local, tmp, "@1970-01-01 00:10:00")
+    fake_date(pair.remote, tmp, "+10y")
+    with pair:
+        talk(*relayed(pair, topo, listener))
+        assert pair.local.logged().startswith("1970-01-01"), "this test has not tested it"
+
+
+@FAKE
+def test_date_steps_by_a_day_in_mid_session(topo, listener):
+    pair, tmp = Pair(topo), topo.new_dir("clocks")
+    pair.write_configs()
+    stamps = [fake_date(d, tmp, "+0") for d in (pair.local, pair.remote)]
+    with pair:
+        near, far = relayed(pair, topo, listener)
+        sessions = pair.local.status()["counters"]["sessions"]
+        for step in ("+1d", "-1d", "+0"):
+            for stamp in stamps:
+                stamp.write_text(step)
+                time.sleep(0.7)
+                talk(near, far)
+        talk(*relayed(pair, topo, listener))
+        status = pair.local.status()
+        assert status["counters"]["sessions"] == sessions, "the session was renewed"
+        assert status["counters"]["relays_failed"] == status["counters"]["relays_reset"] == 0
+
+
+@pytest.mark.parametrize("which", ["local", "remote"])
+def test_uptime_wraps_a_32_bit_counter_of_milliseconds(topo, listener, which):
+    """49.7 days after the start of the machine, in mid-session."""
+    if not os.path.exists("/proc/self/timens_offsets"):
+        pytest.skip("this kernel has no time namespaces")
+    pair, tmp = Pair(topo), topo.new_dir("clocks")
+    pair.write_configs()
+    wrap_at = 4294967 - 4
+    offset = wrap_at - int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    wrap(getattr(pair, which), tmp, f"exec unshare --time --monotonic {offset} --boottime {offset} --")
+    with pair:
+        near, far = relayed(pair, topo, listener)
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            talk(near, far)
+            talk(*relayed(pair, topo, listener))
+            time.sleep(0.5)
+        status = pair.local.status()
+        assert status["counters"]["relays_failed"] == status["counters"]["relays_reset"] == 0
+        assert status["connected"]
