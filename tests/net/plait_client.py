@@ -9,7 +9,6 @@ The arithmetic (keys, records, frames) is that of tests/vectors/decode.py. Socke
 namespace that is named and used from here; every wait has an end.
 """
 import contextlib
-import ctypes
 import datetime
 import hashlib
 import ipaddress
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
+from inside import inside
 from pair import Daemon
 from topology import ROOT, VPS4, wait_for
 
@@ -40,20 +40,6 @@ CONTROL, ATTACH, RESET = 1, 2, 3
 HELLO, WELCOME, PING, PONG, _, _, BYE, REVOKE, REVOKED = range(1, 10)
 MALFORMED, UNSUPPORTED, FORBIDDEN, NO_RESOURCES = 0x101, 0x102, 0x120, 0x140
 SEALED, CLEAR = 0, 1
-CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-@contextlib.contextmanager
-def inside(ns):
-    """This thread stands in a namespace: sockets made here belong there for good."""
-    with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{ns.name}", "rb") as there:
-        if _libc.setns(there.fileno(), CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-        try:
-            yield
-        finally:
-            _libc.setns(home.fileno(), CLONE_NEWNET)
 
 
 def new_socket(ns, family=socket.AF_INET, kind=socket.SOCK_STREAM, proto=0):

@@ -331,31 +331,6 @@ def works(topo):
     return topo.peer("echo", count=1)["ok"]
 
 
-def test_case_74_second_instance(topo):
-    """It refuses, says why, and the first is unharmed: the same connection goes on, rules and endpoints stay."""
-    with Pair(topo) as pair:
-        s = connect(topo.lan, SERVER4, 7001)
-        s.sendall(b"before")
-        assert s.recv(10) == b"before"
-        wait_for(lambda: pair.local.status()["rules"] != "out", 5, "interception is in")
-        look = "nft list ruleset; iptables-save; ip rule; ip route show table all; ip mptcp endpoint"
-        for daemon in (pair.local, pair.remote):
-            before = daemon.ns.run(look).stdout
-            out = daemon.ns.run([daemon.program, "run", "-c", daemon.config], check=False, timeout=10)
-            assert out.returncode not in (0, -15)
-            assert "already" in out.stderr or "another" in out.stderr, out.stderr
-            assert strip_counters(daemon.ns.run(look).stdout) == strip_counters(before)
-            assert daemon.alive() and daemon.status()
-        s.sendall(b"after")
-        assert s.recv(10) == b"after"
-        assert works(topo)
-        s.close()
-
-
-def strip_counters(text):
-    return [line for line in text.splitlines() if not line.startswith("#") and "packets" not in line and "expires" not in line]
-
-
 def test_case_80_wrong_server_key(topo):
     """Nothing is sent to the wrong one that it could use; the log names the likely cause; the house is online directly."""
     pair = Pair(topo, wait=False)
