@@ -36,7 +36,7 @@
 #include "sock.h"
 
 #define KEPT_MAX RELAY_CHUNK
-#define FIRST_MS 2
+#define FIRST_MS 1
 #define FIRST_TLS_MS 10
 #define PATIENCE_MS 1000
 #define ACCEPT_MS 20000  /* from OPEN */
@@ -141,6 +141,9 @@ static void become_relay(struct opening *o)
 	setup.got_eof = o->eof;
 	setup.got_reset = o->reset;
 	upstream_hand_over(u, &setup);
+	counters.opens_clear += !setup.sealed;
+	counters.bytes_up += o->kept_len; /* these went with OPEN or behind it, those came inside ACCEPT */
+	counters.bytes_down += setup.owed_len[RELAY_NEAR];
 	if (!sock_is_mptcp(setup.fd[RELAY_WAN]))
 		counters.fallbacks++;
 	read_more(o, false);

@@ -48,6 +48,7 @@
 #define POOL_SLACK 16
 #define LOOK_MS 250
 #define REFUSED_MS 2000
+#define RENEW_MS 500
 #define REFUSED_MAX 1024
 #define DEST_KEEPALIVE_S 60
 
@@ -275,6 +276,7 @@ static void become_relay(struct guest *g, const uint8_t *owed, size_t owed_len)
 	};
 	uint8_t *held = g->held;
 
+	counters.opens_clear += !s.sealed;
 	user_moved(user, g->early, 0);
 	user_budget(user)->held -= g->held_len;
 	g->held = NULL;
@@ -518,6 +520,18 @@ void hall_enter(struct hall *h, const struct hall_guest *in)
 	event_assign(&g->clock, h->base, -1, 0, on_clock, g);
 	take_place(g, WAITING);
 	read_open(g); /* without a warm connection it came with ATTACH */
+}
+
+void hall_renew(struct hall *h, const struct addr *peer)
+{
+	struct guest *g;
+	struct addr from;
+	uint64_t ms = 0;
+
+	for (unsigned i = 0; i < CONFIG_USERS; i++)
+		TAILQ_FOREACH(g, &h->waiters[i], link)
+			if (sock_peer(g->fd, &from) == 0 && addr_same_ip(&from, peer))
+				set_clock(g, ms += RENEW_MS);
 }
 
 unsigned hall_waiting(const struct hall *h, const struct user *user)

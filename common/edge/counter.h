@@ -17,6 +17,7 @@
 	X(refused_limit, "opens refused by a cap")                              \
 	X(opens_warm, "opens that found a warm connection")                     \
 	X(opens_cold, "opens that had to make one")                             \
+	X(opens_clear, "opens granted without our own encryption: TLS inside")  \
 	X(opens_resent, "opens sent again because provably nobody served them") \
 	X(attach_forged, "attaches that did not authenticate")                  \
 	X(attach_replayed, "attaches seen before")                              \

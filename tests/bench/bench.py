@@ -68,6 +68,16 @@ def progress(text):
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
+IN_CLEAR = "In clear: how many of all connections so far the local, the remote relayed unsealed, as they counted."
+
+
+def in_clear(pair):
+    if not pair:
+        return "-"
+    counts = [d.status()["counters"] for d in (pair.local, pair.remote)]
+    return ", ".join(f"{c['opens_clear']}/{c['relays_opened']}" for c in counts)
+
+
 def loadgen(ns, topology, *args, timeout=120, **kw):
     """loadgen's answer as a dict; {"failed": -1} when it gave none."""
     done = ns.run([topology.TOOLS / "loadgen", *args], check=False, timeout=timeout, **kw)

@@ -235,11 +235,13 @@ def main():
             r = run_in(topo, SERVER4, a.count, a.seed, a.parallel)
             for number, wrong in r["wrong"].items():
                 bench.progress(f"{system} {number}: {wrong}")
-            rows.append([system, r["count"], r["exact"], r["resets"], r["resets_seen"], r["hanging"]])
+            rows.append([system, r["count"], r["exact"], r["resets"], r["resets_seen"], r["hanging"],
+                         bench.in_clear(pair)])
             if pair:
                 pair.stop()
-    bench.report("Fidelity", ["", "connections", "exact", "resets", "seen as reset", "hanging"], rows,
-                 f"Seed {a.seed}, {a.parallel} at a time, every second ten as TLS (passed in CLEAR).", a.save)
+    head = ["", "connections", "exact", "resets", "seen as reset", "hanging", "in clear"]
+    bench.report("Fidelity", head, rows,
+                 f"Seed {a.seed}, {a.parallel} at a time, every second ten as TLS. {bench.IN_CLEAR}", a.save)
     return 0 if rows[-1][1] == rows[-1][2] else 1
 
 

@@ -55,7 +55,8 @@ def bulk_rows(name, options, reps, size):
                 gbit, local, remote = (bench.median([r[i] for r in runs]) for i in range(3))
                 both = local + remote if local is not None else None
                 bench.progress(f"{name} {way} x{streams}: {runs}")
-                yield [f"{name} {way} x{streams}", gbit, local, remote, both, sum(r[0] is None for r in runs)]
+                yield [f"{name} {way} x{streams}", gbit, local, remote, both, sum(r[0] is None for r in runs),
+                       bench.in_clear(pair)]
         if pair:
             pair.stop()
 
@@ -109,9 +110,9 @@ def main():
     systems = {"direct": {}, "SEALED": {}, "CLEAR": bench.CLEAR}
     if "bulk" in parts:
         rows = [row for n, o in systems.items() for row in bulk_rows(n, o, a.reps, int(a.size * 1e9))]
-        bench.report("CPU per GB", ["", "Gbit/s", "local s/GB", "remote s/GB", "both s/GB", "failed"], rows,
-                     f"Medians of {a.reps} transfers of {a.size:g} GB; user and system time of the daemons; cubic.",
-                     a.save)
+        bench.report("CPU per GB", ["", "Gbit/s", "local s/GB", "remote s/GB", "both s/GB", "failed", "in clear"], rows,
+                     f"Medians of {a.reps} transfers of {a.size:g} GB; user and system time of the daemons; cubic. "
+                     f"{bench.IN_CLEAR}", a.save)
     if "rate" in parts:
         rows = [rate_row(n, systems[n], a.reps, a.seconds, a.concurrency) for n in ("direct", "SEALED")]
         bench.report("Short connections", ["", "per s", "p50 ms", "p99 ms", "failed", "daemons us"], rows,
