@@ -31,6 +31,10 @@ struct hall_guest {
 /* A connection whose ATTACH was admitted, and nothing read behind it. Owns the fd. */
 void hall_enter(struct hall *h, const struct hall_guest *g);
 
+/* The first window towards this address is another now: those from there that wait still have the old one, and are ended one by one. The
+ * gateway makes new ones. */
+void hall_renew(struct hall *h, const struct addr *peer);
+
 unsigned hall_waiting(const struct hall *h, const struct user *user);
 unsigned hall_dialling(const struct hall *h);
 

@@ -90,9 +90,12 @@ static void on_observed(void *arg, int wan_fd)
 	struct sock_subflow path[SOCK_SUBFLOWS];
 	size_t n = sock_subflows(wan_fd, path, SOCK_SUBFLOWS);
 	struct remote *r = arg;
+	bool much = false;
 
 	for (size_t i = 0; i < n; i++)
-		egress_learn(r->egress, &path[i]);
+		much |= egress_learn(r->egress, &path[i]);
+	for (size_t i = 0; much && i < n; i++) /* they have each other's subflows */
+		hall_renew(r->hall, &path[i].peer);
 }
 
 static int remote_start_relays(struct remote *r)
@@ -128,6 +131,8 @@ static int remote_start_rooms(struct remote *r)
 static void remote_end(struct remote *r)
 {
 	gate_free(r->gate);
+	if (r->relays) /* what ends from now on teaches nobody */
+		relay_loop_observe(r->relays, NULL, NULL);
 	hall_free(r->hall);
 	sessions_free(r->sessions);
 	quiet_free(r->quiet);
