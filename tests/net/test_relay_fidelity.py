@@ -176,8 +176,10 @@ def test_client_resets_in_mid_body(both):
 
 
 @MODES
-def test_client_resets_while_the_server_writes_without_end(both):
-    near, far = both
+@pytest.mark.parametrize("writer", ["server", "client"])
+def test_reset_while_the_other_end_writes_without_end(both, writer):
+    """Fault list 60: the writer learns of it in time, not when a minute's patience of the kernel is over."""
+    near, far = both if writer == "server" else both[::-1]
 
     def write():
         far.settimeout(10)
