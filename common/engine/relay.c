@@ -84,7 +84,8 @@ struct relay {
 	bool sealed, closes_first;
 	enum relay_end how;
 	struct seal_key key[2];
-	uint64_t observed, observed_ms; /* NEAR's bytes when WAN was looked at last */
+	uint64_t observed_ms; /* when WAN was looked at last */
+	bool wan_full;	      /* since then it refused some: it carries all it can */
 	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
 	struct relay_budget *budget;
 	relay_done done;
@@ -210,9 +211,9 @@ static void observe(struct relay *r)
 {
 	struct relay_loop *loop = r->loop;
 
-	if (!loop->observe || r->end[RELAY_WAN].fd < 0 || r->end[RELAY_NEAR].bytes - r->observed < RELAY_OBSERVE)
+	if (!loop->observe || !r->wan_full || r->end[RELAY_WAN].fd < 0 || r->end[RELAY_NEAR].bytes < RELAY_OBSERVE)
 		return;
-	r->observed = r->end[RELAY_NEAR].bytes;
+	r->wan_full = false;
 	r->observed_ms = loop->now;
 	loop->observe(loop->observe_arg, r->end[RELAY_WAN].fd);
 }
@@ -289,6 +290,7 @@ static int keep(struct relay *r, struct end *e, const uint8_t *data, size_t len)
 	e->out = more;
 	e->out_len = (uint32_t)len;
 	hold(r, (int64_t)len);
+	r->wan_full |= e == &r->end[RELAY_WAN];
 	return 0;
 }
 
@@ -640,7 +642,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	loop->now = clock_ms();
 	for (r = LIST_FIRST(&loop->running); r; r = next) {
 		next = LIST_NEXT(r, link);
-		if (loop->now - r->observed_ms >= OBSERVE_MS)
+		if (r->end[RELAY_WAN].out_len && loop->now - r->observed_ms >= OBSERVE_MS)
 			observe(r);
 		check_time(r);
 		if (r->phase == RUNNING && !(r->end[0].reading && r->end[1].reading))

@@ -39,8 +39,9 @@ struct relay_limits {
 struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, const struct relay_limits *limits);
 /* Congestion control that WAN gets when its relay begins ("" leaves it); the string must live as long as the loop. */
 void relay_loop_congestion(struct relay_loop *loop, const char *name);
-/* What WAN's TCP measured is worth a look: of a relay that has sent RELAY_OBSERVE bytes on WAN since its last time, at most once a second,
- * and when it ends, its sockets still open. NULL: nobody looks any more. */
+/* What WAN's TCP measured is worth a look: of a relay that has sent RELAY_OBSERVE bytes on WAN and, since the last time, had more than
+ * WAN took (the kernel does not tell of MPTCP's subflows whether only the application was slow). At most once a second while WAN is
+ * full, and when the relay ends, its sockets still open. NULL: nobody looks any more. */
 #define RELAY_OBSERVE (256 << 10)
 typedef void (*relay_observer)(void *arg, int wan_fd);
 void relay_loop_observe(struct relay_loop *loop, relay_observer observe, void *arg);

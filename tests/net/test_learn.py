@@ -1,0 +1,102 @@
+"""The first window of each line is learnt from what the line carried, in both directions, and nothing of it stays behind."""
+import re
+import signal
+import time
+
+from inside import accept, connect, listen
+from pair import Pair
+from topology import SERVER4, wait_for
+
+SIZE = 10_000_000  # two seconds on both lines
+
+
+def windows(ns, table, family="-4"):
+    """{destination: initcwnd} of a table's routes; None: the kernel's."""
+    found = {}
+    for line in ns.run(f"ip {family} route show table {table}", check=False).stdout.splitlines():
+        window = re.search(r"initcwnd (\d+)", line)
+        found[line.split()[0]] = int(window.group(1)) if window else None
+    return found
+
+
+def learnt_up(pair):
+    return [link["initcwnd"] for link in pair.local.status()["links"]]
+
+
+def fits(near, far):
+    """20 Mbit/s are 35 packets in 20 ms and 103 in 60 ms."""
+    return near and far and 20 <= near <= 60 and 70 <= far <= 160
+
+
+def waiting_windows(ns):
+    """The windows of connections on which little was sent."""
+    out = ns.run(["ss", "-Htin", "state", "established", "( sport = :7200 or dport = :7200 )"]).stdout
+    return [int(c) for c in re.findall(r" cwnd:(\d+)", out)]
+
+
+def transfer(topo, way):
+    result = topo.peer(way, size=SIZE, deadline=30)
+    assert result.get("ok"), result
+
+
+def test_up(topo):
+    with Pair(topo) as pair:
+        assert learnt_up(pair) == [0, 0]
+        assert windows(topo.gw, 25000)["default"] is None
+        transfer(topo, "up")
+        wait_for(lambda: fits(*learnt_up(pair)), 5, "both lines learnt")
+        for i, window in enumerate(learnt_up(pair)):
+            for family in ("-4", "-6"):
+                assert windows(topo.gw, 25000 + i, family)["default"] == window
+        far = learnt_up(pair)[1]
+        wait_for(lambda: waiting_windows(topo.gw).count(far) >= 4, 10, "the stock begins with it")
+    assert not windows(topo.gw, 25000) and not windows(topo.gw, 25001)
+
+
+def test_down_and_after_a_kill(topo):
+    pair = Pair(topo)
+    pair.start()
+    transfer(topo, "down")
+    wait_for(lambda: pair.remote.status()["egress"]["learnt"] == 2, 5, "both lines learnt")
+    routes = windows(topo.vps, 25050)
+    assert fits(routes["11.1.0.2"], routes["11.2.0.2"]), routes
+    assert routes["default"] is None
+    wait_for(lambda: waiting_windows(topo.vps).count(routes["11.2.0.2"]) >= 4, 10, "the stock begins with it")
+    pair.remote.process.send_signal(signal.SIGKILL)
+    pair.remote.process.wait()
+    assert "11.1.0.2" in windows(topo.vps, 25050)
+    pair.remote.start()
+    wait_for(pair.remote.status, 10, "plait-remote is back")
+    assert set(windows(topo.vps, 25050)) == set(routes) - {"11.1.0.2", "11.2.0.2"}
+    pair.stop()
+    assert not windows(topo.vps, 25050)
+
+
+def test_a_number_is_not_learnt(topo):
+    fixed = {f"link {line.device}.initcwnd": 25 for line in topo.line}
+    with Pair(topo, local_set=fixed, remote_set={"relay.initcwnd": 25}) as pair:
+        transfer(topo, "up")
+        transfer(topo, "down")
+        assert learnt_up(pair) == [25, 25]
+        assert windows(topo.gw, 25001)["default"] == 25
+        routes = windows(topo.vps, 25050)
+        assert routes["default"] == 25 and "11.1.0.2" not in routes
+
+
+def test_who_sends_slowly_teaches_nothing(topo):
+    """2 Mbit/s for four seconds say nothing of a line of 20."""
+    with Pair(topo) as pair, listen(topo.server, 9400) as listener:
+        transfer(topo, "up")
+        wait_for(lambda: fits(*learnt_up(pair)), 5, "both lines learnt")
+        before = learnt_up(pair)
+        s = connect(topo.lan, SERVER4, 9400)
+        s.sendall(b"first")
+        far = accept(listener)
+        for _ in range(80):
+            s.sendall(b"s" * 12500)
+            far.recv(1 << 18)
+            time.sleep(0.05)
+        s.close()
+        far.close()
+        time.sleep(0.5)
+        assert learnt_up(pair) == before
