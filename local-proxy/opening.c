@@ -430,6 +430,7 @@ void opening_new(const struct lan_house *house, struct opening_list *list, unsig
 	LIST_INSERT_HEAD(list, o, link);
 	o->state = FIRST;
 	read_more(o, true);
+	event_base_update_cache_time(house->base); /* stands still while the loop works: 1 ms might be over already */
 	wake_in(o, house->config->clear && is_tls_port(dst->port) ? FIRST_TLS_MS : FIRST_MS);
 }
 

@@ -333,6 +333,7 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 	n = g->early ? write(fd, g->held, g->early) : 0;
 	g->sent = n > 0 ? (uint32_t)n : 0;
 	event_assign(&g->wr, g->hall->base, fd, EV_READ, on_first_bytes, g);
+	event_base_update_cache_time(g->hall->base); /* it stands still while the loop works */
 	event_add(&g->wr, &first);
 }
 

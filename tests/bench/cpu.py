@@ -9,7 +9,7 @@ import topology
 from pair import Pair
 from topology import Line, SERVER4, Topology
 
-PORT = 7100
+PORT = 8443  # of TLS: where CLEAR is allowed the first bytes are waited for, however busy the machine is
 UNLIMITED = [Line(), Line()]
 
 
