@@ -4,6 +4,8 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+#include "log.h"
+
 void line_init(struct line *l, const struct config_link *config)
 {
 	memset(l, 0, sizeof(*l));
@@ -100,4 +102,38 @@ const char *line_why(const struct line *l)
 	if (v4->clash || v6->clash)
 		return "its address is another line's too";
 	return "no default route leads through the device";
+}
+
+bool line_side_differs(const struct line *a, const struct line *b, int s)
+{
+	return line_side_up(a, s) != line_side_up(b, s) || a->index != b->index ||
+	       !addr_same_ip(&a->side[s].addr.addr, &b->side[s].addr.addr) ||
+	       a->side[s].has_gateway != b->side[s].has_gateway ||
+	       !addr_same_ip(&a->side[s].gateway, &b->side[s].gateway);
+}
+
+static void line_log_side(const struct line *l, int s)
+{
+	char addr[ADDR_STRLEN], gateway[ADDR_STRLEN];
+
+	if (!line_side_up(l, s))
+		return;
+	addr_print_ip(&l->side[s].addr.addr, addr);
+	if (l->side[s].has_gateway)
+		log_info("link %s: %s on %s, gateway %s", l->name, addr, l->device,
+			 addr_print_ip(&l->side[s].gateway, gateway));
+	else
+		log_info("link %s: %s on %s, no gateway needed", l->name, addr, l->device);
+	if (l->side[s].foreign)
+		log_info("link %s: endpoint %u for %s is somebody else's and used as it is", l->name, l->side[s].endpoint,
+			 addr);
+}
+
+void line_log(const struct line *is, const struct line *was, bool first)
+{
+	if (!line_up(is) && (first || line_up(was) || line_why(is) != line_why(was)))
+		log_warn("link %s: down, %s", is->name, line_why(is));
+	for (int s = 0; s < LINE_SIDES; s++)
+		if (first || line_side_differs(is, was, s))
+			line_log_side(is, s);
 }

@@ -44,4 +44,9 @@ bool line_up(const struct line *l);
 /* Why the line is not up, one clause; "" when it is. */
 const char *line_why(const struct line *l);
 
+bool line_side_differs(const struct line *a, const struct line *b, int side);
+
+/* Tells what is new, or all of it the first time. */
+void line_log(const struct line *is, const struct line *was, bool first);
+
 #endif
