@@ -57,18 +57,6 @@ _Static_assert(RELAY_CHUNK % WIRE_RECORD_MAX == 0, "a full read makes full recor
 #define STALL_CHECK_MS 15000
 #define OBSERVE_MS 1000
 
-struct end {
-	int fd;
-	bool reading, writing; /* armed in the loop */
-	bool eof;	       /* the end of what it sends was read */
-	bool shut;	       /* it was told that its neighbour has ended */
-	uint32_t out_off, out_len, in_len;
-	uint8_t *out; /* bytes it has not taken yet */
-	uint8_t *in;  /* the head of a record that is not complete */
-	uint64_t bytes;
-	struct event rd, wr;
-};
-
 enum phase {
 	RUNNING,
 	WAITING, /* all is said; WAN is kept until the peer closes it */
@@ -85,7 +73,6 @@ struct relay {
 	enum relay_end how;
 	struct seal_key key[2];
 	uint64_t observed_ms; /* when WAN was looked at last */
-	bool wan_full;	      /* since then it refused some: it carries all it can */
 	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
 	struct relay_budget *budget;
 	relay_done done;
@@ -124,17 +111,6 @@ const char *relay_end_name(enum relay_end how)
 
 /* --- arming --- */
 
-static void arm(struct event *ev, bool *armed, bool want)
-{
-	if (*armed == want)
-		return;
-	*armed = want;
-	if (want)
-		event_add(ev, NULL);
-	else
-		event_del(ev);
-}
-
 static bool over_budget(const struct relay *r)
 {
 	return r->budget && r->budget->held >= r->budget->max;
@@ -148,52 +124,12 @@ static void rearm(struct relay *r)
 		bool waits = r->phase == WAITING && i == RELAY_WAN;
 		bool room = r->end[!i].out_len == 0 && !over_budget(r);
 
-		arm(&e->rd, &e->reading, waits || (r->phase == RUNNING && !e->eof && room));
-		arm(&e->wr, &e->writing, r->phase != DEAD && e->fd >= 0 && e->out_len > 0);
+		end_arm(e, waits || (r->phase == RUNNING && !e->eof && room),
+			r->phase != DEAD && e->fd >= 0 && e->out_len > 0);
 	}
 }
 
-/* --- memory --- */
-
-static void hold(struct relay *r, int64_t bytes)
-{
-	if (r->budget)
-		r->budget->held += (uint64_t)bytes;
-}
-
-static void drop_out(struct relay *r, struct end *e)
-{
-	if (e->out)
-		hold(r, -(int64_t)(e->out_off + e->out_len));
-	free(e->out);
-	e->out = NULL;
-	e->out_off = e->out_len = 0;
-}
-
-static void drop_in(struct relay *r, struct end *e)
-{
-	hold(r, -(int64_t)e->in_len);
-	free(e->in);
-	e->in = NULL;
-	e->in_len = 0;
-}
-
 /* --- the end of a relay --- */
-
-static void kill_end(struct relay *r, struct end *e, bool clean)
-{
-	arm(&e->rd, &e->reading, false);
-	arm(&e->wr, &e->writing, false);
-	drop_out(r, e);
-	drop_in(r, e);
-	if (e->fd < 0)
-		return;
-	if (clean)
-		sock_close_clean(e->fd);
-	else
-		sock_close_reset(e->fd);
-	e->fd = -1;
-}
 
 static void count_end(enum relay_end how)
 {
@@ -210,10 +146,11 @@ static void count_end(enum relay_end how)
 static void observe(struct relay *r)
 {
 	struct relay_loop *loop = r->loop;
+	struct end *wan = &r->end[RELAY_WAN];
 
-	if (!loop->observe || !r->wan_full || r->end[RELAY_WAN].fd < 0 || r->end[RELAY_NEAR].bytes < RELAY_OBSERVE)
+	if (!loop->observe || !wan->was_full || wan->fd < 0 || r->end[RELAY_NEAR].bytes < RELAY_OBSERVE)
 		return;
-	r->wan_full = false;
+	wan->was_full = false;
 	r->observed_ms = loop->now;
 	loop->observe(loop->observe_arg, r->end[RELAY_WAN].fd);
 }
@@ -250,8 +187,7 @@ static void finish(struct relay *r, enum relay_end how)
 		return;
 	report(r, how);
 	for (int i = 0; i < 2; i++)
-		kill_end(r, &r->end[i], r->how == RELAY_CLEAN);
-	r->budget = NULL;
+		end_close(&r->end[i], r->how == RELAY_CLEAN);
 	mark_dead(r);
 }
 
@@ -259,8 +195,8 @@ static void finish(struct relay *r, enum relay_end how)
 static void wait_for_peer(struct relay *r, enum relay_end how)
 {
 	report(r, how);
-	kill_end(r, &r->end[RELAY_NEAR], how == RELAY_CLEAN);
-	drop_in(r, &r->end[RELAY_WAN]);
+	end_close(&r->end[RELAY_NEAR], how == RELAY_CLEAN);
+	end_drop_partial(&r->end[RELAY_WAN]);
 	r->phase = WAITING;
 	r->check_ms = r->loop->now + LINGER_MS;
 	rearm(r);
@@ -276,44 +212,12 @@ static void finish_clean(struct relay *r)
 
 /* --- writing --- */
 
-static int keep(struct relay *r, struct end *e, const uint8_t *data, size_t len)
-{
-	uint8_t *more = malloc(e->out_len + len);
-
-	if (!more)
-		return -1;
-	if (e->out_len)
-		memcpy(more, e->out + e->out_off, e->out_len);
-	memcpy(more + e->out_len, data, len);
-	len += e->out_len;
-	drop_out(r, e);
-	e->out = more;
-	e->out_len = (uint32_t)len;
-	hold(r, (int64_t)len);
-	r->wan_full |= e == &r->end[RELAY_WAN];
-	return 0;
-}
-
-/* Sends or keeps all of it; -1 when the socket is broken (errno tells) or memory is out. */
-static int send_or_keep(struct relay *r, struct end *e, const uint8_t *data, size_t len)
-{
-	ssize_t n = 0;
-
-	if (e->out_len == 0 && len) {
-		n = write(e->fd, data, len);
-		if (n < 0 && errno != EAGAIN)
-			return -1;
-		n = n < 0 ? 0 : n;
-	}
-	return (size_t)n == len ? 0 : keep(r, e, data + n, len - (size_t)n);
-}
-
 static int send_record(struct relay *r, enum wire_kind kind, const void *data, size_t len)
 {
 	uint8_t *sealed = r->loop->sealed;
 	ssize_t n = record_seal(r->loop->seal, r->alg, &r->key[RELAY_TX], kind, data, len, sealed);
 
-	return n < 0 ? -1 : send_or_keep(r, &r->end[RELAY_WAN], sealed, (size_t)n);
+	return n < 0 ? -1 : end_send(&r->end[RELAY_WAN], sealed, (size_t)n);
 }
 
 /* --- reset --- */
@@ -367,22 +271,7 @@ static int deliver_near(struct relay *r, const uint8_t *data, size_t len)
 {
 	if (r->sealed)
 		return send_record(r, WIRE_DATA, data, len);
-	return send_or_keep(r, &r->end[RELAY_WAN], data, len);
-}
-
-static int keep_partial(struct relay *r, const uint8_t *data, size_t len)
-{
-	struct end *e = &r->end[RELAY_WAN];
-
-	if (!len)
-		return 0;
-	e->in = malloc(len);
-	if (!e->in)
-		return -1;
-	memcpy(e->in, data, len);
-	e->in_len = (uint32_t)len;
-	hold(r, (int64_t)len);
-	return 0;
+	return end_send(&r->end[RELAY_WAN], data, len);
 }
 
 /* A record that carries no data: -1 when the relay ended with it. */
@@ -413,7 +302,7 @@ static void gather(struct payload *all, const struct record *rec)
 
 static int give_near(struct relay *r, struct payload *all)
 {
-	int rc = send_or_keep(r, &r->end[RELAY_NEAR], all->at, all->len);
+	int rc = end_send(&r->end[RELAY_NEAR], all->at, all->len);
 
 	r->end[RELAY_WAN].bytes += all->len;
 	all->len = 0;
@@ -442,7 +331,7 @@ static void deliver_records(struct relay *r, uint8_t *data, size_t len)
 	if (got < 0) {
 		counters.records_forged++;
 		finish(r, RELAY_CUT);
-	} else if (keep_partial(r, data, len)) {
+	} else if (end_keep_partial(&r->end[RELAY_WAN], data, len)) {
 		finish(r, RELAY_CLOSED);
 	}
 }
@@ -455,7 +344,7 @@ static void deliver(struct relay *r, int i, uint8_t *data, size_t len)
 		return;
 	}
 	r->end[i].bytes += len;
-	if (i == RELAY_NEAR ? deliver_near(r, data, len) : send_or_keep(r, &r->end[RELAY_NEAR], data, len))
+	if (i == RELAY_NEAR ? deliver_near(r, data, len) : end_send(&r->end[RELAY_NEAR], data, len))
 		end_broke(r, !i);
 }
 
@@ -467,15 +356,11 @@ static ssize_t read_end(struct relay *r, int i)
 	struct end *e = &r->end[i];
 	uint8_t *raw = r->loop->raw;
 	size_t head = e->in_len;
-	ssize_t n;
+	ssize_t n = read(e->fd, raw + head, RELAY_CHUNK - head);
 
-	n = read(e->fd, raw + head, RELAY_CHUNK - head);
 	if (n <= 0)
 		return n;
-	if (head) {
-		memcpy(raw, e->in, head);
-		drop_in(r, e);
-	}
+	end_take_partial(e, raw);
 	deliver(r, i, raw, head + (size_t)n);
 	return n;
 }
@@ -530,7 +415,7 @@ static void drain(struct relay *r)
 
 	if (n > 0 || (n < 0 && errno == EAGAIN))
 		return;
-	kill_end(r, &r->end[RELAY_WAN], false);
+	end_close(&r->end[RELAY_WAN], false);
 	finish(r, r->how);
 }
 
@@ -549,36 +434,25 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	settle(r);
 }
 
-/* Writes what waits for an end; -1 when the socket is broken. */
-static int flush_end(struct relay *r, struct end *e)
-{
-	ssize_t n = write(e->fd, e->out + e->out_off, e->out_len);
-
-	if (n < 0)
-		return errno == EAGAIN ? 0 : -1;
-	r->moved_ms = r->loop->now;
-	e->out_off += (uint32_t)n;
-	e->out_len -= (uint32_t)n;
-	if (!e->out_len)
-		drop_out(r, e);
-	return 0;
-}
-
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct relay *r = arg;
 	int i = index_of(r, fd);
+	ssize_t n;
 
 	(void)what;
 	if (r->phase == DEAD)
 		return;
-	if (flush_end(r, &r->end[i])) {
+	n = end_flush(&r->end[i]);
+	if (n < 0) {
 		if (r->phase == WAITING)
 			finish(r, r->how);
 		else
 			end_broke(r, i);
 		return;
 	}
+	if (n > 0)
+		r->moved_ms = r->loop->now;
 	if (r->phase == RUNNING && !r->end[i].out_len)
 		pump(r, !i);
 	settle(r);
@@ -597,7 +471,8 @@ static void check_time(struct relay *r)
 {
 	const struct relay_limits *lim = &r->loop->limits;
 	uint64_t quiet_s = (r->loop->now - r->moved_ms) / 1000;
-	bool half = r->end[0].eof || r->end[1].eof;
+	bool waits = r->end[0].out_len || r->end[1].out_len; /* for a slow reader: that is not silence */
+	bool half = !waits && (r->end[0].eof || r->end[1].eof);
 
 	if (r->phase == WAITING) {
 		if (r->loop->now >= r->check_ms)
@@ -725,6 +600,7 @@ static void end_init(struct relay *r, int i, int fd)
 	struct end *e = &r->end[i];
 
 	e->fd = fd;
+	e->budget = r->budget;
 	event_assign(&e->rd, r->loop->base, fd, EV_READ | EV_PERSIST, on_readable, r);
 	event_assign(&e->wr, r->loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, r);
 }
@@ -733,7 +609,7 @@ static void end_init(struct relay *r, int i, int fd)
 static void take_over(struct relay *r, const struct relay_setup *s)
 {
 	for (int i = 0; i < 2 && r->phase == RUNNING; i++)
-		if (s->owed_len[i] && send_or_keep(r, &r->end[i], s->owed[i], s->owed_len[i]))
+		if (s->owed_len[i] && end_send(&r->end[i], s->owed[i], s->owed_len[i]))
 			end_broke(r, i);
 	for (int i = 0; i < 2 && r->phase == RUNNING; i++) {
 		if (!s->got_len[i])

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "end.h"
 #include "seal.h"
 
 /* The two ends of every relay. NEAR speaks plain bytes: the LAN client at home, the destination
@@ -48,11 +49,6 @@ void relay_loop_observe(struct relay_loop *loop, relay_observer observe, void *a
 void relay_loop_clear(struct relay_loop *loop); /* resets whatever runs now */
 void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
 unsigned relay_loop_count(const struct relay_loop *loop);
-
-/* Memory held for a group of relays (a user), and what it may be. */
-struct relay_budget {
-	uint64_t held, max;
-};
 
 struct relay;
 typedef void (*relay_done)(void *arg, enum relay_end how, const uint64_t bytes[2]);
