@@ -35,16 +35,9 @@
 #include "mptcp_pm.h"
 #include "rtnl.h"
 #include "rtnl_own.h"
-#include "sysctl.h"
 
 #define DEBOUNCE_MS 20
 #define HOUSE_ROUTES 64 /* routes of the house that are copied into each line's table */
-
-static const struct sysctl mptcp_settings[] = {
-	{.path = "net/mptcp/blackhole_timeout", .want = 0},
-	{.path = "net/mptcp/syn_retrans_before_tcp_fallback", .want = 128},
-};
-#define SETTINGS (sizeof(mptcp_settings) / sizeof(mptcp_settings[0]))
 
 struct links {
 	const struct config *config;
@@ -54,7 +47,6 @@ struct links {
 	struct mptcp_pm *pm; /* NULL: a kernel without MPTCP */
 	struct rtnl_monitor *monitor;
 	struct mptcp_raised raised;
-	struct sysctl settings[SETTINGS];
 	struct line line[CONFIG_LINKS];
 	struct estimate up[CONFIG_LINKS]; /* of each line, towards the remote */
 	size_t n;
@@ -371,17 +363,6 @@ static void links_news(void *arg)
 	links_refresh(arg, false);
 }
 
-static void links_settings(struct links *l)
-{
-	memcpy(l->settings, mptcp_settings, sizeof(l->settings));
-	for (size_t i = 0; i < SETTINGS; i++) {
-		int err = sysctl_apply(&l->settings[i]);
-
-		if (err && err != -ENOENT)
-			log_warn("%s cannot be set to %ld: %s", l->settings[i].path, l->settings[i].want, strerror(-err));
-	}
-}
-
 static int links_open(struct links *l, struct event_base *base)
 {
 	l->nl = netlink_open(NETLINK_ROUTE);
@@ -405,7 +386,6 @@ struct links *links_new(struct event_base *base, const struct config *config, vo
 	}
 	l->changed = changed;
 	l->arg = arg;
-	links_settings(l);
 	if (links_refresh(l, true) < 0) {
 		links_free(l);
 		return NULL;
@@ -426,8 +406,6 @@ void links_free(struct links *l)
 	}
 	if (l->nl)
 		rtnl_sync(l->nl, &nothing, &rtnl_range_links);
-	for (size_t i = 0; i < SETTINGS; i++)
-		sysctl_restore(&l->settings[i]);
 	mptcp_pm_close(l->pm);
 	netlink_close(l->nl);
 	free(l);
