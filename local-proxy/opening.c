@@ -18,7 +18,8 @@
  * the request can be sent again, but only where it certainly was not served: the upstream never
  * got as far as OPEN, or the remote proved with RESET that it does not know the session, or
  * it promised with REVOKED that the OPEN was not and will not be served. An upstream that dies
- * between OPEN and ACCEPT, or that says nothing for PATIENCE_MS, is asked after in this way.
+ * between OPEN and ACCEPT, whose OPEN is not even acknowledged after UNHEARD_MS, or that says nothing
+ * for PATIENCE_MS, is asked after in this way.
  * Served, or unknowable, and the upstream dead: the client is reset, never answered twice.
  *
  * A client that is reset before ACCEPT is still opened and its bytes still delivered, the reset
@@ -38,11 +39,13 @@
 #define KEPT_MAX RELAY_CHUNK
 #define FIRST_MS 1
 #define FIRST_TLS_MS 10
+#define UNHEARD_MS 300 /* OPEN not even acknowledged */
 #define PATIENCE_MS 1000
 #define ACCEPT_MS 20000  /* from OPEN */
 #define CONNECT_MS 15000 /* without an upstream */
 #define SESSION_MS 5000  /* without a session */
 #define AGAIN_MS 100
+#define LOOK_MS 200
 #define TRIES_MAX 8
 
 enum state {
@@ -59,7 +62,7 @@ struct opening {
 	unsigned *count;
 	int fd;
 	enum state state;
-	bool reading, eof, reset, asked;
+	bool reading, eof, reset, asked, patient, bereaved;
 	unsigned tries;
 	struct addr src, dst;
 	struct upstream *up;
@@ -161,7 +164,7 @@ static void again(struct opening *o)
 {
 	upstream_free(o->up);
 	o->up = NULL;
-	o->asked = false;
+	o->asked = o->patient = o->bereaved = false;
 	if (++o->tries >= TRIES_MAX) {
 		fail(o, "no connection to the remote lasts long enough to ask for it");
 		return;
@@ -217,7 +220,7 @@ static void unserved(struct opening *o)
 	o->revoke = NULL;
 	upstream_free(o->up);
 	o->up = NULL;
-	o->asked = false;
+	o->asked = o->patient = o->bereaved = false;
 	counters.opens_resent += opened;
 	if (++o->tries >= TRIES_MAX || clock_ms() - o->since_ms >= CONNECT_MS) {
 		fail(o, "the remote cannot be reached");
@@ -247,7 +250,7 @@ static void send_open(struct opening *o)
 	}
 	o->state = OPENED;
 	read_more(o, !o->eof && !o->reset && o->kept_len < KEPT_MAX);
-	wake_in(o, PATIENCE_MS);
+	wake_in(o, UNHEARD_MS);
 }
 
 static void denied(struct opening *o)
@@ -346,6 +349,21 @@ static void go(struct opening *o)
 	wake_in(o, CONNECT_MS);
 }
 
+/* OPEN was sent a while ago. */
+static void be_patient(struct opening *o)
+{
+	if (o->bereaved && !upstream_severed(o->up) && clock_ms() - upstream_since(o->up) < ACCEPT_MS) {
+		wake_in(o, LOOK_MS);
+	} else if (o->asked) {
+		fail(o, "the remote gives no answer");
+	} else if (o->patient || upstream_unheard(o->up)) {
+		doubt(o);
+	} else {
+		o->patient = true;
+		wake_in(o, PATIENCE_MS - UNHEARD_MS);
+	}
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct opening *o = arg;
@@ -366,18 +384,15 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		fail(o, "the remote cannot be reached");
 		break;
 	case OPENED:
-		if (o->asked)
-			fail(o, "the remote gives no answer");
-		else
-			doubt(o);
+		be_patient(o);
 		break;
 	case DOUBT:
 		break;
 	}
 }
 
-/* The process that OPEN was sent to is gone. Only a RESET of its successor can still help, and that comes at once or never;
- * MPTCP whose subflows were all reset does not tell of its end for a minute. */
+/* The process that OPEN was sent to is gone. Only a RESET of its successor can still help; it may come as long as a
+ * line carries the connection (a host that was restarted itself answers each with a reset). */
 static void bereave(struct opening *o)
 {
 	remote_revoke_cancel(o->revoke);
@@ -387,8 +402,8 @@ static void bereave(struct opening *o)
 		return;
 	}
 	o->state = OPENED;
-	o->asked = true;
-	wake_in(o, PATIENCE_MS);
+	o->asked = o->bereaved = true;
+	wake_in(o, LOOK_MS);
 }
 
 void opening_session(struct opening *o, bool restarted)

@@ -22,6 +22,7 @@
 #include "log.h"
 #include "record.h"
 #include "sock.h"
+#include "sock_subflow.h"
 #include "upstream.h"
 
 /* Two answers and some of what follows; the rest stays in the kernel until the relay reads it. */
@@ -405,6 +406,16 @@ void upstream_hand_over(struct upstream *u, struct relay_setup *setup)
 }
 
 /* --- looking --- */
+
+bool upstream_unheard(const struct upstream *u)
+{
+	return u->fd >= 0 && sock_unacked(u->fd) > 0;
+}
+
+bool upstream_severed(const struct upstream *u)
+{
+	return u->fd < 0 || sock_severed(u->fd);
+}
 
 uint16_t upstream_status(const struct upstream *u)
 {

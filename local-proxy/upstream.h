@@ -43,6 +43,12 @@ int upstream_send(struct upstream *u, const void *data, size_t len);
 void upstream_hand_over(struct upstream *u, struct relay_setup *setup);
 void upstream_release(struct upstream *u);
 
+/* True while the peer has not acknowledged all that was sent. */
+bool upstream_unheard(const struct upstream *u);
+
+/* True when no line carries it any more. */
+bool upstream_severed(const struct upstream *u);
+
 uint16_t upstream_status(const struct upstream *u);
 struct session *upstream_session(const struct upstream *u); /* NULL before the attach */
 uint64_t upstream_ctr(const struct upstream *u);

@@ -11,6 +11,7 @@
 #define SOL_MPTCP_ 284 /* Debian 12's C library lacks the name */
 #define TCPINFO 2
 #define SUBFLOW_ADDRS 3
+#define STATE_ESTABLISHED 1 /* TCP_ESTABLISHED of the kernel's tcp_states.h */
 
 /* struct mptcp_subflow_data of linux/mptcp.h, which stands before both arrays. */
 struct head {
@@ -95,4 +96,15 @@ size_t sock_subflows(int fd, struct sock_subflow *out, size_t max)
 	if (!max)
 		return 0;
 	return sock_is_mptcp(fd) ? subflows_mptcp(fd, out, max) : subflow_tcp(fd, out);
+}
+
+bool sock_severed(int fd)
+{
+	struct infos all;
+	size_t n = ask_infos(fd, &all);
+
+	for (size_t i = 0; i < n && i < SOCK_SUBFLOWS; i++)
+		if (all.info[i].tcpi_state == STATE_ESTABLISHED)
+			return false;
+	return sock_is_mptcp(fd);
 }

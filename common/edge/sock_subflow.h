@@ -22,4 +22,7 @@ struct sock_subflow {
  * kernel does not tell, or when a subflow came or went while it was asked. */
 size_t sock_subflows(int fd, struct sock_subflow *out, size_t max);
 
+/* True when every subflow of an MPTCP connection is gone, which its socket tells only after a minute. */
+bool sock_severed(int fd);
+
 #endif
