@@ -72,6 +72,22 @@ def test_both_families_are_relayed_and_nothing_is_left_after_the_end(topo, liste
     assert way_of(topo, listener) == "direct"
 
 
+@EVERY_WAY
+def test_a_call_from_before_goes_on_when_plait_begins_and_ends(topo, listener, way):
+    """Its packets belong to no connection of ours: offered to the listener, they would end it."""
+    near, far = through(topo.lan, SERVER4, listener)
+    with intercepting(topo, local_set=WAYS[way]):
+        assert way_of(topo, listener) == "relayed"
+        near.sendall(b"still there?")
+        assert far.recv(100) == b"still there?"
+        far.sendall(b"yes")
+        assert near.recv(100) == b"yes"
+    near.sendall(b"bye")
+    assert far.recv(100) == b"bye"
+    near.close()
+    far.close()
+
+
 def kill(daemon):
     daemon.process.send_signal(signal.SIGKILL)
     daemon.process.wait()
