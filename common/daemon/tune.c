@@ -10,10 +10,6 @@ static const struct sysctl settings[] = {
 	/* One line that swallows SYNs would switch MPTCP off for an hour, and a connection after two lost SYNs. */
 	{ .path = "net/mptcp/blackhole_timeout", .want = 0 },
 	{ .path = "net/mptcp/syn_retrans_before_tcp_fallback", .want = 128 },
-	/* MPTCP gives bytes to a subflow long before they can leave, and takes none back: without this the slower line
-	 * still sends when the faster one is done. TCP_NOTSENT_LOWAT does not reach subflows. Uploads over 10 + 3 Mbit/s: 0.91 of
-	 * the sum instead of 0.86 (medians of 4). */
-	{ .path = "net/ipv4/tcp_notsent_lowat", .want = 16384 },
 };
 #define SETTINGS (sizeof(settings) / sizeof(*settings))
 
