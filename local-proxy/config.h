@@ -9,6 +9,7 @@
 
 #include "addr.h"
 #include "log.h"
+#include "tunnel.h"
 #include "wire.h"
 
 #define CONFIG_LINKS 8	    /* the kernel's limit of MPTCP endpoints */
@@ -19,10 +20,20 @@
 enum config_intercept { INTERCEPT_TPROXY, INTERCEPT_REDIRECT };
 enum config_rules { RULES_AUTO, RULES_IPTABLES, RULES_NFTABLES, RULES_NONE };
 
+enum config_role { ROLE_PRIMARY, ROLE_BACKUP, ROLE_OFF };
+enum config_down { DOWN_DIRECT, DOWN_REJECT };
+enum config_quic { QUIC_AUTO, QUIC_TUNNEL, QUIC_REJECT };
+enum config_tunnel { TUNNEL_OFF, TUNNEL_ON };
+
 struct config_link {		 /* [link NAME] */
 	char name[32];
 	char device[IFNAMSIZ];	 /* device = */
 	uint32_t initcwnd;	 /* initcwnd = auto | packets; 0 leaves the kernel's */
+	enum config_role role;	 /* role = primary | backup | off */
+	bool metered;		 /* metered = no: probe rarely, no copies of bulk */
+	uint64_t rate_up, rate_down; /* rate_up = auto | bits a second (20M); 0: auto */
+	uint64_t quota;		 /* quota = none | bytes both ways in a month (10G); 0: none */
+	uint32_t quota_day;	 /* quota_day = 1: of the month, when it begins anew */
 };
 
 struct config {
@@ -37,6 +48,15 @@ struct config {
 	char key_file[256];		/* key_file = /etc/plait/local.key */
 	char control[108];		/* control = /run/plait/local.sock */
 	enum log_level log;		/* log = info */
+	char hook[256];			/* hook = (none): a program that is told of events */
+	char state_dir[256];		/* state_dir = /var/lib/plait: what must outlive a run (quotas) */
+	enum config_down on_remote_down; /* on_remote_down = direct | reject */
+
+	/* [tunnel] */
+	enum config_tunnel tunnel;	/* enable = yes | no */
+	char tunnel_device[IFNAMSIZ];	/* device = plait0 */
+	enum config_quic quic;		/* quic = auto | tunnel | reject */
+	struct tunnel_config tunnel_how; /* redundancy = auto, fec = off, dscp = copy, deadline = 150ms, aggregate = no */
 
 	/* [lan] */
 	char lan_devices[CONFIG_LAN_DEVICES][IFNAMSIZ]; /* device = br0, eth1 */

@@ -21,6 +21,24 @@ struct links *links_new(struct event_base *base, const struct config *config, vo
 /* Takes out exactly what was put in. */
 void links_free(struct links *l);
 
+/* Lines, in the order of the config: 0 .. count - 1. */
+size_t links_count(const struct links *l);
+const char *links_line_name(const struct links *l, size_t line);
+/* Its address of this family (AF_INET, AF_INET6), whatever the judges say; false: it has none that is up. */
+bool links_address(const struct links *l, size_t line, int family, struct addr *out);
+
+/* What a line may be used for is the worst that any judge says of it; each speaks for himself and may change his mind at any time. A line
+ * that is not LINKS_IN is still used when nothing better is left. `why` is one clause for people, copied. */
+enum links_judge { LINKS_HEALTH, LINKS_ROLE, LINKS_QUOTA, LINKS_HARM, LINKS_STRIP, LINKS_JUDGES };
+enum links_standing {
+	LINKS_IN,     /* an equal among the good ones */
+	LINKS_WHOLE,  /* no subflows: whole connections, as plain TCP, by its share */
+	LINKS_BACKUP, /* only while no line is IN or WHOLE */
+	LINKS_OUT,    /* not at all */
+};
+void links_judge(struct links *l, size_t line, enum links_judge who, enum links_standing standing, const char *why);
+enum links_standing links_standing(const struct links *l, size_t line, const char **why); /* of all judges together */
+
 /* The addresses that a connection to `to` may be bound to, best first, at most max. 0 when no configured line can reach that
  * family now. Without any [link] section: one any-address (the kernel's routes decide). */
 size_t links_sources(const struct links *l, const struct addr *to, struct addr *out, size_t max);
