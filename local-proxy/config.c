@@ -6,12 +6,18 @@
 #include "inifile.h"
 
 #define FIELD(f) .offset = offsetof(struct config, f)
+#define OF_LINK(f) .offset = offsetof(struct config_link, f)
 #define DAY 86400
+#define GIGA 1000000000ull
 
 _Static_assert(CONFIG_AUTO == INIFILE_AUTO, "one word, one value");
 
 static const char *const log_names[] = { "error", "warn", "info", "debug", NULL };
 static const char *const intercept_names[] = { "tproxy", "redirect", NULL };
+static const char *const role_names[] = { "primary", "backup", "off", NULL };
+static const char *const down_names[] = { "direct", "reject", NULL };
+static const char *const auto_word[] = { "auto", NULL };
+static const char *const none_word[] = { "none", NULL };
 static const char *const rules_names[] = { "auto", "iptables", "nftables", "none", NULL };
 
 /* A numeric address, or a name made of what names are made of. */
@@ -58,6 +64,9 @@ static const struct inifile_option local_options[] = {
 	{ .key = "key_file", .set = inifile_path, FIELD(key_file), .max = 256 },
 	{ .key = "control", .set = inifile_path, FIELD(control), .max = 108 },
 	{ .key = "log", .set = inifile_name, FIELD(log), .names = log_names },
+	{ .key = "hook", .set = inifile_path, FIELD(hook), .max = 256 },
+	{ .key = "state_dir", .set = inifile_path, FIELD(state_dir), .max = 256 },
+	{ .key = "on_remote_down", .set = inifile_name, FIELD(on_remote_down), .names = down_names },
 	{ .key = NULL },
 };
 
@@ -92,8 +101,14 @@ static const struct inifile_option relay_options[] = {
 };
 
 static const struct inifile_option link_options[] = {
-	{ .key = "device", .set = inifile_device, .offset = offsetof(struct config_link, device), .need = INIFILE_REQUIRED },
-	{ .key = "initcwnd", .set = inifile_u32_auto, .offset = offsetof(struct config_link, initcwnd), .max = 1000 },
+	{ .key = "device", .set = inifile_device, OF_LINK(device), .need = INIFILE_REQUIRED },
+	{ .key = "initcwnd", .set = inifile_u32_auto, OF_LINK(initcwnd), .max = 1000 },
+	{ .key = "role", .set = inifile_name, OF_LINK(role), .names = role_names },
+	{ .key = "metered", .set = inifile_bool, OF_LINK(metered) },
+	{ .key = "rate_up", .set = inifile_amount, OF_LINK(rate_up), .min = 8000, .max = 400 * GIGA, .names = auto_word },
+	{ .key = "rate_down", .set = inifile_amount, OF_LINK(rate_down), .min = 8000, .max = 400 * GIGA, .names = auto_word },
+	{ .key = "quota", .set = inifile_amount, OF_LINK(quota), .min = 1000000, .max = 1000000 * GIGA, .names = none_word },
+	{ .key = "quota_day", .set = inifile_u32, OF_LINK(quota_day), .min = 1, .max = 31 },
 	{ .key = NULL },
 };
 
@@ -102,6 +117,7 @@ static void link_defaults(void *entry)
 	struct config_link *l = entry;
 
 	l->initcwnd = CONFIG_AUTO;
+	l->quota_day = 1;
 }
 
 /* Each line is a device of its own: the kernel tells lines apart by it. */
@@ -156,6 +172,7 @@ static void set_defaults(struct config *c)
 		.key_file = PLAIT_SYSCONFDIR "/plait/local.key",
 		.control = "/run/plait/local.sock",
 		.log = LOG_LVL_INFO,
+		.state_dir = "/var/lib/plait",
 		.lan_port = 7201,
 		.intercept = INTERCEPT_TPROXY,
 		.rules = RULES_AUTO,

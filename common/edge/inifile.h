@@ -59,6 +59,8 @@ int inifile_u32(void *field, const struct inifile_option *o, const char *text, s
 #define INIFILE_AUTO UINT32_MAX
 int inifile_u32_auto(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why);
 int inifile_u64(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why);
+/* Decimal: 20M is 20,000,000. The word in names[0] (auto, none) is 0. */
+int inifile_amount(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why); /* uint64_t */
 int inifile_port(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why); /* uint16_t */
 int inifile_seconds(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why); /* 90s, 2m, 1h */
 int inifile_msec(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why); /* and 250ms */

@@ -92,6 +92,20 @@ int inifile_u32_auto(void *field, const struct inifile_option *o, const char *te
 	return 0;
 }
 
+int inifile_amount(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why)
+{
+	static const struct unit amounts[] = {
+		{ "", 1 }, { "K", 1000 }, { "M", 1000000 }, { "G", 1000000000 }, { "T", 1000000000000 }, { NULL, 0 }
+	};
+	uint64_t n = 0;
+
+	if (strcmp(text, o->names[0]) && scaled(text, amounts, o, &n))
+		return inifile_refuse(why, "%.40s is neither %s nor a number from %llu to %llu (K, M, G and T may follow it)", text,
+				      o->names[0], (unsigned long long)o->min, (unsigned long long)o->max);
+	*(uint64_t *)field = n;
+	return 0;
+}
+
 static int parse_port(uint16_t *port, const char *text, struct inifile_why *why)
 {
 	const char *rest;

@@ -66,6 +66,42 @@ static void defaults(void **state)
 	assert_int_equal(c.idle_s, 7440);
 	assert_int_equal(c.stall_s, 90);
 	assert_int_equal(c.n_links, 0);
+	assert_string_equal(c.hook, "");
+	assert_string_equal(c.state_dir, "/var/lib/plait");
+	assert_int_equal(c.on_remote_down, DOWN_DIRECT);
+}
+
+static void roles_and_money(void **state)
+{
+	(void)state;
+	assert_int_equal(load(REMOTE LAN "[local]\nhook = /etc/plait/hook\nstate_dir = /srv/plait\non_remote_down = reject\n"
+			      "[link adsl]\ndevice = eth1\n"
+			      "[link lte]\ndevice = wwan0\nrole = backup\nmetered = yes\nrate_up = 20M\nrate_down = 1G\n"
+			      "quota = 10G\nquota_day = 31\n"
+			      "[link old]\ndevice = eth3\nrole = off\nrate_up = auto\nquota = none\n"), 0);
+	assert_string_equal(c.hook, "/etc/plait/hook");
+	assert_string_equal(c.state_dir, "/srv/plait");
+	assert_int_equal(c.on_remote_down, DOWN_REJECT);
+	assert_int_equal(c.links[0].role, ROLE_PRIMARY);
+	assert_false(c.links[0].metered);
+	assert_int_equal(c.links[0].rate_up, 0);
+	assert_int_equal(c.links[0].quota, 0);
+	assert_int_equal(c.links[0].quota_day, 1);
+	assert_int_equal(c.links[1].role, ROLE_BACKUP);
+	assert_true(c.links[1].metered);
+	assert_int_equal(c.links[1].rate_up, 20000000);
+	assert_int_equal(c.links[1].rate_down, 1000000000);
+	assert_int_equal(c.links[1].quota, 10000000000);
+	assert_int_equal(c.links[1].quota_day, 31);
+	assert_int_equal(c.links[2].role, ROLE_OFF);
+	assert_int_equal(c.links[2].rate_up, 0);
+	assert_int_equal(c.links[2].quota, 0);
+	refuses(REMOTE LAN "[link a]\ndevice = e\nrole = spare\n", ":8: role: spare is none of primary, backup, off");
+	refuses(REMOTE LAN "[link a]\ndevice = e\nquota = 10GB\n", ":8: quota: 10GB is neither none nor a number");
+	refuses(REMOTE LAN "[link a]\ndevice = e\nquota = 0\n", ":8: quota: 0 is neither");
+	refuses(REMOTE LAN "[link a]\ndevice = e\nrate_up = 99999999999999999999\n", ":8: rate_up:");
+	refuses(REMOTE LAN "[link a]\ndevice = e\nquota_day = 32\n", ":8: quota_day:");
+	refuses(REMOTE LAN "[local]\nhook = hook\n", ":7: hook: hook is not a path");
 }
 
 static void links_and_lists(void **state)
@@ -118,6 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(links_and_lists),
+		cmocka_unit_test(roles_and_money),
 		cmocka_unit_test(what_must_fit_together),
 		cmocka_unit_test(hosts_and_resolvers),
 	};
