@@ -30,6 +30,7 @@
 	X(accept_pauses, "times a listener rested: out of descriptors")         \
 	X(intercept_loops, "connections to ourselves or to the VPS, refused")   \
 	X(sessions, "sessions agreed")                                          \
+	X(udp_refused, "datagrams that the kernel would not take")              \
 	X(log_lost, "log lines lost: their reader did not keep up")
 
 struct counters {

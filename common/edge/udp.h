@@ -30,6 +30,8 @@ const struct udp_caps *udp_caps(const struct udp *u);
  * tos: DSCP and ECN of the outer packet. */
 #define UDP_BATCH 64
 void udp_send(struct udp *u, const struct addr *to, uint8_t tos, const void *data, size_t len);
+/* The same from this address of ours (struct udp_got's `to`); NULL: the kernel's choice. */
+void udp_send_from(struct udp *u, const struct addr *from, const struct addr *to, uint8_t tos, const void *data, size_t len);
 
 /* Sends what is queued; returns 0, or the errno of the last refusal (EMSGSIZE, ENETUNREACH, EPERM, ...): each refused datagram is
  * lost and counted. */
