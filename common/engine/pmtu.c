@@ -1,0 +1,438 @@
+/* pmtu: how large a datagram may be on each path.
+ *
+ * Theory of operation. ICMP is not believed and fragments are not sent, so nobody tells us what a line takes: we try. When a path
+ * has come up, all sizes of STEPS are sent at once, the largest first, each an MTU_PROBE in a datagram padded to it (a ladder). The
+ * peer answers each that arrives, on every path, and the largest answer is the size: known after one round trip, as a rule. What is
+ * above the best answer is sent twice more, because a line may also lose a probe. A size that our own kernel refuses is not waited
+ * for. The size that was found only ever covers what was answered; before that it is PMTU_BASE, which every line takes.
+ *
+ * A path may become smaller without a word: a route changes, and what is long vanishes while what is short arrives (a black hole).
+ * Two things tell. Whoever resends says what was lost: three long datagrams in a row are an alarm. And while long datagrams go out,
+ * one probe of the current size goes with them (each CONFIRM_MANY_MS when there are many, else more rarely); a probe that remains
+ * unanswered is sent twice more before it counts. Then the path is in doubt: its size is PMTU_BASE at once, and a ladder, with the
+ * current size in it three times, gives the verdict one round trip later. An alarm soon after a false one asks with the three
+ * probes first, so a lossy line is not doubted again and again. While nothing at all is heard on a path, nothing is concluded
+ * from silence: that is for health to judge. Each RAISE_MS the sizes above are tried again, and a new address starts from nothing.
+ *
+ * The inner MTU is what the smallest known path takes, less the header, the tag and what repairs need, and never below
+ * PMTU_INNER_FLOOR: the tunnel cuts in two what does not fit a path, be it because the path is smaller than that or in doubt. A
+ * path whose size is not known (yet) has no say, or each return of a line would shrink the LAN's packets for a moment: hosts
+ * remember that for minutes. With no path left the MTU stays. */
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "pmtu.h"
+
+#define ROUNDS 3
+#define ALARM_ROW 3
+#define ALARM_AGAIN_MS 10000 /* so long after a false alarm the next one is taken with care */
+#define PATIENCE_MIN_MS 60
+#define PATIENCE_UNKNOWN_MS 500
+#define PATIENCE_MAX_MS 1500
+#define MANY 40
+#define CONFIRM_MANY_MS 250
+#define CONFIRM_FEW_MS 2000
+#define CONFIRM_SHORT_MS 30000 /* only short ones go out */
+#define RAISE_MS 600000
+#define MUTE_MS 1000 /* until a path that answered no probe is asked again; doubles */
+#define NEVER UINT64_MAX
+
+/* 1500 1492 1480 1460 1440 1428 1420 1400 1380 1340 1300 1280 over IPv4 and over IPv6, those over IPv6 that are near another left out. */
+static const uint16_t STEPS[] = { 1472, 1464, 1452, 1444, 1432, 1412, 1400, 1392, 1380, 1372, 1352, 1332, 1312, 1292, 1272, 1252, PMTU_BASE };
+#define N_STEPS (sizeof(STEPS) / sizeof(STEPS[0]))
+
+enum phase { RESTING, LADDER, CONFIRMING };
+
+struct route {
+	bool here;  /* the path is usable */
+	bool known; /* size was answered */
+	bool doubt;
+	enum phase phase;
+	uint8_t run; /* which question an answer belongs to */
+	uint8_t round, mute;
+	unsigned size, best, top; /* top: largest that was sent in this ladder */
+	uint64_t due_ms, raise_ms, confirmed_ms, false_ms;
+	unsigned longs, shorts; /* sent since confirmed_ms */
+	unsigned lost_row;
+};
+
+struct pmtu {
+	struct assoc *assoc;
+	unsigned reserve, inner;
+	pmtu_cb changed;
+	void *arg;
+	bool timed;
+	uint64_t next_ms;
+	struct event timer;
+	struct route route[ASSOC_PATHS];
+};
+
+static unsigned at_least(unsigned a, unsigned b)
+{
+	return a > b ? a : b;
+}
+
+static void wake(struct pmtu *p, uint64_t at_ms, uint64_t now_ms)
+{
+	uint64_t ms = at_ms > now_ms ? at_ms - now_ms : 0;
+	struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
+
+	if (at_ms >= p->next_ms)
+		return;
+	p->next_ms = at_ms;
+	if (p->timed)
+		event_add(&p->timer, &tv);
+}
+
+/* How long an answer to so many bytes may take. */
+static uint64_t patience(const struct pmtu *p, unsigned path, size_t bytes)
+{
+	const struct health *h = assoc_health(p->assoc, path);
+	uint64_t us;
+
+	if (!h || !h->srtt_us)
+		return PATIENCE_UNKNOWN_MS;
+	us = h->srtt_us + 4 * (uint64_t)h->rttvar_us + 30000;
+	us += h->side[HEALTH_TX].rate ? bytes * 1000000u / h->side[HEALTH_TX].rate : 200000 * bytes / 20000;
+	if (us > PATIENCE_MAX_MS * 1000)
+		us = PATIENCE_MAX_MS * 1000;
+	return at_least((unsigned)(us / 1000), PATIENCE_MIN_MS);
+}
+
+static int probe(struct pmtu *p, unsigned path, unsigned size)
+{
+	uint8_t value[3] = { p->route[path].run, (uint8_t)(size >> 8), (uint8_t)size };
+
+	return assoc_control_sized(p->assoc, path, WIRE_CTL_MTU_PROBE, value, sizeof(value), size);
+}
+
+/* Every size above the best answer so far. */
+static void ladder_round(struct pmtu *p, unsigned path, uint64_t now_ms)
+{
+	struct route *r = &p->route[path];
+	size_t bytes = 0;
+
+	r->round++;
+	r->top = r->best;
+	for (unsigned i = 0; i < N_STEPS && STEPS[i] > r->best; i++) {
+		unsigned copies = r->doubt && STEPS[i] == r->size ? ROUNDS : 1;
+
+		while (copies-- && probe(p, path, STEPS[i]) != EMSGSIZE) {
+			r->top = at_least(r->top, STEPS[i]);
+			bytes += STEPS[i];
+		}
+	}
+	r->due_ms = now_ms + patience(p, path, bytes);
+	wake(p, r->due_ms, now_ms);
+}
+
+static void ladder_begin(struct pmtu *p, unsigned path, unsigned above, uint64_t now_ms)
+{
+	struct route *r = &p->route[path];
+
+	r->phase = LADDER;
+	r->run++;
+	r->round = 0;
+	r->best = above;
+	r->lost_row = 0;
+	r->raise_ms = now_ms + RAISE_MS;
+	ladder_round(p, path, now_ms);
+}
+
+static void rest(struct pmtu *p, struct route *r, uint64_t now_ms)
+{
+	r->phase = RESTING;
+	r->due_ms = NEVER;
+	r->confirmed_ms = now_ms;
+	r->longs = r->shorts = r->lost_row = 0;
+	wake(p, r->raise_ms, now_ms);
+}
+
+static void confirm(struct pmtu *p, unsigned path, unsigned copies, uint64_t now_ms)
+{
+	struct route *r = &p->route[path];
+
+	r->phase = CONFIRMING;
+	r->round = copies > 1 ? ROUNDS : 1;
+	r->due_ms = now_ms + patience(p, path, copies * r->size);
+	wake(p, r->due_ms, now_ms);
+	while (copies--)
+		probe(p, path, r->size);
+}
+
+static void doubt(struct pmtu *p, unsigned path, uint64_t now_ms)
+{
+	p->route[path].doubt = true;
+	ladder_begin(p, path, 0, now_ms);
+}
+
+static bool is_silent(const struct pmtu *p, unsigned path)
+{
+	const struct health *h = assoc_health(p->assoc, path);
+
+	return h && h->state == HEALTH_SUSPECT;
+}
+
+/* Three rounds without one answer, though the path is said to work: the least that can be, and again later. */
+static void mute(struct pmtu *p, struct route *r, uint64_t now_ms)
+{
+	r->doubt = false;
+	r->size = PMTU_BASE;
+	r->raise_ms = now_ms + ((uint64_t)MUTE_MS << r->mute);
+	if (r->mute < 6)
+		r->mute++;
+	rest(p, r, now_ms);
+}
+
+/* The answers to a round have had their time. */
+static void ladder_due(struct pmtu *p, unsigned path, uint64_t now_ms)
+{
+	struct route *r = &p->route[path];
+
+	if (r->best && r->doubt) {
+		r->size = r->best;
+		r->doubt = false;
+	}
+	if (r->round < ROUNDS && r->best < r->top) {
+		ladder_round(p, path, now_ms);
+		return;
+	}
+	if (!r->best) {
+		mute(p, r, now_ms);
+		return;
+	}
+	rest(p, r, now_ms);
+}
+
+static void route_due(struct pmtu *p, unsigned path, uint64_t now_ms)
+{
+	struct route *r = &p->route[path];
+
+	if (is_silent(p, path) && (r->doubt || r->phase == CONFIRMING))
+		r->due_ms = now_ms + PATIENCE_MIN_MS;
+	else if (r->phase == LADDER)
+		ladder_due(p, path, now_ms);
+	else if (r->round < ROUNDS)
+		confirm(p, path, ROUNDS - 1, now_ms);
+	else
+		doubt(p, path, now_ms);
+}
+
+/* When the current size wants to be confirmed; NEVER while nothing goes out. */
+static uint64_t confirm_at(const struct route *r)
+{
+	if (r->phase != RESTING || !r->known)
+		return NEVER;
+	if (r->longs)
+		return r->confirmed_ms + (r->longs >= MANY ? CONFIRM_MANY_MS : CONFIRM_FEW_MS);
+	return r->shorts ? r->confirmed_ms + CONFIRM_SHORT_MS : NEVER;
+}
+
+static uint64_t route_tick(struct pmtu *p, unsigned path, uint64_t now_ms)
+{
+	struct route *r = &p->route[path];
+
+	if (!r->here)
+		return NEVER;
+	if (r->phase != RESTING && now_ms >= r->due_ms)
+		route_due(p, path, now_ms);
+	else if (r->phase == RESTING && now_ms >= r->raise_ms)
+		ladder_begin(p, path, r->known ? r->size : 0, now_ms);
+	else if (now_ms >= confirm_at(r))
+		confirm(p, path, 1, now_ms);
+	if (r->phase != RESTING)
+		return r->due_ms;
+	return confirm_at(r) < r->raise_ms ? confirm_at(r) : r->raise_ms;
+}
+
+static void tell(struct pmtu *p)
+{
+	unsigned least = UINT16_MAX;
+
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if (p->route[i].here && p->route[i].known && p->route[i].size < least)
+			least = p->route[i].size;
+	if (least == UINT16_MAX)
+		return;
+	least = at_least(least - WIRE_DG_OVERHEAD - p->reserve, PMTU_INNER_FLOOR);
+	if (least == p->inner)
+		return;
+	p->inner = least;
+	p->changed(p->arg, least);
+}
+
+uint64_t pmtu_tick(struct pmtu *p, uint64_t now_ms)
+{
+	uint64_t next = NEVER;
+
+	p->next_ms = 0; /* what is due here sets it by itself */
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		uint64_t t = route_tick(p, i, now_ms);
+
+		next = t < next ? t : next;
+	}
+	tell(p);
+	p->next_ms = NEVER;
+	if (next != NEVER)
+		wake(p, next, now_ms);
+	return next;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	pmtu_tick(arg, clock_ms());
+}
+
+struct pmtu *pmtu_new(struct event_base *base, struct assoc *a, unsigned reserve, pmtu_cb changed, void *arg)
+{
+	struct pmtu *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->assoc = a;
+	p->reserve = reserve;
+	p->inner = PMTU_INNER_FLOOR;
+	p->changed = changed;
+	p->arg = arg;
+	p->next_ms = NEVER;
+	p->timed = base;
+	if (base)
+		evtimer_assign(&p->timer, base, on_timer, p);
+	return p;
+}
+
+void pmtu_free(struct pmtu *p)
+{
+	if (p && p->timed)
+		event_del(&p->timer);
+	free(p);
+}
+
+void pmtu_set_reserve(struct pmtu *p, unsigned reserve)
+{
+	p->reserve = reserve;
+	wake(p, 0, 0);
+}
+
+static bool is_here(const struct pmtu *p, unsigned path)
+{
+	const struct health *h = assoc_has_path(p->assoc, path) ? assoc_health(p->assoc, path) : NULL;
+
+	return h && h->state != HEALTH_PROBING && h->state != HEALTH_DOWN && assoc_use(p->assoc, path) != WIRE_USE_NOT;
+}
+
+void pmtu_path(struct pmtu *p, unsigned path, uint64_t now_ms)
+{
+	struct route *r = &p->route[path];
+	bool was = r->here;
+
+	r->here = is_here(p, path);
+	if (r->here && !was) {
+		*r = (struct route){ .here = true, .run = r->run, .size = PMTU_BASE, .raise_ms = NEVER };
+		ladder_begin(p, path, 0, now_ms);
+	} else if (was && !r->here) {
+		r->phase = RESTING;
+		wake(p, now_ms, now_ms); /* the others may take more */
+	}
+}
+
+/* It is of use to who asked on whichever path comes through. */
+static void answer(struct pmtu *p, unsigned path, const uint8_t *question)
+{
+	uint8_t value[4] = { (uint8_t)path, question[0], question[1], question[2] };
+
+	if (path < ASSOC_PATHS)
+		assoc_control(p->assoc, ASSOC_ALL, WIRE_CTL_MTU_ACK, value, sizeof(value));
+}
+
+static void answered(struct pmtu *p, struct route *r, unsigned size, uint64_t now_ms)
+{
+	if (r->phase == CONFIRMING && size >= r->size) {
+		rest(p, r, now_ms);
+		return;
+	}
+	if (r->phase != LADDER || size > r->top)
+		return;
+	r->best = at_least(r->best, size);
+	if (r->doubt && size >= r->size) {
+		r->doubt = false;
+		r->false_ms = now_ms;
+	}
+	if (!r->doubt && size >= r->size) {
+		r->size = size;
+		r->known = true;
+		r->mute = 0;
+	}
+	if (r->best == r->top)
+		r->due_ms = now_ms;
+	wake(p, now_ms, now_ms);
+}
+
+bool pmtu_frame(struct pmtu *p, unsigned path, uint8_t type, const uint8_t *value, size_t len, uint64_t now_ms)
+{
+	if (type != WIRE_CTL_MTU_PROBE && type != WIRE_CTL_MTU_ACK)
+		return false;
+	if (type == WIRE_CTL_MTU_PROBE && len == 3)
+		answer(p, path, value);
+	if (type == WIRE_CTL_MTU_ACK && len == 4 && value[0] < ASSOC_PATHS) {
+		struct route *r = &p->route[value[0]];
+		unsigned size = (unsigned)value[2] << 8 | value[3];
+
+		if (r->here && value[1] == r->run && size >= PMTU_BASE)
+			answered(p, r, size, now_ms);
+	}
+	return true;
+}
+
+unsigned pmtu_size(const struct pmtu *p, unsigned path)
+{
+	const struct route *r = &p->route[path];
+
+	return r->known && !r->doubt ? r->size : PMTU_BASE;
+}
+
+unsigned pmtu_inner(const struct pmtu *p)
+{
+	return p->inner;
+}
+
+bool pmtu_known(const struct pmtu *p, unsigned path)
+{
+	return p->route[path].known && !p->route[path].doubt;
+}
+
+void pmtu_sent(struct pmtu *p, unsigned path, size_t len, uint64_t now_ms)
+{
+	struct route *r = &p->route[path];
+
+	if (len > PMTU_BASE)
+		r->longs++;
+	else
+		r->shorts++;
+	if (r->here)
+		wake(p, confirm_at(r), now_ms);
+}
+
+/* The hint proves nothing: it says when to ask. */
+void pmtu_lost(struct pmtu *p, unsigned path, size_t len, uint64_t now_ms)
+{
+	struct route *r = &p->route[path];
+
+	if (!r->here || len <= PMTU_BASE || ++r->lost_row < ALARM_ROW || r->doubt || !r->known)
+		return;
+	r->lost_row = 0;
+	if (!r->false_ms || now_ms - r->false_ms > ALARM_AGAIN_MS)
+		doubt(p, path, now_ms);
+	else if (r->phase != CONFIRMING)
+		confirm(p, path, ROUNDS, now_ms);
+}
+
+void pmtu_acked(struct pmtu *p, unsigned path, size_t len)
+{
+	if (len > PMTU_BASE)
+		p->route[path].lost_row = 0;
+}
