@@ -2,34 +2,7 @@
 
 #include <string.h>
 
-/* Builders and readers walk a cursor; each step is one field. */
-static uint8_t *put_bytes(uint8_t *p, const void *from, size_t len)
-{
-	memcpy(p, from, len);
-	return p + len;
-}
-
-static uint8_t *put_be(uint8_t *p, uint64_t v, unsigned len)
-{
-	for (unsigned i = 0; i < len; i++)
-		p[i] = (uint8_t)(v >> 8 * (len - 1 - i));
-	return p + len;
-}
-
-static const uint8_t *get_bytes(const uint8_t *p, void *to, size_t len)
-{
-	memcpy(to, p, len);
-	return p + len;
-}
-
-static uint64_t get_be(const uint8_t *p, unsigned len)
-{
-	uint64_t v = 0;
-
-	while (len--)
-		v = v << 8 | *p++;
-	return v;
-}
+#include "bytes.h"
 
 /* A message with a fixed start: -1 as soon as a byte differs, 0 while bytes are missing. */
 static ssize_t expect(const uint8_t *start, size_t start_len, size_t total, const uint8_t *in, size_t len)
@@ -258,7 +231,8 @@ size_t wire_put_welcome(uint8_t *out, const struct wire_welcome *w)
 	p = put_be(p, w->pool_age, 2);
 	p = put_be(p, w->rekey, 2);
 	p = put_be(p, w->relays, 4);
-	put_be(p, w->opens, 4);
+	p = put_be(p, w->opens, 4);
+	put_be(p, w->index, 4);
 	return WIRE_WELCOME_LEN;
 }
 
@@ -267,7 +241,7 @@ ssize_t wire_get_welcome(struct wire_welcome *w, const uint8_t *in, size_t len)
 	if (len < WIRE_WELCOME_LEN)
 		return len >= 1 && in[0] == 0 ? -1 : 0;
 	/* aead: the two that enum seal_alg names */
-	if (in[0] == 0 || in[2] < 1 || in[2] > 2 || in[3] != 0)
+	if (in[0] == 0 || in[2] < 1 || in[2] > 2 || in[3] != 0 || in[WIRE_WELCOME_LEN - 4] != 0)
 		return -1;
 	w->version = in[0];
 	w->flags = in[1];
@@ -283,6 +257,7 @@ ssize_t wire_get_welcome(struct wire_welcome *w, const uint8_t *in, size_t len)
 	w->rekey = wire_get16(in + 6);
 	w->relays = (uint32_t)get_be(in + 8, 4);
 	w->opens = (uint32_t)get_be(in + 12, 4);
+	w->index = (uint32_t)get_be(in + 16, 4);
 	return WIRE_WELCOME_LEN;
 }
 

@@ -135,8 +135,8 @@ size_t wire_put_hello(uint8_t *out, const struct wire_hello *h);
 ssize_t wire_get_hello(struct wire_hello *h, const uint8_t *in, size_t len);
 
 /* WELCOME: version u8 | flags u8 | aead u8 | reserved u8 | sid 16 | reset token 16 | boot id 16 |
- * inner4 4 | inner6 16 | mtu u16 | pool cap u16 | pool age s u16 | rekey s u16 | relays u32 | opens/s u32.
- * inner addresses and mtu are zero while there is no tunnel. */
+ * inner4 4 | inner6 16 | mtu u16 | pool cap u16 | pool age s u16 | rekey s u16 | relays u32 | opens/s u32 |
+ * udp index u32. Inner addresses and mtu are zero while there is no tunnel, the index (24 bits) where no UDP is heard. */
 struct wire_welcome {
 	uint8_t version, flags, aead;
 	uint8_t sid[WIRE_SID];
@@ -147,8 +147,9 @@ struct wire_welcome {
 	uint16_t pool_cap, pool_age; /* attached connections kept waiting, and for how many seconds */
 	uint16_t rekey;		     /* seconds after which the local should come with a new control connection */
 	uint32_t relays, opens;	     /* the user's caps */
+	uint32_t index;		     /* of our datagrams, in both directions (see wire_udp.h) */
 };
-#define WIRE_WELCOME_LEN 88
+#define WIRE_WELCOME_LEN 92
 size_t wire_put_welcome(uint8_t *out, const struct wire_welcome *w);
 ssize_t wire_get_welcome(struct wire_welcome *w, const uint8_t *in, size_t len);
 

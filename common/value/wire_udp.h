@@ -6,9 +6,12 @@
 #ifndef PLAIT_WIRE_UDP_H
 #define PLAIT_WIRE_UDP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#define WIRE_PATHS 8 /* of one association */
 
 /* version 2 bits (1) | type 3 | class 3 | receiver's index 24 | low half of the number 32 */
 enum wire_dgram_type {
@@ -78,7 +81,7 @@ struct wire_report {
 	uint8_t path, flags;
 	uint32_t seq, time_us; /* of the newest PROBE */
 	uint32_t hold_us;      /* how long ago that came */
-	uint32_t packets;      /* received on this path so far */
+	uint32_t packets;      /* received on this path when that came, itself included */
 	uint64_t bytes;
 	uint32_t queue_us; /* one-way delay above its least of 10 s */
 	uint32_t rate;	   /* bytes a second, over the last 100 ms or more that were not idle */

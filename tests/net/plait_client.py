@@ -460,8 +460,8 @@ class FakeRemote:
         sid = r + decode.mac(self.identity.secret(), b"sid" + r)[:8]
         self.exported[sid] = c.tls.export(sid)
         self.calls += 1
-        c.send(WELCOME, struct.pack(">BBBB16s16s16s4s16sHHHHII", 1, 0, 1, 0, sid, os.urandom(16), self.boot, bytes(4),
-                                    bytes(16), 0, 64, 120, self.rekey, 2000, 200))
+        c.send(WELCOME, struct.pack(">BBBB16s16s16s4s16sHHHHIII", 1, 0, 1, 0, sid, os.urandom(16), self.boot, bytes(4),
+                                    bytes(16), 0, 64, 120, self.rekey, 2000, 200, 0))
         while True:
             kind, value = c.recv()
             if kind == PING:

@@ -116,9 +116,9 @@ def hello(value):
 
 
 def welcome(value):
-    names = "version flags aead reserved sid token boot inner4 inner6 mtu pool_cap pool_age rekey relays opens".split()
-    w = dict(zip(names, struct.unpack(">BBBB16s16s16s4s16sHHHHII", value[:88])))
-    need(w["reserved"] == 0 and w["aead"] in AEADS, "malformed welcome")
+    names = "version flags aead reserved sid token boot inner4 inner6 mtu pool_cap pool_age rekey relays opens index".split()
+    w = dict(zip(names, struct.unpack(">BBBB16s16s16s4s16sHHHHIII", value[:92])))
+    need(w["reserved"] == 0 and w["aead"] in AEADS and w["index"] < 1 << 24, "malformed welcome")
     return w
 
 

@@ -152,7 +152,8 @@ static void make_frames(const uint8_t sid[WIRE_SID], const uint8_t token[16], en
 {
 	struct wire_hello h = { .version = WIRE_VERSION, .flags = WIRE_F_AES | WIRE_F_CLEAR };
 	struct wire_welcome w = { .version = WIRE_VERSION, .flags = WIRE_F_CLEAR, .aead = (uint8_t)alg, .mtu = 1400,
-				  .pool_cap = 64, .pool_age = 120, .rekey = 3600, .relays = 2000, .opens = 200 };
+				  .pool_cap = 64, .pool_age = 120, .rekey = 3600, .relays = 2000, .opens = 200,
+				  .index = 0xabcdef };
 	struct wire_revoke r = { .ctr = 0x0102, .verdict = WIRE_SERVED };
 	uint8_t value[WIRE_FRAME_MAX];
 

@@ -90,8 +90,8 @@ def test_control_frames(v):
     assert (kind, d.hello(value)) == (1, {"version": 1, "flags": 3, "boot": bytes(range(0x60, 0x70))})
     kind, value = d.frame(v["welcome"])
     w = d.welcome(value)
-    assert (kind, len(value), w["aead"], w["sid"], w["token"]) == (2, 88, v["aead"], v["sid"], v["reset"][18:])
-    assert [w[k] for k in "flags mtu pool_cap pool_age rekey relays opens".split()] == [2, 1400, 64, 120, 3600, 2000, 200]
+    assert (kind, len(value), w["aead"], w["sid"], w["token"]) == (2, 92, v["aead"], v["sid"], v["reset"][18:])
+    assert [w[k] for k in "flags mtu pool_cap pool_age rekey relays opens index".split()] == [2, 1400, 64, 120, 3600, 2000, 200, 0xABCDEF]
     assert (w["inner4"], w["inner6"][:3], w["boot"][0]) == (bytes([10, 11, 12, 13]), b"\xfd\xfe\xff", 0x70)
     kind, value = d.frame(v["revoke"])
     assert (kind, d.revoke(value)) == (8, (v["sid"], 0x0102))

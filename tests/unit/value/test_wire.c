@@ -189,7 +189,7 @@ static void hello(void **st)
 static void welcome(void **st)
 {
 	struct wire_welcome w = { .version = 1, .flags = 2, .aead = 2, .mtu = 1400, .pool_cap = 64, .pool_age = 120,
-				  .rekey = 3600, .relays = 2000, .opens = 200 };
+				  .rekey = 3600, .relays = 2000, .opens = 200, .index = 0xabcdef };
 	struct wire_welcome got;
 	uint8_t b[WIRE_WELCOME_LEN];
 
@@ -199,8 +199,8 @@ static void welcome(void **st)
 	fill(w.boot, 16);
 	fill(w.inner4, 4);
 	fill(w.inner6, 16);
-	assert_int_equal(wire_put_welcome(b, &w), 88);
-	assert_memory_equal(b + 84, "\0\0\0\xc8", 4);
+	assert_int_equal(wire_put_welcome(b, &w), 92);
+	assert_memory_equal(b + 84, "\0\0\0\xc8\0\xab\xcd\xef", 8);
 	SHORTER(wire_get_welcome, &got, b, sizeof(b));
 	assert_memory_equal(got.sid, w.sid, 16 * 3 + 4 + 16);
 	assert_int_equal(got.mtu, 1400);
@@ -209,6 +209,10 @@ static void welcome(void **st)
 	assert_int_equal(got.rekey, 3600);
 	assert_int_equal(got.relays, 2000);
 	assert_int_equal(got.opens, 200);
+	assert_int_equal(got.index, 0xabcdef);
+	b[88] = 1; /* an index has 24 bits */
+	assert_int_equal(wire_get_welcome(&got, b, sizeof(b)), -1);
+	b[88] = 0;
 	b[2] = 0;
 	assert_int_equal(wire_get_welcome(&got, b, sizeof(b)), -1);
 	b[2] = 3;
