@@ -10,11 +10,19 @@
 #   PLAIT_SELF_MARK  fwmark of plait's own sockets, never taken (0x706c0002)
 #   PLAIT_MASK       the bits by which both are recognised; others may use the rest (0xffff000f)
 #   PLAIT_TABLE      routing table that says "taken packets are for this machine" (25080)
+#   PLAIT_LABEL      conntrack label of a taken connection (117)
 #   PLAIT_PRIORITY   priority of the rule that leads there (24980), before those that choose a line by the source address:
 #                    the gateway's own packets have one already
 #
 # A taken packet gets the whole mark, not only the masked bits: it ends in plait-local, so nobody else
 # needs its bits, and those of a multi-WAN script would lead it out of the house before our rule is asked.
+#
+# A connection is taken with its SYN or not at all, and labelled in connection tracking; what was open before, either family,
+# and what a LAN host was called by, stays as it is. A kernel without labels spares only what it masquerades.
+#
+# up      new connections are taken
+# drain   no new ones, but those that were taken stay with plait-local
+# down    nothing is taken, nothing is left
 #
 # Taken connections end on this machine: they pass INPUT, no longer FORWARD. A FORWARD rule that keeps one
 # LAN device off the Internet does not see them; keep such a device out by PLAIT_LAN.
@@ -28,6 +36,7 @@ PLAIT_MARK=${PLAIT_MARK:-0x706c0001}
 PLAIT_SELF_MARK=${PLAIT_SELF_MARK:-0x706c0002}
 PLAIT_MASK=${PLAIT_MASK:-0xffff000f}
 PLAIT_TABLE=${PLAIT_TABLE:-25080}
+PLAIT_LABEL=${PLAIT_LABEL:-117}
 PLAIT_PRIORITY=${PLAIT_PRIORITY:-24980}
 
 # Never taken: this network, private, shared, loopback, link-local, protocol assignments, documentation,
@@ -58,7 +67,7 @@ check_parameters() {
 		*) die "'$word' is no address or prefix" ;;
 		esac
 	done
-	for word in "$PLAIT_PORT" "$PLAIT_TABLE" "$PLAIT_PRIORITY"; do
+	for word in "$PLAIT_PORT" "$PLAIT_TABLE" "$PLAIT_LABEL" "$PLAIT_PRIORITY"; do
 		case $word in
 		'' | *[!0-9]*) die "'$word' is no number" ;;
 		esac
@@ -196,18 +205,18 @@ sibling() {
 	fi
 }
 
-# main up|down: `up` takes everything out again when a step fails.
+# main up|drain|down: the first two take everything out again when a step fails.
 main() {
 	case ${1-} in
-	up)
+	up | drain)
 		check_parameters
 		trap '[ $? = 0 ] || down' EXIT
 		set -e
-		up
+		"$1"
 		;;
 	down) down ;;
 	*)
-		echo "usage: $0 up|down    (parameters: see common.sh)" >&2
+		echo "usage: $0 up|drain|down    (parameters: see common.sh)" >&2
 		exit 2
 		;;
 	esac

@@ -73,9 +73,10 @@ def test_both_families_are_relayed_and_nothing_is_left_after_the_end(topo, liste
 
 
 @EVERY_WAY
-def test_a_call_from_before_goes_on_when_plait_begins_and_ends(topo, listener, way):
-    """Its packets belong to no connection of ours: offered to the listener, they would end it."""
-    near, far = through(topo.lan, SERVER4, listener)
+@pytest.mark.parametrize("host", [SERVER4, SERVER6])
+def test_a_call_from_before_goes_on_when_plait_begins_and_ends(topo, listener, way, host):
+    """Its packets belong to no connection of ours: offered to the listener, they would end it. IPv6 is not masqueraded."""
+    near, far = through(topo.lan, host, listener)
     with intercepting(topo, local_set=WAYS[way]):
         assert way_of(topo, listener) == "relayed"
         near.sendall(b"still there?")
