@@ -2,6 +2,7 @@
 
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "log.h"
@@ -136,4 +137,29 @@ void line_log(const struct line *is, const struct line *was, bool first)
 	for (int s = 0; s < LINE_SIDES; s++)
 		if (first || line_side_differs(is, was, s))
 			line_log_side(is, s);
+}
+
+static void status_side(json_t *o, const struct line_side *s, const char *suffix)
+{
+	char key[16], text[ADDR_STRLEN];
+
+	if (!s->has_addr)
+		return;
+	snprintf(key, sizeof(key), "address%s", suffix);
+	json_object_set_new(o, key, json_string(addr_print_ip(&s->addr.addr, text)));
+	snprintf(key, sizeof(key), "gateway%s", suffix);
+	if (s->has_gateway)
+		json_object_set_new(o, key, json_string(addr_print_ip(&s->gateway, text)));
+	snprintf(key, sizeof(key), "endpoint%s", suffix);
+	if (s->endpoint)
+		json_object_set_new(o, key, json_integer(s->endpoint));
+	snprintf(key, sizeof(key), "foreign%s", suffix);
+	if (s->endpoint && s->foreign)
+		json_object_set_new(o, key, json_true());
+}
+
+void line_status(const struct line *l, json_t *o)
+{
+	status_side(o, &l->side[LINE_V4], "4");
+	status_side(o, &l->side[LINE_V6], "6");
 }

@@ -2,6 +2,7 @@
 #ifndef PLAIT_LINE_H
 #define PLAIT_LINE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -48,5 +49,8 @@ bool line_side_differs(const struct line *a, const struct line *b, int side);
 
 /* Tells what is new, or all of it the first time. */
 void line_log(const struct line *is, const struct line *was, bool first);
+
+/* Puts its addresses, gateways and endpoints into the object. */
+void line_status(const struct line *l, json_t *o);
 
 #endif

@@ -39,6 +39,9 @@ enum links_standing {
 void links_judge(struct links *l, size_t line, enum links_judge who, enum links_standing standing, const char *why);
 enum links_standing links_standing(const struct links *l, size_t line, const char **why); /* of all judges together */
 
+/* A round trip that was measured on it: of lines that stand alike the fastest is best. */
+void links_note_rtt(struct links *l, size_t line, uint32_t rtt_us);
+
 /* The addresses that a connection to `to` may be bound to, best first, at most max. 0 when no configured line can reach that
  * family now. Without any [link] section: one any-address (the kernel's routes decide). */
 size_t links_sources(const struct links *l, const struct addr *to, struct addr *out, size_t max);

@@ -205,9 +205,11 @@ int mptcp_pm_set_limits(struct mptcp_pm *pm, const struct mptcp_limits *l)
 	return netlink_call(pm->nl, msg, NULL, NULL);
 }
 
+/* The same but for what can be changed in place: whether it is a backup. */
 static bool same_endpoint(const struct mptcp_endpoint *a, const struct mptcp_endpoint *b)
 {
-	return a->id == b->id && a->flags == b->flags && a->index == b->index && addr_equal(&a->addr, &b->addr);
+	return a->id == b->id && !((a->flags ^ b->flags) & ~(uint32_t)MPTCP_PM_BACKUP) && a->index == b->index &&
+	       addr_equal(&a->addr, &b->addr);
 }
 
 static const struct mptcp_endpoint *find_same(const struct mptcp_endpoint *list, size_t n, const struct mptcp_endpoint *e)
@@ -253,6 +255,19 @@ static int sync_add(struct mptcp_pm *pm, struct mptcp_endpoint *e, const struct 
 	return err ? 1 : 0;
 }
 
+/* One that is there: 1 when the kernel refused to make it, or no longer make it, a backup. */
+static int sync_flags(struct mptcp_pm *pm, const struct mptcp_endpoint *e, const struct mptcp_endpoint *have)
+{
+	int err;
+
+	if (!((e->flags ^ have->flags) & MPTCP_PM_BACKUP))
+		return 0;
+	err = mptcp_pm_set_backup(pm, e->id, e->flags & MPTCP_PM_BACKUP);
+	if (err)
+		log_warn("MPTCP endpoint %u: cannot change it: %s", e->id, mptcp_pm_error(pm));
+	return err ? 1 : 0;
+}
+
 int mptcp_pm_sync(struct mptcp_pm *pm, struct mptcp_endpoint *want, size_t n, uint8_t first, uint8_t last)
 {
 	struct mptcp_endpoint have[DUMP_MAX];
@@ -268,9 +283,10 @@ int mptcp_pm_sync(struct mptcp_pm *pm, struct mptcp_endpoint *want, size_t n, ui
 			have[left++] = have[i];
 	}
 	for (size_t i = 0; i < n; i++) {
+		const struct mptcp_endpoint *there = find_same(have, left, &want[i]);
+
 		want[i].foreign = false;
-		if (!find_same(have, left, &want[i]))
-			refused += sync_add(pm, &want[i], have, left);
+		refused += there ? sync_flags(pm, &want[i], there) : sync_add(pm, &want[i], have, left);
 	}
 	return refused;
 }
