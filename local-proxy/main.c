@@ -299,7 +299,7 @@ static int ask_status(const struct options *o)
 int main(int argc, char **argv)
 {
 	struct options o;
-	int rc = options_parse(&o, argc, argv, PROG, DEFAULT_CONF);
+	int rc = options_parse(&o, argc, argv, PROG, DEFAULT_CONF, true);
 
 	if (rc)
 		return rc;

@@ -177,7 +177,7 @@ int main(int argc, char **argv)
 {
 	struct options o;
 	struct remote *r;
-	int code = options_parse(&o, argc, argv, "plait-remote", PLAIT_SYSCONFDIR "/plait/plait-remote.conf");
+	int code = options_parse(&o, argc, argv, "plait-remote", PLAIT_SYSCONFDIR "/plait/plait-remote.conf", false);
 
 	if (code || (code = options_simple_verb(&o)) >= 0)
 		return code;

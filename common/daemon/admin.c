@@ -43,6 +43,12 @@ struct admin {
 	char lock_path[sizeof(((struct sockaddr_un *)0)->sun_path) + 8];
 	json_t *(*status)(void *arg);
 	void *arg;
+	struct verb {
+		const char *word;
+		admin_answer answer;
+		void *arg;
+	} verbs[ADMIN_VERBS];
+	size_t n_verbs;
 	struct client clients[CLIENTS];
 };
 
@@ -80,16 +86,28 @@ static void client_write(struct client *c)
 		client_wait(c, EV_WRITE);
 }
 
-static json_t *answer(struct admin *a, const char *request)
+static json_t *answer_to(struct admin *a, const char *request)
 {
+	size_t len = strcspn(request, " ");
+
 	if (!strcmp(request, "status"))
 		return a->status(a->arg);
+	for (const struct verb *v = a->verbs; v < a->verbs + a->n_verbs; v++) {
+		if (strlen(v->word) == len && !strncmp(v->word, request, len))
+			return v->answer(v->arg, request + len + (request[len] == ' '));
+	}
 	return json_pack("{s:s}", "error", "unknown request");
+}
+
+void admin_on(struct admin *a, const char *verb, admin_answer answer, void *arg)
+{
+	if (a->n_verbs < ADMIN_VERBS)
+		a->verbs[a->n_verbs++] = (struct verb){ verb, answer, arg };
 }
 
 static void client_serve(struct client *c)
 {
-	json_t *doc = answer(c->admin, c->request);
+	json_t *doc = answer_to(c->admin, c->request);
 
 	c->reply = doc ? json_dumps(doc, JSON_INDENT(2)) : NULL;
 	json_decref(doc);

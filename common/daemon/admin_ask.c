@@ -231,20 +231,29 @@ static json_t *ask(const char *path, const char *request)
 	return answer;
 }
 
-int admin_ask(const char *path, const char *request, bool json, FILE *out)
+json_t *admin_fetch(const char *path, const char *request)
 {
 	json_t *answer = ask(path, request);
-	const char *error;
+	const char *error = json_string_value(json_object_get(answer, "error"));
+
+	if (error) {
+		fprintf(stderr, "%s: %s\n", path, error);
+		json_decref(answer);
+		return NULL;
+	}
+	return answer;
+}
+
+int admin_ask(const char *path, const char *request, bool json, FILE *out)
+{
+	json_t *answer = admin_fetch(path, request);
 
 	if (!answer)
 		return 1;
-	error = json_string_value(json_object_get(answer, "error"));
-	if (error)
-		fprintf(stderr, "%s: %s\n", path, error);
-	else if (json)
+	if (json)
 		fputs(json_dumpf(answer, out, JSON_INDENT(2)) ? "" : "\n", out);
 	else
 		admin_page(answer, out);
 	json_decref(answer);
-	return error || fflush(out) ? 1 : 0;
+	return fflush(out) ? 1 : 0;
 }

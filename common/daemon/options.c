@@ -9,7 +9,7 @@
 
 static const struct verb {
 	const char *name, *args, *text;
-	bool conf, file, status;
+	bool conf, file, status, lines;
 } verbs[] = {
 	[OPTIONS_RUN] = { "run", "[-c FILE]", "run in the foreground until SIGTERM", .conf = true },
 	[OPTIONS_CHECK] = { "check", "[-c FILE]", "say whether the config is right, and exit", .conf = true },
@@ -17,6 +17,10 @@ static const struct verb {
 	[OPTIONS_PUBKEY] = { "pubkey", "FILE", "print the public half of a key, for the other side's config", .file = true },
 	[OPTIONS_STATUS] = { "status", "[--json] [-s SOCKET | -c FILE]", "ask the running daemon how it is", .conf = true,
 			     .status = true },
+	[OPTIONS_LINKS] = { "links", "[--once] [--json] [-s SOCKET | -c FILE]", "show the lines as they are, each second anew on a terminal",
+			    .conf = true, .status = true, .lines = true },
+	[OPTIONS_LINK] = { "link", "NAME primary|backup|off [-s SOCKET | -c FILE]", "change a line's role until the daemon ends", .conf = true,
+			   .status = true, .lines = true },
 	[OPTIONS_VERSION] = { "version", "", "print the version", .conf = false },
 	[OPTIONS_HELP] = { "help", "", "print this", .conf = false },
 };
@@ -27,7 +31,8 @@ void options_usage(const struct options *o, FILE *out)
 {
 	fprintf(out, "usage: %s VERB\n\n", o->prog);
 	for (const struct verb *v = verbs; v < verbs + VERBS; v++)
-		fprintf(out, "  %-7s %-32s %s\n", v->name, v->args, v->text);
+		if (o->lines || !v->lines)
+			fprintf(out, "  %-7s %-*s %s\n", v->name, o->lines ? 49 : 32, v->args, v->text);
 	fprintf(out, "\nFILE is %s unless -c names another. Exit: 0 fine, 1 failed, %d wrong usage, %d wrong config.\n", o->conf,
 		EX_USAGE, EX_CONFIG);
 }
@@ -45,7 +50,7 @@ static int find_verb(struct options *o, const char *word)
 	if (!strcmp(word, "-V") || !strcmp(word, "--version"))
 		word = "version";
 	for (size_t i = 0; i < VERBS; i++) {
-		if (!strcmp(word, verbs[i].name)) {
+		if (!strcmp(word, verbs[i].name) && (o->lines || !verbs[i].lines)) {
 			o->verb = (enum options_verb)i;
 			return 0;
 		}
@@ -63,9 +68,27 @@ static const char **valued(struct options *o, const char *flag)
 	return NULL;
 }
 
-int options_parse(struct options *o, int argc, char **argv, const char *prog, const char *default_conf)
+/* The option without a value that is given by `flag`, or NULL. */
+static bool *switched(struct options *o, const char *flag)
 {
-	*o = (struct options){ .prog = prog, .conf = default_conf };
+	if (verbs[o->verb].status && o->verb != OPTIONS_LINK && !strcmp(flag, "--json"))
+		return &o->json;
+	return o->verb == OPTIONS_LINKS && !strcmp(flag, "--once") ? &o->once : NULL;
+}
+
+/* Where the next plain word of this verb goes, or NULL: it takes no more. */
+static const char **next_word(struct options *o)
+{
+	if (verbs[o->verb].file && !o->file)
+		return &o->file;
+	if (o->verb == OPTIONS_LINK)
+		return !o->link ? &o->link : !o->role ? &o->role : NULL;
+	return NULL;
+}
+
+int options_parse(struct options *o, int argc, char **argv, const char *prog, const char *default_conf, bool lines)
+{
+	*o = (struct options){ .prog = prog, .conf = default_conf, .lines = lines };
 	if (argc < 2) {
 		options_usage(o, stderr);
 		return EX_USAGE;
@@ -73,21 +96,24 @@ int options_parse(struct options *o, int argc, char **argv, const char *prog, co
 	if (find_verb(o, argv[1]))
 		return usage_error(o, "unknown verb", argv[1]);
 	for (int i = 2; i < argc; i++) {
-		const char **value = valued(o, argv[i]);
+		const char **value = valued(o, argv[i]), **word = *argv[i] != '-' ? next_word(o) : NULL;
+		bool *on = switched(o, argv[i]);
 
 		if (value && ++i == argc)
 			return usage_error(o, "a value is missing after", argv[i - 1]);
 		if (value)
 			*value = argv[i];
-		else if (verbs[o->verb].status && !strcmp(argv[i], "--json"))
-			o->json = true;
-		else if (verbs[o->verb].file && !o->file && *argv[i] != '-')
-			o->file = argv[i];
+		else if (on)
+			*on = true;
+		else if (word)
+			*word = argv[i];
 		else
 			return usage_error(o, "not understood:", argv[i]);
 	}
 	if (verbs[o->verb].file && !o->file)
 		return usage_error(o, "name the key's FILE", "");
+	if (o->verb == OPTIONS_LINK && !o->role)
+		return usage_error(o, "name a line and its role: primary, backup or off", "");
 	return 0;
 }
 
@@ -133,6 +159,8 @@ int options_simple_verb(const struct options *o)
 	case OPTIONS_RUN:
 	case OPTIONS_CHECK:
 	case OPTIONS_STATUS:
+	case OPTIONS_LINKS:
+	case OPTIONS_LINK:
 		break;
 	}
 	return -1;

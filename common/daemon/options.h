@@ -11,6 +11,8 @@ enum options_verb {
 	OPTIONS_GENKEY,
 	OPTIONS_PUBKEY,
 	OPTIONS_STATUS,
+	OPTIONS_LINKS, /* this and the next: of a program that has lines */
+	OPTIONS_LINK,
 	OPTIONS_VERSION,
 	OPTIONS_HELP,
 };
@@ -18,14 +20,17 @@ enum options_verb {
 struct options {
 	const char *prog;	  /* plait-local */
 	enum options_verb verb;
-	const char *conf;	  /* run, check, status: -c, or the default */
+	bool lines;		  /* as told to options_parse() */
+	const char *conf;	  /* run, check, status, links, link: -c, or the default */
 	const char *file;	  /* genkey, pubkey */
-	const char *socket;	  /* status -s, or NULL: the one that the config names */
-	bool json;		  /* status --json */
+	const char *link, *role;  /* link */
+	const char *socket;	  /* status, links, link: -s, or NULL: the one that the config names */
+	bool json;		  /* status, links: --json */
+	bool once;		  /* links --once */
 };
 
-/* Points into argv. 0; or the exit code, with what was wrong already on stderr. */
-int options_parse(struct options *o, int argc, char **argv, const char *prog, const char *default_conf);
+/* Points into argv. 0; or the exit code, with what was wrong already on stderr. `lines`: the verbs of lines exist. */
+int options_parse(struct options *o, int argc, char **argv, const char *prog, const char *default_conf, bool lines);
 
 /* Does genkey, pubkey, version and help, and returns the exit code; -1 for the verbs that are the caller's own. */
 int options_simple_verb(const struct options *o);

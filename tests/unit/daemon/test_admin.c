@@ -111,6 +111,30 @@ static void answers_one_line(void **state)
 	assert_int_equal(stat(path, &st), -1);
 }
 
+static json_t *shout(void *arg, const char *rest)
+{
+	return json_pack("{s:s, s:s}", "rest", rest, "to", (const char *)arg);
+}
+
+static void verbs_get_their_rest(void **state)
+{
+	struct admin *a = start();
+	char buf[8192];
+
+	(void)state;
+	admin_on(a, "shout", shout, who);
+	ask_raw("shout a b  c\n", 13, buf, sizeof(buf));
+	assert_non_null(strstr(buf, "\"rest\": \"a b  c\""));
+	assert_non_null(strstr(buf, "\"to\": \"world\""));
+	ask_raw("shout\n", 6, buf, sizeof(buf));
+	assert_non_null(strstr(buf, "\"rest\": \"\""));
+	ask_raw("shouts\n", 7, buf, sizeof(buf));
+	assert_non_null(strstr(buf, "unknown request"));
+	ask_raw("sho\n", 4, buf, sizeof(buf));
+	assert_non_null(strstr(buf, "unknown request"));
+	admin_free(a);
+}
+
 static void garbage_is_refused(void **state)
 {
 	struct admin *a = start();
@@ -268,6 +292,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(answers_one_line, setup, teardown),
+		cmocka_unit_test_setup_teardown(verbs_get_their_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(garbage_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(slow_clients_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(second_instance_refuses, setup, teardown),

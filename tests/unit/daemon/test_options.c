@@ -27,7 +27,7 @@ static int parse(const char *line)
 	for (char *w = strtok_r(copy, " ", &save); w; w = strtok_r(NULL, " ", &save))
 		argv[argc++] = w;
 	argv[argc] = NULL;
-	return options_parse(&o, argc, argv, "plait-local", "/etc/plait/local.conf");
+	return options_parse(&o, argc, argv, "plait-local", "/etc/plait/local.conf", true);
 }
 
 static void verbs_and_their_options(void **state)
@@ -53,10 +53,28 @@ static void verbs_and_their_options(void **state)
 	assert_int_equal(o.verb, OPTIONS_VERSION);
 }
 
+static void verbs_of_lines(void **state)
+{
+	char *argv[] = { "plait-remote", "links", NULL };
+
+	(void)state;
+	assert_int_equal(parse("links --once --json -c x.conf"), 0);
+	assert_int_equal(o.verb, OPTIONS_LINKS);
+	assert_true(o.once && o.json);
+	assert_string_equal(o.conf, "x.conf");
+	assert_int_equal(parse("link adsl backup -s /run/s"), 0);
+	assert_int_equal(o.verb, OPTIONS_LINK);
+	assert_string_equal(o.link, "adsl");
+	assert_string_equal(o.role, "backup");
+	assert_string_equal(o.socket, "/run/s");
+	assert_int_equal(options_parse(&o, 2, argv, "plait-remote", "/etc/r.conf", false), EX_USAGE);
+}
+
 static void wrong_usage_is_64(void **state)
 {
 	static const char *const lines[] = { "", "go", "run -c", "run x", "run --json", "run -s x", "genkey", "genkey a b", "genkey -f",
-					     "pubkey", "version x", "check -c a b", "status --xml" };
+					     "pubkey", "version x", "check -c a b", "status --xml", "status --once", "links adsl", "link", "link adsl",
+					     "link a off b", "link a off --json" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
@@ -202,6 +220,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(verbs_and_their_options),
+		cmocka_unit_test(verbs_of_lines),
 		cmocka_unit_test(wrong_usage_is_64),
 		cmocka_unit_test(keys_are_made_and_shown),
 		cmocka_unit_test(help_and_version),
