@@ -25,9 +25,10 @@ void fec_encode(struct fec_encoder *e, uint64_t seq, const uint8_t *packet, size
  * `last`: cover no more than the last so many packets (FEC_WINDOW: all). */
 size_t fec_repair(struct fec_encoder *e, uint8_t out[FEC_REPAIR_MAX], unsigned last);
 
-/* The receiver's side. A mended packet is given to `mended`, which may not call back; the numbers need not come in order. */
+/* The receiver's side. A mended packet is given to `mended`, which may not call back; the numbers need not come in order. `packet` has 16
+ * writable bytes in front and is gone when `mended` returns. */
 struct fec_decoder;
-typedef void (*fec_cb)(void *arg, uint64_t seq, uint8_t *packet, size_t len); /* 16 writable bytes in front */
+typedef void (*fec_cb)(void *arg, uint64_t seq, uint8_t *packet, size_t len);
 struct fec_decoder *fec_decoder_new(fec_cb mended, void *arg);
 void fec_decoder_free(struct fec_decoder *d);
 
@@ -52,8 +53,7 @@ struct fec_conditions {
 	uint32_t rtt_us;      /* least of the usable paths: what a resend costs */
 	uint32_t deadline_ms; /* packets later than this are worthless */
 	uint32_t pps;	      /* packets a second of this class */
-	bool room_for_copies; /* the other paths are idle enough to take each packet again */
-	bool other_path;      /* there is one besides that which carries the packets */
+	bool room_for_copies; /* other paths are idle enough to take each packet again */
 };
 /* Repairs per thousand packets from now on; 0: off, because copies or resends do better, or parity could not help in time. */
 uint32_t fec_rate_judge(struct fec_rate *r, const struct fec_conditions *c, uint64_t now_ms);
