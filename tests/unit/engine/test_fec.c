@@ -322,7 +322,7 @@ static void test_against_gauss(void **st)
 	warm(f);
 	from = f->seq;
 	for (unsigned i = 0; i < UNKNOWNS; i++) {
-		came[i] = random() % 100 < 60;
+		came[i] = random() % 100 < 72;
 		send_one(f, came[i]);
 		if (i % 3)
 			continue;
