@@ -30,6 +30,14 @@
 	X(accept_pauses, "times a listener rested: out of descriptors")         \
 	X(intercept_loops, "connections to ourselves or to the VPS, refused")   \
 	X(sessions, "sessions agreed")                                          \
+	X(udp_malformed, "datagrams that are not ours, or make no sense")       \
+	X(udp_unknown, "datagrams to an index that nobody has")                \
+	X(udp_forged, "datagrams that did not authenticate")                   \
+	X(udp_copies, "datagrams that had come before: copies and replays")    \
+	X(udp_old, "datagrams too old to tell whether they had come before")   \
+	X(udp_moved, "times a path was met at a new address")                  \
+	X(tun_refused, "inner packets that the kernel would not take")          \
+	X(tun_malformed, "inner packets from the kernel that make no sense")    \
 	X(udp_refused, "datagrams that the kernel would not take")              \
 	X(log_lost, "log lines lost: their reader did not keep up")
 

@@ -29,6 +29,7 @@ int tun_index(const struct tun *t);
 const struct tun_caps *tun_caps(const struct tun *t);
 int tun_set_mtu(struct tun *t, unsigned mtu);
 int tun_add_address(struct tun *t, const struct prefix *p); /* 0 or a negative errno */
+int tun_del_address(struct tun *t, const struct prefix *p);
 
 struct tun_packet {
 	uint8_t *data; /* an IP packet, checksums complete */
