@@ -90,19 +90,42 @@ static bool feed(EVP_CIPHER_CTX *ctx, void *out, const void *in, size_t len)
 	return len == 0 || EVP_CipherUpdate(ctx, out, &n, in, (int)len) == 1;
 }
 
+/* The context has key and nonce. */
+static int run_seal(EVP_CIPHER_CTX *ctx, const void *aad, size_t aad_len, const void *in, size_t len, void *out)
+{
+	uint8_t *tag = (uint8_t *)out + len;
+	int n;
+
+	return feed(ctx, NULL, aad, aad_len) && feed(ctx, out, in, len) && EVP_CipherFinal_ex(ctx, tag, &n) == 1 &&
+			       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG, tag) == 1
+		       ? 0
+		       : -1;
+}
+
+/* len is without the tag. */
+static int run_open(EVP_CIPHER_CTX *ctx, const void *aad, size_t aad_len, const void *in, size_t len, void *out)
+{
+	uint8_t tag[SEAL_TAG], end[SEAL_TAG];
+	int n;
+
+	memcpy(tag, (const uint8_t *)in + len, SEAL_TAG);
+	if (EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, SEAL_TAG, tag) == 1 && feed(ctx, NULL, aad, aad_len) &&
+	    feed(ctx, out, in, len) && EVP_CipherFinal_ex(ctx, end, &n) == 1)
+		return 0;
+	/* Nobody above may see bytes that nobody vouched for. */
+	seal_wipe(out, len);
+	return -1;
+}
+
 int seal_seal(struct seal *s, enum seal_alg alg, struct seal_key *k, const void *aad, size_t aad_len, const void *in,
 	      size_t len, void *out)
 {
-	uint8_t *tag = (uint8_t *)out + len;
 	EVP_CIPHER_CTX *ctx;
-	int n;
 
 	if (k->ctr >= CTR_MAX)
 		return -1;
 	ctx = seal_start(s, alg, k, 1);
-	if (!ctx || !feed(ctx, NULL, aad, aad_len) || !feed(ctx, out, in, len) ||
-	    EVP_CipherFinal_ex(ctx, tag, &n) != 1 ||
-	    EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG, tag) != 1)
+	if (!ctx || run_seal(ctx, aad, aad_len, in, len, out))
 		return -1;
 	k->ctr++;
 	return 0;
@@ -111,23 +134,61 @@ int seal_seal(struct seal *s, enum seal_alg alg, struct seal_key *k, const void 
 int seal_open(struct seal *s, enum seal_alg alg, struct seal_key *k, const void *aad, size_t aad_len, const void *in,
 	      size_t len, void *out)
 {
-	uint8_t tag[SEAL_TAG], end[SEAL_TAG];
 	EVP_CIPHER_CTX *ctx;
-	int n;
 
 	if (len < SEAL_TAG || k->ctr >= CTR_MAX)
 		return -1;
 	len -= SEAL_TAG;
-	memcpy(tag, (const uint8_t *)in + len, SEAL_TAG);
 	ctx = seal_start(s, alg, k, 0);
-	if (!ctx || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, SEAL_TAG, tag) != 1 ||
-	    !feed(ctx, NULL, aad, aad_len) || !feed(ctx, out, in, len) || EVP_CipherFinal_ex(ctx, end, &n) != 1) {
-		/* Nobody above may see bytes that nobody vouched for. */
+	if (!ctx || run_open(ctx, aad, aad_len, in, len, out)) {
 		seal_wipe(out, len);
 		return -1;
 	}
 	k->ctr++;
 	return 0;
+}
+
+struct seal_ctx {
+	EVP_CIPHER_CTX *evp;
+};
+
+struct seal_ctx *seal_ctx_new(struct seal *s, enum seal_alg alg, const uint8_t key[SEAL_KEY], bool seals)
+{
+	const EVP_CIPHER *type = EVP_CIPHER_CTX_get0_cipher(s->ciphers[alg == SEAL_AES256_GCM ? 0 : 1][0].ctx);
+	struct seal_ctx *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->evp = EVP_CIPHER_CTX_new();
+	if (!c->evp || EVP_CipherInit_ex(c->evp, type, NULL, key, NULL, seals ? 1 : 0) != 1) {
+		seal_ctx_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void seal_ctx_free(struct seal_ctx *c)
+{
+	if (!c)
+		return;
+	EVP_CIPHER_CTX_free(c->evp); /* and wipes the key */
+	free(c);
+}
+
+int seal_ctx_seal(struct seal_ctx *c, const uint8_t nonce[SEAL_NONCE], const void *aad, size_t aad_len, const void *in,
+		  size_t len, void *out)
+{
+	if (EVP_CipherInit_ex(c->evp, NULL, NULL, NULL, nonce, -1) != 1)
+		return -1;
+	return run_seal(c->evp, aad, aad_len, in, len, out);
+}
+
+int seal_ctx_open(struct seal_ctx *c, const uint8_t nonce[SEAL_NONCE], const void *aad, size_t aad_len, const void *in,
+		  size_t len, void *out)
+{
+	if (len < SEAL_TAG || EVP_CipherInit_ex(c->evp, NULL, NULL, NULL, nonce, -1) != 1)
+		return -1;
+	return run_open(c->evp, aad, aad_len, in, len - SEAL_TAG, out);
 }
 
 void seal_hmac(uint8_t out[32], const void *key, size_t key_len, const void *data, size_t len)

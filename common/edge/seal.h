@@ -37,6 +37,17 @@ int seal_seal(struct seal *s, enum seal_alg alg, struct seal_key *k, const void 
 int seal_open(struct seal *s, enum seal_alg alg, struct seal_key *k, const void *aad, size_t aad_len, const void *in,
 	      size_t len, void *out);
 
+/* One key in one direction, scheduled once, for messages that carry their number: datagrams. The caller answers for
+ * each nonce being used for one message only. */
+#define SEAL_NONCE 12
+struct seal_ctx;
+struct seal_ctx *seal_ctx_new(struct seal *s, enum seal_alg alg, const uint8_t key[SEAL_KEY], bool seals); /* NULL: no memory */
+void seal_ctx_free(struct seal_ctx *c); /* NULL is fine */
+int seal_ctx_seal(struct seal_ctx *c, const uint8_t nonce[SEAL_NONCE], const void *aad, size_t aad_len, const void *in,
+		  size_t len, void *out);
+int seal_ctx_open(struct seal_ctx *c, const uint8_t nonce[SEAL_NONCE], const void *aad, size_t aad_len, const void *in,
+		  size_t len, void *out);
+
 /* HKDF-SHA256, extract and expand (RFC 5869). */
 void seal_hkdf(void *out, size_t out_len, const void *ikm, size_t ikm_len, const void *salt, size_t salt_len,
 	       const void *info, size_t info_len);

@@ -4,6 +4,7 @@
 #define PLAIT_HEALTH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "wire_udp.h"
@@ -37,7 +38,60 @@ struct health {
 	uint64_t changed_ms;			 /* of state */
 	const char *why;			 /* one clause for people; static text */
 	/* ... and what health.c needs to get there */
-	uint64_t private_words[64];
+	uint64_t private_words[96];
 };
+
+/* `now` is in microseconds, of any clock that is never stepped; the low half of it goes out in probes. */
+void health_init(struct health *h, uint64_t now_us);
+/* The path goes another way (a new address of the peer, or of ours behind a NAT): what was lost meanwhile was not this path's. */
+void health_rebase(struct health *h);
+
+static inline void health_sent(struct health *h, size_t len)
+{
+	h->side[HEALTH_TX].packets++;
+	h->side[HEALTH_TX].bytes += len;
+}
+/* A copy of something that came before: delivered, but no sign of life, since anybody can repeat it. */
+static inline void health_copy(struct health *h, size_t len)
+{
+	h->side[HEALTH_RX].packets++;
+	h->side[HEALTH_RX].bytes += len;
+}
+void health_heard(struct health *h, size_t len, uint64_t now_us); /* it authenticated */
+
+/* Fills in the probe that leaves now, but for its path and use. */
+void health_make_probe(struct health *h, struct wire_probe *p, uint64_t now_us);
+/* False: older than the newest. */
+bool health_got_probe(struct health *h, const struct wire_probe *p, uint64_t now_us);
+bool health_has_news(const struct health *h); /* since the last report */
+void health_make_report(struct health *h, struct wire_report *r, uint64_t now_us);
+/* via: the path on which it came; h itself or another. */
+void health_got_report(struct health *h, const struct wire_report *r, const struct health *via, uint64_t now_us);
+
+/* The newest probe of the peer on any path: its clock, ours when it came. */
+struct health_lead {
+	bool known;
+	uint32_t time_us, owd_us;
+	uint64_t at_us;
+};
+void health_lead(const struct health *h, struct health_lead *lead); /* takes h's if that is newer */
+
+struct health_view {
+	const struct health_lead *lead;
+	uint32_t interval_us;	/* between our probes */
+	bool asks;		/* local: the peer answers every probe, on this path */
+	bool brisk;		/* probing has been fast for long enough that the peer's is, too */
+	bool alone;		/* no other path works */
+	uint32_t best_loss_ppm; /* of the others */
+};
+/* Time passes. True: the state is another one. */
+bool health_tick(struct health *h, const struct health_view *view, uint64_t now_us);
+/* The kernel knows: no carrier, no address, no route. */
+void health_dead(struct health *h, const char *why, uint64_t now_us);
+
+uint32_t health_pace_us(const struct health *h);	/* between the peer's probes; 0: not known */
+uint64_t health_heard_us(const struct health *h);	/* 0: never */
+uint32_t health_unanswered(const struct health *h);	/* probes of ours since anything was heard */
+bool health_doubtful(const struct health *h, uint64_t now_us); /* a probe of ours should have been answered by now */
 
 #endif

@@ -1,0 +1,538 @@
+/* Theory of operation
+ *
+ * Both ends send probes on each path and report what came of the other's. Both directions are judged apart, since a line can
+ * be deaf or dumb alone; `state` is the worse of the two.
+ *
+ * What is measured. A PROBE tells how many datagrams its sender has sent on the path: compared with what arrived between two
+ * probes that is the loss, exactly. Its time, taken from ours, is the one-way delay plus an unknown constant: what it is above its
+ * least of ten seconds is the queue, and how it varies is the jitter. A REPORT that comes back on the same path gives the round
+ * trip, less the time it lay waiting.
+ *
+ * Silence. TX is judged when a report comes, by any path: probes that it should know of and does not. RX is judged by
+ * the clock, and mostly against the other paths: what the peer sent on another path (the `lead`) it sent on this one, too, in the same
+ * moment; if that is here, and this path's has not come although it is due, the path is silent. A peer that stalls, and a moment in
+ * which everything stalls, therefore make nobody SUSPECT. The local, which is answered, also needs no lead to call a path
+ * DOWN.
+ *
+ *   PROBING -> UP        3 answers over 200 ms or more; doubled for each time it went down soon after, to 3.2 s at most
+ *   UP -> SUSPECT        silent for 60 ms, some probes and the usual variation. How many probes: 2 on a clean line; on one that
+ *                        loses, as many as never get lost in a row
+ *   SUSPECT -> UP        2 more probes arrived
+ *   SUSPECT -> DOWN      silent for 400 ms, or longer on lines of long delay
+ *   any -> DOWN          the kernel says so
+ *   DOWN -> PROBING      a probe is answered again
+ *   UP <-> LOSSY         above 10 % while another path is below 2 %; back below 5 % or when the others lose too
+ *
+ * All times are differences of 32-bit microseconds of one clock, or of two clocks in the same order; who sleeps for ten minutes
+ * wakes up with a fresh silence, since it begins with the first probe that was not answered. */
+#include "health.h"
+
+#include <string.h>
+
+#define RING 32
+#define SUSPECT_US 60000
+#define DOWN_US 400000
+#define UNKNOWN_RTT_US 200000
+#define SETTLE_US 200000
+#define FLAP_US 30000000u
+#define FLAPS_MAX 4
+#define GOOD 3
+#define CALM 2
+#define LEAST_US 5000000u /* half of the time a least value is remembered */
+#define RATE_US 100000
+#define LOSS_BLOCK 16
+#define HELD_US 10000
+
+struct least { /* the smallest of the last 5 to 10 s; values wrap, and are compared as differences */
+	uint32_t now, before;
+	uint64_t since;
+	bool known;
+};
+
+struct most { /* the largest of the last 5 to 10 s */
+	uint64_t now, before, since;
+};
+
+struct loss {
+	uint32_t sent, lost;
+};
+
+struct inner {
+	struct {
+		uint32_t time_us, packets;
+	} ring[RING]; /* our probes, by seq */
+	uint32_t seq, acked, acked_tx, acked_rx, rtt_seq;
+	uint64_t asked_us; /* the first probe since something was heard; 0: none */
+	uint32_t asked;	   /* how many */
+	uint32_t peer_seq, peer_time, peer_packets, rx_packets;
+	uint64_t rx_bytes, probe_us, heard_us;
+	uint32_t owd, pace;
+	struct least owd_least, rtt_least;
+	struct loss loss[2];
+	uint64_t rate_us, rate_bytes; /* where the present stretch began */
+	struct most rates[2];
+	uint32_t rate; /* of the last stretch */
+	uint64_t good_us, up_us;
+	uint32_t good, calm[2];
+	uint32_t flaps;
+	bool peer, news, heard, base_tx, base_rx;
+};
+
+_Static_assert(sizeof(struct inner) <= sizeof(((struct health *)0)->private_words), "health.h has too few words");
+
+static struct inner *inner(struct health *h)
+{
+	return (struct inner *)(void *)h->private_words;
+}
+
+static const struct inner *peek(const struct health *h)
+{
+	return (const struct inner *)(const void *)h->private_words;
+}
+
+const char *health_name(enum health_state s)
+{
+	static const char *const names[] = { "probing", "up", "lossy", "suspect", "down" };
+
+	return names[s];
+}
+
+void health_init(struct health *h, uint64_t now_us)
+{
+	memset(h, 0, sizeof(*h));
+	h->state = h->side[0].state = h->side[1].state = HEALTH_PROBING;
+	h->changed_ms = now_us / 1000;
+	h->why = "nothing heard yet";
+}
+
+void health_rebase(struct health *h)
+{
+	inner(h)->base_tx = inner(h)->base_rx = false;
+}
+
+/* --- small measures --- */
+
+static uint32_t least_take(struct least *l, uint32_t v, uint64_t now)
+{
+	if (!l->known) {
+		l->known = true;
+		l->now = l->before = v;
+		l->since = now;
+	} else if (now - l->since > LEAST_US) {
+		l->before = l->now;
+		l->now = v;
+		l->since = now;
+	} else if ((int32_t)(v - l->now) < 0) {
+		l->now = v;
+	}
+	return (int32_t)(l->before - l->now) < 0 ? l->before : l->now;
+}
+
+static uint64_t most_take(struct most *m, uint64_t v, uint64_t now)
+{
+	if (now - m->since > LEAST_US) {
+		m->before = now - m->since > 2 * LEAST_US ? 0 : m->now;
+		m->now = v;
+		m->since = now;
+	} else if (v > m->now) {
+		m->now = v;
+	}
+	return m->before > m->now ? m->before : m->now;
+}
+
+static void loss_take(struct loss *l, uint32_t *ppm, uint32_t sent, uint32_t arrived)
+{
+	int64_t sample;
+
+	l->sent += sent;
+	l->lost += sent > arrived ? sent - arrived : 0;
+	if (l->sent < LOSS_BLOCK)
+		return;
+	sample = (int64_t)l->lost * 1000000 / l->sent;
+	*ppm = (uint32_t)(*ppm + (sample - (int64_t)*ppm) / 8);
+	*l = (struct loss){ 0, 0 };
+}
+
+static void take_rtt(struct health *h, uint32_t rtt, uint64_t now)
+{
+	uint32_t off;
+
+	if (!h->srtt_us) {
+		h->srtt_us = rtt ? rtt : 1;
+		h->rttvar_us = rtt / 2;
+	} else {
+		off = rtt > h->srtt_us ? rtt - h->srtt_us : h->srtt_us - rtt;
+		h->rttvar_us += (uint32_t)(((int64_t)off - h->rttvar_us) / 4);
+		h->srtt_us += (uint32_t)(((int64_t)rtt - h->srtt_us) / 8);
+	}
+	h->min_rtt_us = least_take(&inner(h)->rtt_least, rtt, now);
+}
+
+/* The fastest stretch of 100 ms or more in the last ten seconds. */
+static void take_rate(struct health *h, uint64_t now)
+{
+	struct inner *in = inner(h);
+	struct health_side *rx = &h->side[HEALTH_RX];
+	uint64_t took = now - in->rate_us, rate;
+
+	if (took < RATE_US)
+		return;
+	rate = took < 20 * RATE_US ? (rx->bytes - in->rate_bytes) * 1000000 / took : 0;
+	in->rate_us = now;
+	in->rate_bytes = rx->bytes;
+	in->rate = rate > UINT32_MAX ? UINT32_MAX : (uint32_t)rate;
+	rx->rate = most_take(&in->rates[HEALTH_RX], in->rate, now);
+}
+
+/* --- states --- */
+
+/* Probes that may be missing in a row on a line that loses so much, without being news. */
+static uint32_t patience(uint32_t loss_ppm)
+{
+	return loss_ppm < 10000 ? 2 : loss_ppm < 50000 ? 3 : loss_ppm < 100000 ? 4 : loss_ppm < 200000 ? 6 : 8;
+}
+
+static unsigned badness(enum health_state s)
+{
+	static const unsigned order[] = { [HEALTH_UP] = 0, [HEALTH_LOSSY] = 1, [HEALTH_SUSPECT] = 2, [HEALTH_PROBING] = 3,
+					  [HEALTH_DOWN] = 4 };
+
+	return order[s];
+}
+
+static uint32_t settle_us(const struct inner *in)
+{
+	return (uint32_t)SETTLE_US << in->flaps;
+}
+
+static void fall(struct health *h, uint64_t now)
+{
+	struct inner *in = inner(h);
+
+	if (in->up_us && now - in->up_us < FLAP_US && in->flaps < FLAPS_MAX)
+		in->flaps++;
+	else if (in->up_us && now - in->up_us >= FLAP_US)
+		in->flaps = 0;
+	in->up_us = 0;
+	in->good = 0;
+}
+
+/* The state of both is the worse one. `why` belongs to the direction that changed. */
+static bool settle(struct health *h, const char *why, uint64_t now)
+{
+	enum health_state tx = h->side[HEALTH_TX].state, rx = h->side[HEALTH_RX].state;
+	enum health_state s = badness(tx) >= badness(rx) ? tx : rx;
+
+	if (s == h->state)
+		return false;
+	if (s == HEALTH_DOWN && h->state != HEALTH_DOWN)
+		fall(h, now);
+	h->state = s;
+	h->changed_ms = now / 1000;
+	h->why = why;
+	return true;
+}
+
+static void set_both(struct health *h, enum health_state s, const char *why, uint64_t now)
+{
+	h->side[HEALTH_TX].state = h->side[HEALTH_RX].state = s;
+	settle(h, why, now);
+}
+
+static const char *silence_why(const struct health *h, enum health_dir d, enum health_state s)
+{
+	if (!peek(h)->heard)
+		return "no answer";
+	if (s == HEALTH_SUSPECT)
+		return d == HEALTH_TX ? "our probes stopped arriving" : "nothing heard for a moment";
+	return d == HEALTH_TX ? "nothing we send arrives" : "nothing arrives here";
+}
+
+static void fall_silent(struct health *h, enum health_dir d, bool down, uint64_t now)
+{
+	enum health_state is = h->side[d].state, s = down ? HEALTH_DOWN : HEALTH_SUSPECT;
+
+	if (is == HEALTH_DOWN || is == s || (is == HEALTH_PROBING && !down))
+		return;
+	h->side[d].state = s;
+	inner(h)->calm[d] = 0;
+	settle(h, silence_why(h, d, s), now);
+}
+
+/* A probe arrived in this direction. */
+static void calm_down(struct health *h, enum health_dir d, uint64_t now)
+{
+	struct inner *in = inner(h);
+
+	if (h->side[d].state != HEALTH_SUSPECT || ++in->calm[d] < CALM)
+		return;
+	h->side[d].state = HEALTH_UP;
+	settle(h, "it answers again", now);
+}
+
+/* A probe went there and its report came back on the same path: both directions work. */
+static void round_trip(struct health *h, uint64_t now)
+{
+	struct inner *in = inner(h);
+
+	if (h->state == HEALTH_DOWN) {
+		in->good = 0;
+		set_both(h, HEALTH_PROBING, "it answers again", now);
+	}
+	if (h->state != HEALTH_PROBING)
+		return;
+	if (!in->good++)
+		in->good_us = now;
+	if (in->good < GOOD || now - in->good_us < settle_us(in))
+		return;
+	in->up_us = now;
+	set_both(h, HEALTH_UP, "it answers", now);
+}
+
+/* --- heard --- */
+
+void health_heard(struct health *h, size_t len, uint64_t now_us)
+{
+	struct inner *in = inner(h);
+
+	health_copy(h, len);
+	in->heard = true;
+	in->heard_us = now_us;
+	in->asked_us = 0;
+	in->asked = 0;
+	take_rate(h, now_us);
+}
+
+static void take_owd(struct health *h, uint32_t owd, bool first, uint64_t now)
+{
+	struct inner *in = inner(h);
+	struct health_side *rx = &h->side[HEALTH_RX];
+	int32_t off = (int32_t)(owd - in->owd);
+
+	if (!first)
+		rx->jitter_us += (uint32_t)(((int64_t)(off < 0 ? -(int64_t)off : off) - rx->jitter_us) / 16);
+	in->owd = owd;
+	rx->queue_us = owd - least_take(&in->owd_least, owd, now);
+}
+
+bool health_got_probe(struct health *h, const struct wire_probe *p, uint64_t now_us)
+{
+	struct inner *in = inner(h);
+	uint32_t steps = p->seq - in->peer_seq;
+
+	if (in->peer && (int32_t)steps <= 0)
+		return false;
+	if (in->peer && in->base_rx)
+		loss_take(&in->loss[HEALTH_RX], &h->side[HEALTH_RX].loss_ppm, p->packets - in->peer_packets,
+			  h->side[HEALTH_RX].packets - in->rx_packets);
+	if (in->peer)
+		in->pace = (p->time_us - in->peer_time) / steps;
+	take_owd(h, (uint32_t)now_us - p->time_us, !in->peer, now_us);
+	in->peer = in->news = in->base_rx = true;
+	in->peer_seq = p->seq;
+	in->peer_time = p->time_us;
+	in->peer_packets = p->packets;
+	in->rx_packets = h->side[HEALTH_RX].packets;
+	in->rx_bytes = h->side[HEALTH_RX].bytes;
+	in->probe_us = now_us;
+	calm_down(h, HEALTH_RX, now_us);
+	return true;
+}
+
+bool health_has_news(const struct health *h)
+{
+	return peek(h)->news;
+}
+
+void health_make_report(struct health *h, struct wire_report *r, uint64_t now_us)
+{
+	struct inner *in = inner(h);
+
+	r->flags = in->news ? WIRE_REPORT_HEARD : 0;
+	r->seq = in->peer_seq;
+	r->time_us = in->peer_time;
+	r->hold_us = (uint32_t)(now_us - in->probe_us);
+	r->packets = in->rx_packets;
+	r->bytes = in->rx_bytes;
+	r->queue_us = h->side[HEALTH_RX].queue_us;
+	r->rate = in->rate;
+	in->news = false;
+}
+
+void health_make_probe(struct health *h, struct wire_probe *p, uint64_t now_us)
+{
+	struct inner *in = inner(h);
+
+	p->seq = ++in->seq;
+	p->time_us = (uint32_t)now_us;
+	p->packets = h->side[HEALTH_TX].packets + 1;
+	p->bytes = h->side[HEALTH_TX].bytes;
+	in->ring[p->seq % RING].time_us = p->time_us;
+	in->ring[p->seq % RING].packets = p->packets;
+	in->asked++;
+	if (!in->asked_us)
+		in->asked_us = now_us;
+}
+
+/* --- told --- */
+
+static void take_ack(struct health *h, const struct wire_report *r, uint64_t now)
+{
+	struct inner *in = inner(h);
+	struct health_side *tx = &h->side[HEALTH_TX];
+	uint32_t sent = in->ring[r->seq % RING].packets;
+
+	if (in->base_tx && in->seq - r->seq < RING)
+		loss_take(&in->loss[HEALTH_TX], &tx->loss_ppm, sent - in->acked_tx, r->packets - in->acked_rx);
+	in->base_tx = in->seq - r->seq < RING;
+	in->acked_tx = sent;
+	in->acked_rx = r->packets;
+	in->acked = r->seq;
+	tx->jitter_us += (uint32_t)(((int64_t)(r->queue_us > tx->queue_us ? r->queue_us - tx->queue_us
+									   : tx->queue_us - r->queue_us) -
+				     tx->jitter_us) /
+				    16);
+	tx->queue_us = r->queue_us;
+	tx->rate = most_take(&in->rates[HEALTH_TX], r->rate, now);
+	calm_down(h, HEALTH_TX, now);
+}
+
+/* Probes that the peer should know of by now, going by the way this report came. */
+static void judge_tx(struct health *h, const struct health *via, uint64_t now)
+{
+	struct inner *in = inner(h);
+	uint32_t rtt = h->srtt_us ? h->srtt_us : UNKNOWN_RTT_US, other = via->srtt_us ? via->srtt_us : UNKNOWN_RTT_US;
+	uint32_t due = rtt / 2 + other / 2 + 4 * h->rttvar_us + HELD_US, missing = 0, age = 0;
+	uint32_t need = patience(h->side[HEALTH_TX].loss_ppm);
+
+	if (in->seq - in->acked >= RING)
+		return; /* a flood of probes after a long pause: the next reports tell */
+	for (uint32_t s = in->acked + 1; s != in->seq + 1; s++) {
+		uint32_t old = (uint32_t)now - in->ring[s % RING].time_us;
+
+		if (!missing)
+			age = old;
+		if (old < due)
+			break;
+		missing++;
+	}
+	if (missing >= need && age > SUSPECT_US && age > due)
+		fall_silent(h, HEALTH_TX, age > DOWN_US && age > 2 * due, now);
+}
+
+void health_got_report(struct health *h, const struct wire_report *r, const struct health *via, uint64_t now_us)
+{
+	struct inner *in = inner(h);
+	bool newer = (int32_t)(r->seq - in->acked) > 0 && (int32_t)(in->seq - r->seq) >= 0;
+
+	if (!r->seq || (!newer && r->seq != in->acked))
+		return; /* nothing heard yet, overtaken, or nonsense */
+	if (newer)
+		take_ack(h, r, now_us);
+	if (via == h && (int32_t)(r->seq - in->rtt_seq) > 0) {
+		uint32_t took = (uint32_t)now_us - r->time_us;
+
+		in->rtt_seq = r->seq;
+		if (took >= r->hold_us && took < 60000000u)
+			take_rtt(h, took - r->hold_us, now_us);
+		round_trip(h, now_us);
+	}
+	judge_tx(h, via, now_us);
+}
+
+void health_lead(const struct health *h, struct health_lead *lead)
+{
+	const struct inner *in = peek(h);
+
+	if (!in->peer || (lead->known && (int32_t)(in->peer_time - lead->time_us) <= 0))
+		return;
+	*lead = (struct health_lead){ .known = true, .time_us = in->peer_time, .owd_us = in->owd, .at_us = in->probe_us };
+}
+
+/* --- time --- */
+
+/* What the peer sent beside the lead on this path is overdue, by `need` of its probes. */
+static bool lead_is_far(const struct health *h, const struct health_view *v, uint32_t need, uint64_t now)
+{
+	const struct inner *in = peek(h);
+	int32_t ahead = (int32_t)(v->lead->time_us - in->peer_time), slower = (int32_t)(in->owd - v->lead->owd_us);
+	uint64_t due = v->lead->at_us + (slower > 0 ? (uint32_t)slower : 0) + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
+
+	return v->lead->known && in->peer && ahead > (int64_t)need * in->pace && ahead > SUSPECT_US / 2 && now > due;
+}
+
+static void judge_rx(struct health *h, const struct health_view *v, uint64_t now)
+{
+	const struct inner *in = peek(h);
+	uint32_t need = patience(h->side[HEALTH_RX].loss_ppm), limit, pace = in->pace > v->interval_us ? in->pace : v->interval_us;
+	uint64_t silent = now - (v->asks && !v->brisk ? in->asked_us : in->heard_us);
+	bool far = lead_is_far(h, v, need, now);
+
+	if (!v->asks && (!far || !in->pace || in->pace > 4 * SUSPECT_US))
+		return; /* the remote is not owed anything, but beside other paths */
+	if (v->asks && (!in->asked_us || in->asked < need))
+		return;
+	limit = v->asks && !v->brisk ? need * v->interval_us + (h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US)
+				     : need * pace + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
+	if (limit < SUSPECT_US)
+		limit = SUSPECT_US;
+	if (silent > DOWN_US && silent > 2 * (uint64_t)limit)
+		fall_silent(h, HEALTH_RX, true, now);
+	else if (silent > limit && far)
+		fall_silent(h, HEALTH_RX, false, now);
+}
+
+static void judge_loss(struct health *h, const struct health_view *v, enum health_dir d, uint64_t now)
+{
+	struct health_side *s = &h->side[d];
+
+	if (s->state == HEALTH_UP && !v->alone && s->loss_ppm > 100000 && v->best_loss_ppm < 20000)
+		s->state = HEALTH_LOSSY;
+	else if (s->state == HEALTH_LOSSY && (v->alone || s->loss_ppm < 50000 || v->best_loss_ppm > 40000))
+		s->state = HEALTH_UP;
+	else
+		return;
+	settle(h, s->state == HEALTH_LOSSY ? "it loses over a tenth" : "it loses less again", now);
+}
+
+bool health_tick(struct health *h, const struct health_view *view, uint64_t now_us)
+{
+	enum health_state was = h->state;
+
+	judge_rx(h, view, now_us);
+	for (int d = 0; d < 2; d++)
+		judge_loss(h, view, d, now_us);
+	return h->state != was;
+}
+
+void health_dead(struct health *h, const char *why, uint64_t now_us)
+{
+	if (h->state == HEALTH_DOWN)
+		h->why = why;
+	set_both(h, HEALTH_DOWN, why, now_us);
+}
+
+uint32_t health_pace_us(const struct health *h)
+{
+	return peek(h)->pace;
+}
+
+uint64_t health_heard_us(const struct health *h)
+{
+	return peek(h)->heard_us;
+}
+
+uint32_t health_unanswered(const struct health *h)
+{
+	return peek(h)->asked;
+}
+
+bool health_doubtful(const struct health *h, uint64_t now_us)
+{
+	const struct inner *in = peek(h);
+	uint32_t usual = h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US;
+
+	if (!in->asked_us || h->state == HEALTH_DOWN || h->state == HEALTH_PROBING)
+		return false;
+	return now_us - in->asked_us > (usual > SUSPECT_US ? usual : SUSPECT_US);
+}
