@@ -79,6 +79,17 @@ static void become(const struct script *s, int output)
 	_exit(127);
 }
 
+pid_t script_start(const struct script *s, int output)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		become(s, output);
+	if (pid > 0)
+		setpgid(pid, pid); /* both sides: whoever is first */
+	return pid;
+}
+
 /* Reads until the end or the deadline; keeps what fits. Returns -1 at the deadline. */
 static int collect(int fd, uint64_t deadline, char *out, size_t room)
 {
@@ -160,16 +171,13 @@ static int run_alone(const struct script *s, unsigned limit_ms, char *out, size_
 		add_reason(out, out_len, "no pipe, error", errno);
 		return -1;
 	}
-	pid_t pid = fork();
-	if (pid == 0)
-		become(s, fds[1]);
+	pid_t pid = script_start(s, fds[1]);
 	close(fds[1]);
 	if (pid < 0) {
 		close(fds[0]);
 		add_reason(out, out_len, "no process, error", errno);
 		return -1;
 	}
-	setpgid(pid, pid); /* both sides: whoever is first */
 	bool late = collect(fds[0], deadline, out, room) < 0 || reap(pid, deadline, &status) < 0;
 	close(fds[0]);
 	one_line(out);

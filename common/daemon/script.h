@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define SCRIPT_PATH 288
 #define SCRIPT_ENV 16384 /* 64 long IPv6 prefixes and 16 devices fit well */
@@ -24,5 +25,9 @@ __attribute__((format(printf, 3, 4))) int script_setenv(struct script *s, const 
 /* Runs it and waits, at most limit_ms (then it and its children are killed). What it printed comes back as one line
  * in out. 0 when it exited with 0; else -1, and out ends with why. */
 int script_run(const struct script *s, unsigned limit_ms, char *out, size_t out_len);
+
+/* Starts it, the leader of its own process group, its output going to `output`, and returns its id: the caller waits for it. -1 with
+ * errno. */
+pid_t script_start(const struct script *s, int output);
 
 #endif

@@ -1,0 +1,236 @@
+#include <dirent.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "clock.h"
+#include "hook.h"
+
+static struct event_base *base;
+static struct hook *h;
+static char dir[] = "/tmp/plait-hook-XXXXXX", program[64], out[64];
+
+static void write_program(const char *body)
+{
+	FILE *f = fopen(program, "w");
+
+	fprintf(f, "#!/bin/sh\nexec >>%s\n%s\n", out, body);
+	fclose(f);
+	chmod(program, 0755);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(dir + strlen(dir) - 6, "XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(program, sizeof(program), "%s/hook", dir);
+	snprintf(out, sizeof(out), "%s/out", dir);
+	base = event_base_new();
+	h = hook_new(base, program);
+	return h ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	hook_free(h);
+	event_base_free(base);
+	unlink(program);
+	unlink(out);
+	rmdir(dir);
+	return 0;
+}
+
+static const char *said(void)
+{
+	static char text[4096];
+	FILE *f = fopen(out, "r");
+	size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+
+	if (f)
+		fclose(f);
+	text[n] = 0;
+	return text;
+}
+
+static void run_ms(unsigned ms)
+{
+	event_base_loopexit(base, &(struct timeval){ .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 });
+	event_base_dispatch(base);
+}
+
+static void run_until(const char *want)
+{
+	for (uint64_t until = clock_ms() + 5000; !strstr(said(), want) && clock_ms() < until;)
+		run_ms(10);
+	if (!strstr(said(), want))
+		fail_msg("got \"%s\", wanted \"%s\"", said(), want);
+}
+
+static void tell(const char *event, const char *link, const char *state)
+{
+	const char *env[] = { "LINK", link, "STATE", state, NULL };
+
+	hook_tell(h, event, link, env);
+}
+
+static void the_event_and_its_environment(void **state)
+{
+	(void)state;
+	write_program("echo \"$1 $PLAIT_EVENT $PLAIT_LINK $PLAIT_STATE\"; env | grep -vc '^PLAIT_\\|^PATH=\\|^PWD=\\|^_=\\|^SHLVL='; ls /proc/$$/fd | "
+		      "tr '\\n' ' '; echo end");
+	tell("link-down", "adsl", "a b=c;$(id)");
+	run_until("end");
+	assert_string_equal(said(), "link-down link-down adsl a b=c;$(id)\n0\n0 1 10 2 end\n"); /* 10 is the shell's own, the script */
+}
+
+static void one_at_a_time_and_only_the_newest_waits(void **state)
+{
+	char line[16];
+
+	(void)state;
+	write_program("echo begin $PLAIT_STATE; sleep 0.2; echo end $PLAIT_STATE");
+	for (int i = 0; i < 1000; i++) {
+		snprintf(line, sizeof(line), "%d", i);
+		tell("link-up", "adsl", line);
+	}
+	tell("link-up", "lte", "other");
+	assert_string_equal(said(), ""); /* nobody waited for it */
+	run_until("end other");
+	assert_string_equal(said(), "begin 0\nend 0\nbegin 999\nend 999\nbegin other\nend other\n");
+}
+
+static void too_many_topics_are_dropped(void **state)
+{
+	char line[16];
+
+	(void)state;
+	write_program("echo $PLAIT_LINK");
+	for (int i = 0; i < 100; i++) {
+		snprintf(line, sizeof(line), "l%d.", i);
+		tell("link-up", line, "up");
+	}
+	run_until("l32."); /* the first ran, 32 waited */
+	run_ms(200);
+	assert_null(strstr(said(), "l33."));
+	tell("link-up", "later", "up");
+	run_until("later");
+}
+
+static void a_program_that_fails_or_is_missing_changes_nothing(void **state)
+{
+	(void)state;
+	tell("link-up", "adsl", "no such program");
+	run_ms(100);
+	write_program("echo ran; exit 3");
+	tell("link-up", "adsl", "up");
+	run_until("ran");
+	write_program("echo killed; kill -9 $$");
+	tell("link-up", "adsl", "up");
+	run_until("killed");
+	write_program("echo fine");
+	tell("link-up", "adsl", "up");
+	run_until("fine");
+}
+
+/* It runs, and does not only wait to be collected by init. */
+static bool lives(pid_t pid)
+{
+	char path[64], text[256] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	(void)!fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	return !strstr(text, ") Z ");
+}
+
+static void one_that_hangs_is_killed_with_its_children(void **state)
+{
+	uint64_t began = clock_ms();
+
+	(void)state;
+	write_program("sleep 60 & echo $!; sleep 60; echo survived");
+	tell("link-up", "adsl", "up");
+	run_until("\n");
+	pid_t child = (pid_t)atoi(said());
+	assert_true(lives(child));
+	write_program("echo next");
+	tell("link-up", "adsl", "up");
+	while (!strstr(said(), "next") && clock_ms() < began + 13000)
+		run_ms(50);
+	assert_non_null(strstr(said(), "next"));
+	assert_null(strstr(said(), "survived"));
+	assert_in_range(clock_ms() - began, 9900, 12000);
+	assert_false(lives(child));
+}
+
+static unsigned descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static void nothing_is_leaked(void **state)
+{
+	unsigned before = descriptors();
+
+	(void)state;
+	write_program("echo $PLAIT_STATE");
+	for (int i = 0; i < 50; i++) {
+		char line[16];
+
+		snprintf(line, sizeof(line), "n%d.", i);
+		tell("link-up", "adsl", line);
+		run_until(line);
+	}
+	run_ms(50);
+	assert_int_equal(descriptors(), before);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no zombie either */
+}
+
+static void nobody_is_told_without_a_program(void **state)
+{
+	struct hook *none = hook_new(base, "");
+	const char *env[] = { NULL };
+
+	(void)state;
+	hook_tell(none, "link-up", "x", env);
+	run_ms(10);
+	hook_free(none);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(the_event_and_its_environment, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_at_a_time_and_only_the_newest_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(too_many_topics_are_dropped, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_program_that_fails_or_is_missing_changes_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_that_hangs_is_killed_with_its_children, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_leaked, setup, teardown),
+		cmocka_unit_test_setup_teardown(nobody_is_told_without_a_program, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
