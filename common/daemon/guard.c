@@ -3,10 +3,11 @@
  * A daemon that is killed cannot take its interception rules out, and with
  * iptables TPROXY the house is then off the Internet. So, before anything else,
  * the daemon forks a child that holds one end of a socket pair and does nothing
- * but wait. The daemon sends it the script that undoes the rules (a message of
- * exactly one struct script; any other length is ignored). When the daemon ends in
- * whatever way, the kernel closes the other end; the child sees the end of file,
- * runs the script, and exits. One byte instead of a script means: nothing to do.
+ * but wait. The daemon sends it each script that undoes something (a message of
+ * exactly one struct script; any other length is ignored); of the same program the
+ * last one counts. When the daemon ends in whatever way, the kernel closes the other
+ * end; the child sees the end of file, runs the scripts, and exits. One byte instead
+ * of a script means: nothing to do.
  *
  * The child is its own session and ignores the signals that end a whole group
  * of processes, keeps no descriptor but stderr, and holds no key: it was forked
@@ -27,6 +28,7 @@
 #include "log.h"
 
 #define GUARD_LIMIT_MS 10000
+#define GUARD_SCRIPTS 6
 
 struct guard {
 	pid_t pid;
@@ -54,41 +56,60 @@ static void guard_settle(int fd)
 		log_warn("guard: /: %s", strerror(errno));
 }
 
-/* Returns the last script sent, or NULL when there is nothing to do. */
-static const struct script *guard_wait(int fd)
+static bool is_whole(const struct script *s, ssize_t n)
 {
-	static struct script last, next;
-	bool armed = false;
+	return n == sizeof(*s) && s->env_len <= sizeof(s->env) && memchr(s->path, 0, sizeof(s->path));
+}
+
+/* In the place of the one with the same path, or behind the others. */
+static void keep(struct script *armed, size_t *count, const struct script *s)
+{
+	size_t i = 0;
+
+	while (i < *count && strcmp(armed[i].path, s->path))
+		i++;
+	if (i == GUARD_SCRIPTS)
+		return;
+	armed[i] = *s;
+	if (i == *count)
+		++*count;
+}
+
+/* Returns how many scripts are to be run. */
+static size_t guard_wait(int fd, struct script *armed)
+{
+	static struct script next;
+	size_t count = 0;
 
 	for (;;) {
 		ssize_t n = recv(fd, &next, sizeof(next), 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n == 1)
-			return NULL;
+			return 0;
 		if (n <= 0)
-			return armed ? &last : NULL;
-		if (n != sizeof(next) || next.env_len > sizeof(next.env) || !memchr(next.path, 0, sizeof(next.path)))
-			continue;
-		last = next;
-		armed = true;
+			return count;
+		if (is_whole(&next, n))
+			keep(armed, &count, &next);
 	}
 }
 
 static void guard_live(int fd)
 {
+	static struct script armed[GUARD_SCRIPTS];
 	char out[512];
+	int rc = 0;
 
 	guard_settle(fd);
-	const struct script *down = guard_wait(3);
-	if (!down)
-		_exit(0);
-	log_warn("guard: the daemon is gone, running %s %s", down->path, down->verb);
-	if (script_run(down, GUARD_LIMIT_MS, out, sizeof(out)) < 0) {
-		log_error("guard: %s %s: %s", down->path, down->verb, out);
-		_exit(1);
+	size_t count = guard_wait(3, armed);
+	for (size_t i = 0; i < count; i++) {
+		log_warn("guard: the daemon is gone, running %s %s", armed[i].path, armed[i].verb);
+		if (script_run(&armed[i], GUARD_LIMIT_MS, out, sizeof(out)) == 0)
+			continue;
+		log_error("guard: %s %s: %s", armed[i].path, armed[i].verb, out);
+		rc = 1;
 	}
-	_exit(0);
+	_exit(rc);
 }
 
 struct guard *guard_start(void)

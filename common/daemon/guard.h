@@ -9,7 +9,7 @@ struct guard;
 /* Call first thing in main: everything that is open then is closed in the child. NULL: errno says why. */
 struct guard *guard_start(void);
 
-/* From now on `down` is what is run when this process ends without guard_dismiss. May be called again. 0 or -1. */
+/* From now on `down` is run when this process ends without guard_dismiss, instead of what was armed with the same path. 0 or -1. */
 int guard_arm(struct guard *g, const struct script *down);
 
 /* An orderly end, the rules are out: the guard goes without running anything. Waits for it and frees g. NULL is fine. */

@@ -17,7 +17,7 @@
 
 #include "guard.h"
 
-static char dir[64], mark[96], tool[96];
+static char dir[64], mark[96], mark2[100], tool[96], tool2[100];
 
 static int setup(void **state)
 {
@@ -29,16 +29,20 @@ static int setup(void **state)
 	snprintf(tool, sizeof(tool), "%s/tool", dir);
 	FILE *f = fopen(tool, "w");
 	fprintf(f, "#!/bin/sh\necho \"$1 $WHAT $(cat /proc/$PPID/comm)\" >%s.new\n"
-		   "mv %s.new %s\n", mark, mark, mark);
+		   "mv %s.new %s${0##*/tool}\n", mark, mark, mark);
 	fclose(f);
-	return chmod(tool, 0755);
+	snprintf(mark2, sizeof(mark2), "%s2", mark);
+	snprintf(tool2, sizeof(tool2), "%s2", tool);
+	return chmod(tool, 0755) || symlink(tool, tool2);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
 	unlink(mark);
+	unlink(mark2);
 	unlink(tool);
+	unlink(tool2);
 	return rmdir(dir);
 }
 
@@ -120,6 +124,29 @@ static void test_65_killed(void **state)
 	assert_string_equal(text, "down last plait-guard\n");
 }
 
+static void by_exit_with_two(struct guard *g)
+{
+	struct script second;
+
+	script_init(&second, dir, "tool2", "down");
+	if (guard_arm(g, &second) < 0)
+		_exit(9);
+}
+
+static void test_each_script_runs(void **state)
+{
+	const struct timespec nap = { .tv_nsec = 5000000 };
+	char text[64] = "";
+
+	(void)state;
+	daemon_ends(by_exit_with_two);
+	assert_true(marked_within_a_second(text, sizeof(text)));
+	assert_string_equal(text, "down last plait-guard\n");
+	for (int i = 0; i < 200 && access(mark2, F_OK); i++)
+		nanosleep(&nap, NULL);
+	assert_int_equal(access(mark2, F_OK), 0);
+}
+
 static void test_exit_and_term_of_the_group(void **state)
 {
 	char text[64] = "";
@@ -159,6 +186,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_65_killed),
+		cmocka_unit_test(test_each_script_runs),
 		cmocka_unit_test(test_exit_and_term_of_the_group),
 		cmocka_unit_test(test_dismissed_runs_nothing),
 		cmocka_unit_test(test_unarmed_runs_nothing),
