@@ -72,7 +72,7 @@ static bool look_is_house(const struct look *k, const struct rtnl_route *r)
 static void look_route(void *arg, const struct rtnl_route *r)
 {
 	struct look *k = arg;
-	const struct rtnl_metrics none = {0, 0, NULL};
+	const struct rtnl_metrics none = {.mtu = 0};
 
 	if (r->protocol == RTNL_PROTOCOL)
 		return;
@@ -135,7 +135,7 @@ static struct prefix subnet_of(const struct rtnl_addr *a)
 
 static int want_house(struct rtnl_set *set, const struct rtnl_set *house, bool v6, uint32_t table)
 {
-	const struct rtnl_metrics none = {0, 0, NULL};
+	const struct rtnl_metrics none = {.mtu = 0};
 	int err = 0;
 
 	for (size_t i = 0; i < house->n && !err; i++) {

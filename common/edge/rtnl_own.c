@@ -23,6 +23,8 @@
 
 const struct rtnl_range rtnl_range_links = {25000, 25049, 25000, 25099};
 const struct rtnl_range rtnl_range_egress = {25050, 25099, 25100, 25199};
+const struct rtnl_range rtnl_range_tunnel = {25100, 25109, 25200, 25209};
+const struct rtnl_range rtnl_range_nat = {25110, 25119, 25210, 25219};
 
 static int set_add(struct rtnl_set *s, const struct nlmsghdr *msg)
 {
@@ -89,6 +91,8 @@ static void put_metrics(struct nlmsghdr *msg, const struct nlattr *old, const st
 			put_metric(msg, i, m->initcwnd);
 		else if (i == RTAX_INITRWND && m->initrwnd)
 			put_metric(msg, i, m->initrwnd);
+		else if (i == RTAX_MTU && m->mtu)
+			put_metric(msg, i, m->mtu);
 		else if (i == RTAX_CC_ALGO && m->congestion)
 			mnl_attr_put_strz(msg, i, m->congestion);
 		else if (i == RTAX_CC_ALGO && tb[i])
@@ -122,11 +126,13 @@ int rtnl_set_route(struct rtnl_set *s, const struct rtnl_new_route *r)
 
 	memcpy(dst.ip, r->dst.ip, sizeof(dst.ip));
 	rtm->rtm_dst_len = (unsigned char)(r->v6 ? r->dst.bits : r->dst.bits - 96);
-	rtm->rtm_scope = !r->v6 && !r->has_gateway ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+	rtm->rtm_type = r->throws ? RTN_THROW : RTN_UNICAST;
+	rtm->rtm_scope = !r->v6 && !r->has_gateway && !r->throws ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 	rtm->rtm_flags = r->has_gateway ? RTNH_F_ONLINK : 0;
 	if (rtm->rtm_dst_len)
 		put_addr(msg, RTA_DST, &dst);
-	mnl_attr_put_u32(msg, RTA_OIF, (uint32_t)r->index);
+	if (!r->throws)
+		mnl_attr_put_u32(msg, RTA_OIF, (uint32_t)r->index);
 	if (r->has_gateway)
 		put_addr(msg, RTA_GATEWAY, &r->gateway);
 	if (r->v6)
@@ -136,6 +142,22 @@ int rtnl_set_route(struct rtnl_set *s, const struct rtnl_new_route *r)
 	put_metrics(msg, NULL, &r->metrics);
 	mnl_attr_put_u32(msg, RTA_TABLE, r->table);
 	return set_add(s, msg);
+}
+
+static uint8_t rule_action(const struct rtnl_new_rule *r)
+{
+	return r->jump ? FR_ACT_GOTO : r->table ? FR_ACT_TO_TBL : FR_ACT_NOP;
+}
+
+static void put_match(struct nlmsghdr *msg, const struct rtnl_new_rule *r)
+{
+	const struct fib_rule_port_range range = {r->port, r->port};
+
+	mnl_attr_put_u8(msg, FRA_PROTOCOL, RTNL_PROTOCOL);
+	if (r->proto)
+		mnl_attr_put_u8(msg, FRA_IP_PROTO, r->proto);
+	if (r->port)
+		mnl_attr_put(msg, FRA_DPORT_RANGE, sizeof(range), &range);
 }
 
 int rtnl_set_rule(struct rtnl_set *s, const struct rtnl_new_rule *r)
@@ -148,18 +170,24 @@ int rtnl_set_rule(struct rtnl_set *s, const struct rtnl_new_rule *r)
 	h = mnl_nlmsg_put_extra_header(msg, sizeof(*h));
 	h->family = r->v6 ? AF_INET6 : AF_INET;
 	h->src_len = r->has_from ? (r->v6 ? 128 : 32) : 0;
-	h->action = FR_ACT_TO_TBL;
+	h->action = rule_action(r);
 	if (r->has_from)
 		put_addr(msg, FRA_SRC, &r->from);
+	if (r->iif[0])
+		mnl_attr_put_strz(msg, FRA_IIFNAME, r->iif);
+	if (r->jump)
+		mnl_attr_put_u32(msg, FRA_GOTO, r->jump);
 	mnl_attr_put_u32(msg, FRA_PRIORITY, r->priority);
 	if (r->mask)
 		mnl_attr_put_u32(msg, FRA_FWMARK, r->mark);
+	if (r->no_default)
+		mnl_attr_put_u32(msg, FRA_SUPPRESS_PREFIXLEN, 0);
 	mnl_attr_put_u32(msg, FRA_TABLE, r->table);
 	if (r->mask)
 		mnl_attr_put_u32(msg, FRA_FWMASK, r->mask);
 	if (r->oif[0])
 		mnl_attr_put_strz(msg, FRA_OIFNAME, r->oif);
-	mnl_attr_put_u8(msg, FRA_PROTOCOL, RTNL_PROTOCOL);
+	put_match(msg, r);
 	return set_add(s, msg);
 }
 
@@ -202,6 +230,20 @@ static void put_route_attr(struct nlmsghdr *msg, const struct nlattr *a)
 		mnl_attr_put(msg, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
 }
 
+/* IPv6 says "lo" of the routes that lead nowhere. */
+static bool leads_nowhere(const struct rtmsg *rtm)
+{
+	return rtm->rtm_type == RTN_THROW || rtm->rtm_type == RTN_UNREACHABLE || rtm->rtm_type == RTN_PROHIBIT ||
+	       rtm->rtm_type == RTN_BLACKHOLE;
+}
+
+static bool is_kept(const struct rtmsg *rtm, const struct nlattr **tb, uint16_t type)
+{
+	if (!tb[type] || !is_kept_attr(type) || (type == RTA_OIF && leads_nowhere(rtm)))
+		return false;
+	return !(tb[RTA_NH_ID] && is_hop_attr(type));
+}
+
 /* NULL for host: the whole route. */
 static int set_copy(struct rtnl_set *s, const struct nlmsghdr *route, const struct addr *host, uint32_t table,
 		    const struct rtnl_metrics *m)
@@ -228,7 +270,7 @@ static int set_copy(struct rtnl_set *s, const struct nlmsghdr *route, const stru
 			put_metrics(msg, tb[i], m);
 		else if (i == RTA_TABLE)
 			mnl_attr_put_u32(msg, RTA_TABLE, table);
-		else if (tb[i] && is_kept_attr(i) && !(tb[RTA_NH_ID] && is_hop_attr(i)))
+		else if (is_kept(old, tb, i))
 			put_route_attr(msg, tb[i]);
 	}
 	return set_add(s, msg);
@@ -260,7 +302,7 @@ static int collect_route(const struct nlmsghdr *msg, void *arg)
 	struct collect *c = arg;
 	const struct rtmsg *rtm = mnl_nlmsg_get_payload(msg);
 	const struct nlattr *tb[RTA_MAX + 1];
-	const struct rtnl_metrics none = {0, 0, NULL};
+	const struct rtnl_metrics none = {.mtu = 0};
 	uint32_t table;
 
 	if (msg->nlmsg_type != RTM_NEWROUTE || netlink_attrs(msg, sizeof(*rtm), tb, RTA_MAX) < 0)
@@ -272,10 +314,15 @@ static int collect_route(const struct nlmsghdr *msg, void *arg)
 	return rtnl_set_copy(&c->set, msg, table, &none) == -ENOMEM ? MNL_CB_ERROR : MNL_CB_OK;
 }
 
-static bool rule_is_kept_attr(uint16_t type)
+/* The kernel says of every rule what it suppresses; -1: nothing. */
+static bool rule_is_kept_attr(const struct nlattr *a)
 {
+	uint16_t type = mnl_attr_get_type(a);
+
 	return type == FRA_SRC || type == FRA_DST || type == FRA_IIFNAME || type == FRA_OIFNAME || type == FRA_PRIORITY ||
-	       type == FRA_FWMARK || type == FRA_FWMASK || type == FRA_TABLE || type == FRA_PROTOCOL;
+	       type == FRA_FWMARK || type == FRA_FWMASK || type == FRA_TABLE || type == FRA_PROTOCOL || type == FRA_GOTO ||
+	       type == FRA_IP_PROTO || type == FRA_DPORT_RANGE ||
+	       (type == FRA_SUPPRESS_PREFIXLEN && netlink_u32(a, UINT32_MAX) != UINT32_MAX);
 }
 
 static int collect_rule(const struct nlmsghdr *msg, void *arg)
@@ -302,7 +349,7 @@ static int collect_rule(const struct nlmsghdr *msg, void *arg)
 	h->action = old->action;
 	h->flags = old->flags & FIB_RULE_INVERT;
 	for (uint16_t i = 1; i <= FRA_MAX; i++)
-		if (tb[i] && rule_is_kept_attr(i))
+		if (tb[i] && rule_is_kept_attr(tb[i]))
 			mnl_attr_put(copy, i, mnl_attr_get_payload_len(tb[i]), mnl_attr_get_payload(tb[i]));
 	return set_add(&c->set, copy) < 0 ? MNL_CB_ERROR : MNL_CB_OK;
 }

@@ -23,14 +23,18 @@ struct rtnl_range {
 };
 extern const struct rtnl_range rtnl_range_links;  /* 25000..25049, 25000..25099: the gateway's lines */
 extern const struct rtnl_range rtnl_range_egress; /* 25050..25099, 25100..25199: the VPS's way back */
+extern const struct rtnl_range rtnl_range_tunnel; /* 25100..25109, 25200..25209: what the gateway sends through the tunnel */
+extern const struct rtnl_range rtnl_range_nat;	  /* 25110..25119, 25210..25219: the way to the inner addresses, on the VPS */
 
 struct rtnl_metrics {
 	uint32_t initcwnd, initrwnd; /* 0: the kernel's */
 	const char *congestion;	     /* NULL: the socket's */
+	uint32_t mtu;		     /* 0: the device's */
 };
 
 struct rtnl_new_route {
 	uint32_t table;
+	bool throws; /* no way: the next rule is asked */
 	struct prefix dst; /* bits 0 (IPv6) or 96 (IPv4): default */
 	bool v6;
 	bool has_gateway; /* taken as on-link: the gateway's subnet needs no route of its own */
@@ -43,7 +47,12 @@ struct rtnl_new_route {
 
 struct rtnl_new_rule {
 	bool v6;
-	uint32_t priority, table;
+	uint32_t priority, table; /* table 0: does nothing, as a mark to jump to */
+	uint32_t jump;		  /* instead of a table: go on at this priority */
+	bool no_default;	  /* of what the table says, its default route does not count */
+	uint8_t proto;		  /* 0: any */
+	uint16_t port;		  /* of the destination, with proto; 0: any */
+	char iif[IFNAMSIZ];	  /* "": any; "lo": this machine's own */
 	bool has_from;
 	struct addr from;
 	uint32_t mark, mask; /* mask 0: any */

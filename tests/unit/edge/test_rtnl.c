@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -117,7 +118,7 @@ static void sync_adds_once_and_takes_only_ours(void **state)
 {
 	struct netlink *nl = netlink_open(NETLINK_ROUTE);
 	struct rtnl_set want = {0};
-	struct rtnl_new_route r = {.table = 25000, .index = 1, .metrics = {40, 40, NULL}};
+	struct rtnl_new_route r = {.table = 25000, .index = 1, .metrics = {.initcwnd = 40, .initrwnd = 40}};
 	struct rtnl_new_rule rule = {.priority = 25000, .table = 25000, .mark = 5, .mask = UINT32_MAX};
 
 	(void)state;
@@ -198,6 +199,59 @@ static void a_window_changes_in_both_families(void **state)
 	netlink_close(nl);
 }
 
+/* What the kernel says of them must be what we said, or each sync would put them in once more. */
+static void add_tunnel(struct rtnl_set *s, bool v6)
+{
+	struct rtnl_new_rule rule = {.v6 = v6, .priority = 25200, .table = 254, .no_default = true, .iif = "lan0"};
+	struct rtnl_new_route route = {.v6 = v6, .table = 25100, .throws = true};
+
+	assert_int_equal(rtnl_set_rule(s, &rule), 0);
+	rule = (struct rtnl_new_rule){.v6 = v6, .priority = 25201, .jump = 25209, .proto = 17, .port = 53, .iif = "lo"};
+	assert_int_equal(rtnl_set_rule(s, &rule), 0);
+	rule = (struct rtnl_new_rule){.v6 = v6, .priority = 25201, .jump = 25209, .mark = 5, .mask = UINT32_MAX};
+	assert_int_equal(rtnl_set_rule(s, &rule), 0);
+	rule = (struct rtnl_new_rule){.v6 = v6, .priority = 25202, .table = 25100, .iif = "lan0"};
+	assert_int_equal(rtnl_set_rule(s, &rule), 0);
+	rule = (struct rtnl_new_rule){.v6 = v6, .priority = 25209};
+	assert_int_equal(rtnl_set_rule(s, &rule), 0);
+	assert_int_equal(prefix_parse(&route.dst, v6 ? "2001:db8::/32" : "10.0.0.0/8"), 0);
+	assert_int_equal(rtnl_set_route(s, &route), 0);
+	assert_int_equal(prefix_parse(&route.dst, v6 ? "2a11::/32" : "11.0.0.0/8"), 0);
+	route.throws = false;
+	route.index = 1;
+	route.metrics.mtu = 1400;
+	assert_int_equal(rtnl_set_route(s, &route), 0);
+}
+
+static void tunnel_rules_are_put_in_once(void **state)
+{
+	static const char count[] = "test $({ ip rule; ip -6 rule; } | grep -c 252..:) = %d && "
+				    "test $({ ip route show table 25100; ip -6 route show table 25100; } 2>&- | wc -l) = %d";
+	const struct rtnl_set nothing = {0};
+	struct netlink *nl = netlink_open(NETLINK_ROUTE);
+	struct rtnl_set want = {0};
+	char command[300];
+
+	(void)state;
+	if (!own_namespace) {
+		netlink_close(nl);
+		skip();
+	}
+	loopback_up(nl);
+	add_tunnel(&want, false);
+	add_tunnel(&want, true);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(rtnl_sync(nl, &want, &rtnl_range_tunnel), 0);
+		snprintf(command, sizeof(command), count, 10, 4);
+		assert_int_equal(system(command), 0);
+	}
+	assert_int_equal(rtnl_sync(nl, &nothing, &rtnl_range_tunnel), 0);
+	snprintf(command, sizeof(command), count, 0, 0);
+	assert_int_equal(system(command), 0);
+	rtnl_set_clear(&want);
+	netlink_close(nl);
+}
+
 static void route_type_of_loopback(void **state)
 {
 	struct netlink *nl = netlink_open(NETLINK_ROUTE);
@@ -223,6 +277,7 @@ int main(void)
 		cmocka_unit_test(parse_truncated),
 		cmocka_unit_test(sync_adds_once_and_takes_only_ours),
 		cmocka_unit_test(a_window_changes_in_both_families),
+		cmocka_unit_test(tunnel_rules_are_put_in_once),
 		cmocka_unit_test(route_type_of_loopback),
 	};
 
