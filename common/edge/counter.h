@@ -39,6 +39,11 @@
 	X(tun_refused, "inner packets that the kernel would not take")          \
 	X(tun_malformed, "inner packets from the kernel that make no sense")    \
 	X(udp_refused, "datagrams that the kernel would not take")              \
+	X(tunnel_no_path, "inner packets dropped: no path, or no keys yet")     \
+	X(tunnel_full, "inner packets dropped: no memory left for them")        \
+	X(tunnel_malformed, "inner packets that are none")                      \
+	X(tunnel_oversize, "inner packets too long even for two pieces")        \
+	X(tunnel_ecn_dropped, "marked as congested, to somebody who does not know that mark") \
 	X(log_lost, "log lines lost: their reader did not keep up")
 
 struct counters {
