@@ -9,6 +9,7 @@
 #include "tune.h"
 #include "config.h"
 #include "daemon.h"
+#include "dock.h"
 #include "egress.h"
 #include "gate.h"
 #include "hall.h"
@@ -40,6 +41,7 @@ struct remote {
 	struct relay_loop *relays;
 	struct users *users;
 	struct quiet *quiet;
+	struct dock *dock;
 	struct sessions *sessions;
 	struct hall *hall;
 	struct gate *gate;
@@ -53,7 +55,7 @@ static json_t *remote_status(void *arg)
 	const struct remote *r = arg;
 
 	return status_make(&(struct status_rooms){ .config = &r->config, .caps = &r->caps, .users = r->users,
-						   .sessions = r->sessions, .quiet = r->quiet, .hall = r->hall,
+						   .sessions = r->sessions, .dock = r->dock, .quiet = r->quiet, .hall = r->hall,
 						   .egress = r->egress });
 }
 
@@ -119,8 +121,8 @@ static int remote_start_rooms(struct remote *r)
 	uint8_t pin[WIRE_PIN];
 
 	identity_pin(r->identity, pin);
-	if (!(r->quiet = quiet_new(base)) ||
-	    !(r->sessions = sessions_new(base, &r->config, r->identity, r->users, r->quiet)) ||
+	if (!(r->quiet = quiet_new(base)) || !(r->dock = dock_new(base, &r->config, r->seal, NULL, NULL)) ||
+	    !(r->sessions = sessions_new(base, &r->config, r->identity, r->users, r->quiet, r->dock)) ||
 	    !(r->hall = hall_new(base, &r->config, r->policy, r->seal, r->relays)))
 		return -1;
 	r->gate = gate_new(base, &r->config, &r->caps, pin,
@@ -135,6 +137,7 @@ static void remote_end(struct remote *r)
 		relay_loop_observe(r->relays, NULL, NULL);
 	hall_free(r->hall);
 	sessions_free(r->sessions);
+	dock_free(r->dock);
 	quiet_free(r->quiet);
 	relay_loop_free(r->relays);
 	seal_free(r->seal);

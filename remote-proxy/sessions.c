@@ -47,6 +47,7 @@ struct entry {
 	uint8_t sid[WIRE_SID];
 	uint8_t boot[16];
 	struct session *session;
+	uint32_t index; /* of its datagrams */
 	struct user *user;
 	struct caller *caller; /* NULL: gone */
 	uint64_t ends_ms;      /* 0: not while its caller lives */
@@ -58,6 +59,7 @@ struct sessions {
 	const struct config *config;
 	struct users *users;
 	struct quiet *quiet;
+	struct dock *dock;
 	struct tls_ctx *tls;
 	struct entry *by_sid;
 	TAILQ_HEAD(, caller) callers; /* in order of arrival */
@@ -74,6 +76,7 @@ static void entry_free(struct sessions *s, struct entry *e)
 	if (e->caller)
 		e->caller->entry = NULL;
 	user_session(e->user, -1);
+	dock_leave(s->dock, e->index);
 	session_put(e->session);
 	free(e);
 }
@@ -156,6 +159,7 @@ static struct entry *entry_new(struct caller *c, const struct wire_hello *h)
 	e->caller = c;
 	c->entry = e;
 	user_session(c->user, 1);
+	e->index = dock_admit(c->all->dock, c->user, h->boot, e->session);
 	HASH_ADD(hh, c->all->by_sid, sid, WIRE_SID, e);
 	return e;
 }
@@ -176,6 +180,7 @@ static void fill_welcome(const struct caller *c, struct wire_welcome *w)
 	w->rekey = (uint16_t)config->rekey_s;
 	w->relays = user->relays;
 	w->opens = user->opens;
+	w->index = c->entry->index;
 }
 
 static void caller_greet(struct caller *c, const uint8_t *value, size_t len)
@@ -373,7 +378,7 @@ unsigned sessions_count(const struct sessions *s)
 }
 
 struct sessions *sessions_new(struct event_base *base, const struct config *config, const struct identity *id,
-			      struct users *users, struct quiet *quiet)
+			      struct users *users, struct quiet *quiet, struct dock *dock)
 {
 	struct timeval second = { .tv_sec = 1 };
 	struct sessions *s = calloc(1, sizeof(*s));
@@ -389,6 +394,7 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 	s->config = config;
 	s->users = users;
 	s->quiet = quiet;
+	s->dock = dock;
 	TAILQ_INIT(&s->callers);
 	identity_secret(id, "plait sid", s->secret);
 	seal_random(s->boot, sizeof(s->boot));

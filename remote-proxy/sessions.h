@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "dock.h"
 #include "identity.h"
 #include "quiet.h"
 #include "session.h"
@@ -15,7 +16,7 @@
 struct sessions;
 
 struct sessions *sessions_new(struct event_base *base, const struct config *config, const struct identity *id,
-			      struct users *users, struct quiet *quiet); /* NULL: no memory */
+			      struct users *users, struct quiet *quiet, struct dock *dock); /* NULL: no memory */
 void sessions_free(struct sessions *s);					 /* says BYE to all */
 
 /* A connection whose knock was right: TLS follows. Owns fd; it is still a stranger (quiet_enter was called). */

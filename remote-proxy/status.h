@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "config.h"
+#include "dock.h"
 #include "egress.h"
 #include "hall.h"
 #include "quiet.h"
@@ -17,6 +18,7 @@ struct status_rooms {
 	const struct sock_caps *caps;
 	const struct users *users;
 	const struct sessions *sessions;
+	const struct dock *dock;
 	const struct quiet *quiet;
 	const struct hall *hall;
 	const struct egress *egress;

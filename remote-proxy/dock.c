@@ -1,0 +1,263 @@
+/* Theory of operation
+ *
+ * One socket hears all gateways. A datagram names an index, 24 random bits that WELCOME told, and the index names a guest: a user
+ * with an association. Each session has an index of its own; while an older session has its grace, its index leads to the same
+ * guest. The guest goes with its last index.
+ *
+ * A user has one guest. A HELLO with another boot id is another process of the same gateway: the old indexes are forgotten at once, and the
+ * association begins anew. (Two gateways with one key would take it from each other; each needs a key of its own.)
+ *
+ * A datagram with an index that nobody has is answered by eight bytes, so that a gateway of before our restart comes back before
+ * its next keepalive. That is less than was received, limited to a few a second for all, says nothing but that something
+ * is here, and the gateway takes it as a hint only. */
+#include "dock.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "assoc_status.h"
+#include "clock.h"
+#include "counter.h"
+#include "log.h"
+#include "udp.h"
+
+#define HINTS_A_SECOND 20
+#define TRIES 16
+
+struct guest {
+	struct user *user;
+	uint8_t boot[16];
+	struct assoc *assoc;
+	unsigned berths;
+};
+
+struct berth { /* one session's index */
+	uint32_t index;
+	struct guest *guest;
+	UT_hash_handle hh;
+};
+
+struct dock {
+	struct event_base *base;
+	struct seal *seal;
+	struct dock_ops ops;
+	void *arg;
+	struct udp *udp;
+	struct event readable;
+	struct berth *berths;
+	struct guest *guests[CONFIG_USERS]; /* by user_index() */
+	uint64_t hint_ms;
+	unsigned hints;
+};
+
+/* --- guests --- */
+
+static void guest_free(struct dock *d, struct guest *g)
+{
+	d->guests[user_index(g->user)] = NULL;
+	if (d->ops.raze)
+		d->ops.raze(d->arg, g->user, g->assoc);
+	else
+		assoc_free(g->assoc);
+	free(g);
+}
+
+static void berth_free(struct dock *d, struct berth *b)
+{
+	struct guest *g = b->guest;
+
+	HASH_DEL(d->berths, b);
+	free(b);
+	if (--g->berths == 0)
+		guest_free(d, g);
+}
+
+static void forget_berths(struct dock *d, struct guest *g)
+{
+	struct berth *b, *next;
+
+	HASH_ITER(hh, d->berths, b, next)
+		if (b->guest == g) {
+			HASH_DEL(d->berths, b);
+			free(b);
+		}
+	g->berths = 0;
+}
+
+static struct guest *guest_new(struct dock *d, struct user *user)
+{
+	static const struct assoc_ops bare;
+	struct guest *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return NULL;
+	g->user = user;
+	g->assoc = d->ops.raise ? d->ops.raise(d->arg, user) : assoc_new(d->base, d->seal, ASSOC_REMOTE, &bare, NULL);
+	if (!g->assoc) {
+		free(g);
+		return NULL;
+	}
+	d->guests[user_index(user)] = g;
+	return g;
+}
+
+static struct guest *find_guest(struct dock *d, struct user *user, const uint8_t boot[16])
+{
+	struct guest *g = d->guests[user_index(user)];
+
+	if (g && memcmp(g->boot, boot, sizeof(g->boot)) != 0) {
+		forget_berths(d, g);
+		assoc_restart(g->assoc);
+	}
+	if (!g)
+		g = guest_new(d, user);
+	if (g)
+		memcpy(g->boot, boot, sizeof(g->boot));
+	return g;
+}
+
+static uint32_t free_index(struct dock *d)
+{
+	for (int i = 0; i < TRIES; i++) {
+		uint32_t index = 0;
+		struct berth *b;
+
+		seal_random(&index, 3);
+		HASH_FIND(hh, d->berths, &index, sizeof(index), b);
+		if (index && !b)
+			return index;
+	}
+	return 0;
+}
+
+uint32_t dock_admit(struct dock *d, struct user *user, const uint8_t boot[16], struct session *s)
+{
+	struct guest *g = d->udp ? find_guest(d, user, boot) : NULL;
+	struct berth *b = g ? calloc(1, sizeof(*b)) : NULL;
+
+	if (!b || !(b->index = free_index(d))) {
+		free(b);
+		if (g && !g->berths)
+			guest_free(d, g);
+		return 0;
+	}
+	b->guest = g;
+	g->berths++;
+	HASH_ADD(hh, d->berths, index, sizeof(b->index), b);
+	assoc_rekey(g->assoc, s, b->index);
+	return b->index;
+}
+
+void dock_leave(struct dock *d, uint32_t index)
+{
+	struct berth *b;
+
+	HASH_FIND(hh, d->berths, &index, sizeof(index), b);
+	if (b)
+		berth_free(d, b);
+}
+
+/* --- datagrams --- */
+
+static bool may_hint(struct dock *d)
+{
+	uint64_t now = clock_ms();
+
+	if (now - d->hint_ms >= 1000) {
+		d->hint_ms = now;
+		d->hints = 0;
+	}
+	return d->hints++ < HINTS_A_SECOND;
+}
+
+static void hint(struct dock *d, const struct udp_got *got, const struct wire_dgram *was)
+{
+	struct wire_dgram answer = { .type = WIRE_DG_UNKNOWN, .index = was->index, .low = was->low };
+	uint8_t out[WIRE_DG_HDR];
+
+	counters.udp_unknown++;
+	if (was->type == WIRE_DG_UNKNOWN || !may_hint(d))
+		return;
+	wire_put_dgram(out, &answer);
+	udp_send_from(d->udp, &got->to, &got->from, 0, out, sizeof(out));
+	udp_flush(d->udp);
+}
+
+static void on_datagram(void *arg, const struct udp_got *got)
+{
+	struct wire_dgram hdr;
+	struct dock *d = arg;
+	struct berth *b;
+
+	if (wire_get_dgram(&hdr, got->data, got->len) < 0) {
+		counters.udp_malformed++;
+		return;
+	}
+	HASH_FIND(hh, d->berths, &hdr.index, sizeof(hdr.index), b);
+	if (b)
+		assoc_input(b->guest->assoc, d->udp, got);
+	else
+		hint(d, got, &hdr);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct dock *d = arg;
+
+	(void)fd;
+	(void)what;
+	udp_receive(d->udp, on_datagram, d);
+}
+
+/* --- life --- */
+
+struct dock *dock_new(struct event_base *base, const struct config *config, struct seal *seal, const struct dock_ops *ops, void *arg)
+{
+	struct dock *d = calloc(1, sizeof(*d));
+	char text[ADDR_STRLEN];
+
+	if (!d)
+		return NULL;
+	d->base = base;
+	d->seal = seal;
+	if (ops)
+		d->ops = *ops;
+	d->arg = arg;
+	d->udp = udp_bind(&config->listen, 0);
+	if (!d->udp) {
+		log_warn("no datagrams at %s: %s; lines are tried by TCP", addr_print(&config->listen, text), strerror(errno));
+		return d;
+	}
+	event_assign(&d->readable, base, udp_fd(d->udp), EV_READ | EV_PERSIST, on_readable, d);
+	event_add(&d->readable, NULL);
+	return d;
+}
+
+void dock_free(struct dock *d)
+{
+	if (!d)
+		return;
+	while (d->berths)
+		berth_free(d, d->berths);
+	if (d->udp)
+		event_del(&d->readable);
+	udp_close(d->udp);
+	free(d);
+}
+
+json_t *dock_status(const struct dock *d)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < CONFIG_USERS; i++) {
+		const struct guest *g = d->guests[i];
+
+		if (g)
+			json_array_append_new(list, json_pack("{s:s, s:i, s:o}", "user", user_config(g->user)->name, "indexes",
+							      (int)g->berths, "paths", assoc_status(g->assoc)));
+	}
+	return list;
+}
