@@ -4,7 +4,7 @@
  * go; under REDIRECT conntrack remembers it. Both are known before a byte is read. Three kinds
  * of connection have no business here and are reset: one made straight to our port, one to
  * the VPS (the rules exempt it; if it comes all the same, something loops), and one more than
- * max_relays. Everything else becomes an `opening`. */
+ * max_relays; without a session also all others, if on_remote_down says so. Everything else becomes an `opening`. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -58,7 +58,10 @@ static void on_connection(void *arg, int fd, const struct addr *src)
 	} else if (l->count >= l->house.config->max_relays) {
 		counters.refused_limit++;
 		refuse(l, fd, src, "max_relays reached");
+	} else if (l->house.config->on_remote_down == DOWN_REJECT && !remote_session(l->house.remote)) {
+		refuse(l, fd, src, "no session with the remote, and on_remote_down = reject");
 	} else {
+		remote_wanted(l->house.remote);
 		opening_new(&l->house, &l->openings, &l->count, fd, src, &dst);
 	}
 }
@@ -109,11 +112,12 @@ void lan_session(struct lan *l, bool up, bool restarted)
 {
 	struct opening *o, *next;
 
-	if (!up)
-		return;
 	for (o = LIST_FIRST(&l->openings); o; o = next) {
 		next = opening_next(o);
-		opening_session(o, restarted);
+		if (up)
+			opening_session(o, restarted);
+		else
+			opening_give_up(o);
 	}
 }
 

@@ -8,6 +8,7 @@
 #include "config.h"
 #include "daemon.h"
 #include "guard.h"
+#include "interception.h"
 #include "lan.h"
 #include "links.h"
 #include "log.h"
@@ -44,75 +45,13 @@ struct gateway {
 	struct lan *lan;
 	struct admin *admin;
 	struct tune *tune;
-	enum rules_mode rules_used;
-	bool rules_in;
+	struct interception *interception;
 };
 
 static int complain(const char *what)
 {
 	log_error("%s", what);
 	return -1;
-}
-
-/* --- interception follows the session: without one, the house goes out directly --- */
-
-static void plan_rules(const struct gateway *g, struct rules_plan *plan, struct addr *targets, size_t max)
-{
-	static const enum rules_mode modes[] = {
-		[RULES_AUTO] = RULES_BY_CHOICE,
-		[RULES_IPTABLES] = RULES_BY_TPROXY,
-		[RULES_NFTABLES] = RULES_BY_NFTABLES,
-	};
-	const struct config *c = &g->config;
-
-	memset(plan, 0, sizeof(*plan));
-	plan->mode = c->intercept == INTERCEPT_REDIRECT ? RULES_BY_REDIRECT : modes[c->rules];
-	plan->dir = c->rules_dir;
-	plan->lan_devices = c->lan_devices;
-	plan->n_lan_devices = c->n_lan_devices;
-	plan->lan_port = c->lan_port;
-	plan->remotes = targets;
-	plan->n_remotes = remote_targets(g->remote, targets, max);
-	plan->bypass = c->bypass;
-	plan->n_bypass = c->n_bypass;
-	plan->own = c->own;
-}
-
-static void take_rules_out(struct gateway *g)
-{
-	struct rules_plan plan;
-	struct addr targets[8];
-	char err[ERR];
-
-	if (!g->rules_in)
-		return;
-	plan_rules(g, &plan, targets, 8);
-	if (rules_down(&plan, g->rules_used, err, sizeof(err)))
-		log_warn("%s", err);
-	g->rules_in = false;
-}
-
-static void put_rules_in(struct gateway *g)
-{
-	struct rules_plan plan;
-	struct addr targets[8];
-	struct script down;
-	char err[ERR];
-
-	if (g->config.rules == RULES_NONE)
-		return;
-	plan_rules(g, &plan, targets, 8);
-	if (rules_up(&plan, &g->rules_used, err, sizeof(err))) {
-		log_error("the LAN is not intercepted: %s", err);
-		g->rules_in = false;
-		return;
-	}
-	if (!g->rules_in)
-		log_info("the LAN's connections are taken (%s)", rules_name(g->rules_used));
-	g->rules_in = true;
-	lan_redirected(g->lan, g->rules_used == RULES_BY_REDIRECT);
-	if (rules_script(&plan, g->rules_used, "down", &down) || guard_arm(g->guard, &down))
-		log_warn("the guard is away: if this process is killed, interception stays in");
 }
 
 /* --- what happens --- */
@@ -125,18 +64,30 @@ static void on_session(void *arg, bool up, bool restarted)
 		relay_loop_clear(g->relays);
 	pool_session(g->pool, up, restarted);
 	lan_session(g->lan, up, restarted);
-	if (up && !g->rules_in)
-		put_rules_in(g);
-	else if (!up)
-		take_rules_out(g);
+	interception_session(g->interception, up);
 }
 
 static void on_addresses(void *arg)
 {
 	struct gateway *g = arg;
 
-	if (g->rules_in)
-		put_rules_in(g);
+	struct addr targets[INTERCEPTION_REMOTES];
+
+	interception_remotes(g->interception, targets, remote_targets(g->remote, targets, INTERCEPTION_REMOTES));
+}
+
+static void on_redirected(void *arg, bool redirect)
+{
+	struct gateway *g = arg;
+
+	lan_redirected(g->lan, redirect);
+}
+
+static unsigned count_relays(void *arg)
+{
+	struct gateway *g = arg;
+
+	return (unsigned)relay_loop_count(g->relays);
 }
 
 static void on_links(void *arg)
@@ -174,7 +125,7 @@ static json_t *status(void *arg)
 	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "version", PLAIT_VERSION, "connected",
 			 remote_session(g->remote) != NULL, "key", b64, "remote", remote_status(g->remote), "links", links_status(g->links), "pool",
 			 pool_status(g->pool), "lan", lan_status(g->lan), "rules",
-			 g->rules_in ? rules_name(g->rules_used) : "out", "relays", (int)relay_loop_count(g->relays),
+			 interception_mode(g->interception), "relays", (int)relay_loop_count(g->relays),
 			 "kernel", vitals_kernel(&g->caps), "memory", vitals_memory(), "counters", admin_counters());
 }
 
@@ -211,7 +162,8 @@ static int raise_house(struct gateway *g)
 		log_error("cannot listen on port %u for the LAN: %m", c->lan_port);
 		return -1;
 	}
-	return 0;
+	g->interception = interception_new(g->loop.base, c, g->guard, &(struct interception_ops){ on_redirected, count_relays }, g);
+	return g->interception ? 0 : complain("out of memory");
 }
 
 static void raze_house(struct gateway *g)
@@ -219,8 +171,7 @@ static void raze_house(struct gateway *g)
 	admin_free(g->admin);
 	if (g->relays) /* what ends from now on teaches nobody */
 		relay_loop_observe(g->relays, NULL, NULL);
-	if (g->remote)
-		take_rules_out(g);
+	interception_free(g->interception);
 	relay_loop_free(g->relays); /* its relays report to lan */
 	lan_free(g->lan);
 	pool_free(g->pool);

@@ -414,6 +414,11 @@ void opening_session(struct opening *o, bool restarted)
 		bereave(o);
 }
 
+void opening_give_up(struct opening *o)
+{
+	fail(o, "the remote is away");
+}
+
 static bool is_tls_port(uint16_t port)
 {
 	static const uint16_t ports[] = { 443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995, 5061, 8443 };

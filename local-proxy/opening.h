@@ -17,6 +17,8 @@ void opening_new(const struct lan_house *house, struct opening_list *list, unsig
 
 /* A session is there again; restarted: with another process than before. */
 void opening_session(struct opening *o, bool restarted);
+/* There is no session any more, and no hope of one: resets the client, who may try another way. */
+void opening_give_up(struct opening *o);
 void opening_free(struct opening *o); /* resets the client */
 struct opening *opening_next(const struct opening *o);
 

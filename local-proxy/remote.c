@@ -1,207 +1,104 @@
-/* remote: keeps a session with the VPS alive.
+/* remote: keeps a session with the VPS alive, and knows whether it is there.
  *
- * Theory of operation. A `talk` is one control connection on its way from dial to
- * WELCOME. There are at most two: `now`, whose session new connections attach to, and `next`, which
+ * Theory of operation. There are at most two talks: `now`, whose session new connections attach to, and `next`, which
  * replaces it. `next` is begun when there is no `now`, when `now` has reached the age the
- * remote asked for (make before break: nothing waits for a rekey), and when the remote says
- * that it does not know our session (it restarted). When `next` is welcomed it becomes `now`
+ * remote asked for (make before break: nothing waits for a rekey), when the remote says
+ * that it does not know our session (it restarted), and when `now` is in doubt. When `next` is welcomed it becomes `now`
  * and the old one says BYE; relays keep their own keys and never notice.
  *
- * A control connection that breaks does not end its session: the remote keeps that for a
- * minute, so warm connections stay good while we come back. Only if that takes longer than
- * GRACE_MS is the session given up, and the rest of the house told. WELCOME carries a
- * number that changes with the remote's process: if it is another one than before,
+ * Doubt. While connections of the LAN want the remote (WANTED_MS since the last) it is pinged every PING_MS, else every
+ * PING_IDLE_MS. A ping that is not answered within a few round trips, a question that waits, or a connection that broke
+ * make `next` begin, while `now` may still answer. Only when nobody has been heard
+ * for GRACE_MS is the session given up and the rest of the house told. (The remote keeps a session without connection for a
+ * minute, so warm connections stay good meanwhile.) WELCOME carries a number that changes with the remote's process: if it is another one than before,
  * everything attached to the old process is void.
  *
- * Pings find out a connection that died silently. Failures are retried after 200 ms,
- * doubling to 5 s; every failed attempt also asks the resolver again.
- *
- * REVOKE. A connection that died between OPEN and ACCEPT leaves a doubt: was the request
- * served? The remote is asked over the control connection, and its answer binds it: what was
- * not served then never will be. With no answer in REASK_MS the control connection is in doubt
- * itself (it may have died with the other one) and a new one is made, which asks again. With no
- * answer in REVOKE_MS, or after a restart, the doubt counts as served. */
-#include <errno.h>
+ * A dial that takes much longer than one ever did is begun anew, since the kernel repeats a lost SYN ever more rarely. Failures are
+ * retried after 200 ms, doubling to 1 s, and to 5 s when the remote has been away for LONG_MS; every failed attempt also asks the resolver again. */
 #include <event2/event_struct.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "clock.h"
-#include "control.h"
 #include "counter.h"
 #include "log.h"
 #include "remote.h"
 #include "resolve.h"
+#include "talk.h"
 
 #define TARGETS_MAX 8
+#define TICK_MS 250
+#define LATE_MS 1000 /* a tick that comes so late: this process slept */
 #define RETRY_MIN_MS 200
-#define RETRY_MAX_MS 5000
-#define PING_MS 5000
-#define SILENCE_MS 12000 /* nothing heard for so long: the connection is dead */
-#define WELCOME_MS 5000
-#define GRACE_MS 20000
-#define REVOKE_MS 5000
-#define REASK_MS 1000
-
-struct talk {
-	struct remote *remote;
-	struct dial *dial;
-	struct control *control;
-	struct session *session; /* after WELCOME */
-	struct wire_welcome welcome;
-	uint64_t since_ms, heard_ms;
-	bool greeted;
-};
-
-struct revoke {
-	struct remote *remote;
-	LIST_ENTRY(revoke) link;
-	struct wire_revoke ask;
-	uint64_t deadline;
-	remote_revoked cb;
-	void *arg;
-};
+#define RETRY_MAX_MS 1000
+#define RETRY_LONG_MS 5000
+#define LONG_MS 600000
+#define PATIENCE_MS 1500 /* for a dial; every fourth has thrice that */
+#define PATIENCE_MAX_MS 10000
+#define PING_MS 1000
+#define PING_IDLE_MS 60000 /* the remote hangs up after 90 s of silence */
+#define WANTED_MS 5000
+#define DOUBT_MIN_MS 1500
+#define DOUBT_MAX_MS 3000
+#define GRACE_MS 4500
 
 struct remote {
-	struct event_base *base;
 	const struct config *config;
-	const struct links *links;
-	struct tls_ctx *tls;
-	struct sock_wan opt;
+	struct talk_setup setup;
 	struct remote_ops ops;
 	void *arg;
 	struct resolve *resolve;
 	struct addr targets[TARGETS_MAX];
 	size_t n_targets;
-	uint8_t boot[16], remote_boot[16];
+	uint8_t boot[16]; /* its last one */
+	bool booted;
 	struct talk *now, *next;
-	uint64_t lost_ms; /* since when `now` has no connection; 0: it has one */
-	unsigned retry_ms;
+	uint64_t lost_ms;   /* since when the connection of `now` is broken; 0: it is not */
+	uint64_t away_ms;   /* since when there is no session */
+	uint64_t wanted_ms; /* when a connection of the LAN last did */
+	uint64_t ticked_ms;
+	unsigned retry_ms, failures, dial_ms; /* dial_ms: how long a dial took that succeeded */
 	struct event retry, tick;
-	LIST_HEAD(, revoke) revokes;
+	struct revoke_list revokes;
 	struct log_limit said;
 };
 
-static void begin_talk(struct remote *r);
-
-static struct timeval in_ms(unsigned ms)
-{
-	return (struct timeval){ .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
-}
+static void begin_talk_now(struct remote *r);
 
 /* --- revokes --- */
 
-static void answer_revoke(struct revoke *v, bool served)
+static void send_revoke(void *arg, const uint8_t frame[WIRE_REVOKE_LEN])
 {
-	remote_revoked cb = v->cb;
-	void *arg = v->arg;
+	struct remote *r = arg;
 
-	LIST_REMOVE(v, link);
-	free(v);
-	cb(arg, served);
-}
-
-static void ask_revoke(const struct remote *r, const struct revoke *v)
-{
-	uint8_t out[WIRE_REVOKE_LEN];
-
-	wire_put_revoke(out, &v->ask);
-	if (r->now && r->now->control)
-		control_send(r->now->control, WIRE_REVOKE, out, sizeof(out));
-}
-
-static void ask_all_again(const struct remote *r)
-{
-	const struct revoke *v;
-
-	LIST_FOREACH(v, &r->revokes, link)
-		ask_revoke(r, v);
-}
-
-/* Callbacks may cancel other revokes, so the walk begins again after each. */
-static void answer_due(struct remote *r, uint64_t now)
-{
-	struct revoke *v;
-
-	do {
-		LIST_FOREACH(v, &r->revokes, link)
-			if (now >= v->deadline)
-				break;
-		if (v)
-			answer_revoke(v, true);
-	} while (v);
-}
-
-static void take_revoked(struct remote *r, const uint8_t *value, size_t len)
-{
-	struct wire_revoke answer;
-	struct revoke *v;
-
-	if (wire_get_revoked(&answer, value, len) <= 0)
-		return;
-	LIST_FOREACH(v, &r->revokes, link)
-		if (v->ask.ctr == answer.ctr && !memcmp(v->ask.sid, answer.sid, WIRE_SID))
-			break;
-	if (v)
-		answer_revoke(v, answer.verdict != WIRE_NOT_SERVED);
-}
-
-static bool has_waited(const struct remote *r, uint64_t now)
-{
-	const struct revoke *v;
-
-	LIST_FOREACH(v, &r->revokes, link)
-		if (now + REVOKE_MS >= v->deadline + REASK_MS)
-			return true;
-	return false;
+	if (r->now)
+		talk_send(r->now, WIRE_REVOKE, frame, WIRE_REVOKE_LEN);
 }
 
 struct revoke *remote_revoke(struct remote *r, const struct session *s, uint64_t ctr, remote_revoked cb, void *arg)
 {
-	struct revoke *v = calloc(1, sizeof(*v));
+	struct revoke *v = revoke_new(&r->revokes, session_sid(s), ctr, cb, arg);
 
-	if (!v)
-		return NULL;
-	v->remote = r;
-	memcpy(v->ask.sid, session_sid(s), WIRE_SID);
-	v->ask.ctr = ctr;
-	v->deadline = clock_ms() + REVOKE_MS;
-	v->cb = cb;
-	v->arg = arg;
-	LIST_INSERT_HEAD(&r->revokes, v, link);
-	ask_revoke(r, v);
+	if (v)
+		revoke_send(v, send_revoke, r);
+	remote_suspect(r);
 	return v;
 }
 
 void remote_revoke_cancel(struct revoke *v)
 {
-	if (!v)
-		return;
-	LIST_REMOVE(v, link);
-	free(v);
+	revoke_free(v);
 }
 
-/* --- a talk --- */
-
-static void talk_free(struct talk *t)
-{
-	if (!t)
-		return;
-	dial_cancel(t->dial);
-	if (t->control)
-		control_free(t->control);
-	session_put(t->session);
-	free(t);
-}
+/* --- talks --- */
 
 static void retry_later(struct remote *r)
 {
-	struct timeval tv = in_ms(r->retry_ms);
+	unsigned max = !r->now && clock_ms() - r->away_ms >= LONG_MS ? RETRY_LONG_MS : RETRY_MAX_MS;
+	struct timeval tv = { .tv_sec = r->retry_ms / 1000, .tv_usec = (suseconds_t)(r->retry_ms % 1000) * 1000 };
 
 	event_add(&r->retry, &tv);
-	r->retry_ms = r->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : r->retry_ms * 2;
+	r->retry_ms = r->retry_ms * 2 > max ? max : r->retry_ms * 2;
 }
 
 static void next_failed(struct remote *r, const char *why)
@@ -213,203 +110,140 @@ static void next_failed(struct remote *r, const char *why)
 	log_limited(&r->said, "remote %s (%s): %s", r->config->host, text, why);
 	talk_free(r->next);
 	r->next = NULL;
+	r->failures++;
 	resolve_failed(r->resolve);
 	retry_later(r);
 }
 
-static void talk_broke(struct talk *t, const char *why)
+static void on_broke(void *arg, struct talk *t, const char *why)
 {
-	struct remote *r = t->remote;
+	struct remote *r = arg;
 
 	if (t == r->next) {
 		next_failed(r, why);
 		return;
 	}
 	log_info("control connection lost: %s", why);
-	control_free(t->control);
-	t->control = NULL;
-	r->lost_ms = clock_ms();
-	r->retry_ms = RETRY_MIN_MS;
-	begin_talk(r);
+	r->lost_ms = talk_asked_ms(t) ? talk_asked_ms(t) : clock_ms();
+	begin_talk_now(r);
 }
 
-static void on_control_up(void *arg, const uint8_t pin[WIRE_PIN])
+static void say_welcome(const struct remote *r, const struct wire_welcome *w, bool restarted)
 {
-	struct talk *t = arg;
-	struct remote *r = t->remote;
-	struct wire_hello hello = { .version = WIRE_VERSION };
-	uint8_t out[WIRE_HELLO_LEN];
-
-	if (!seal_equal(pin, r->config->pin, WIRE_PIN)) {
-		talk_broke(t, "its key is not the one in our configuration ([remote] key)");
-		return;
-	}
-	hello.flags = (uint8_t)((seal_has_aes() ? WIRE_F_AES : 0) | (r->config->clear ? WIRE_F_CLEAR : 0));
-	memcpy(hello.boot, r->boot, sizeof(hello.boot));
-	wire_put_hello(out, &hello);
-	control_send(t->control, WIRE_HELLO, out, sizeof(out));
-	t->greeted = true;
-	t->since_ms = clock_ms();
+	log_info("session with %s: %s%s", r->config->host, w->aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305",
+		 restarted ? "; it was restarted" : "");
 }
 
-static void become_now(struct talk *t)
+static void on_welcomed(void *arg, struct talk *t)
 {
-	struct remote *r = t->remote;
+	struct remote *r = arg;
 	struct talk *old = r->now;
-	bool known = old != NULL;
-	bool restarted = known && memcmp(r->remote_boot, t->welcome.boot, 16) != 0;
+	const struct wire_welcome *w = talk_welcome(t);
+	bool restarted = r->booted && memcmp(r->boot, w->boot, sizeof(r->boot)) != 0;
 
-	if (old && old->control)
-		control_send(old->control, WIRE_BYE, "rekey", 5);
+	if (old)
+		talk_send(old, WIRE_BYE, "rekey", 5);
 	r->now = t;
 	r->next = NULL;
 	r->lost_ms = 0;
 	r->retry_ms = RETRY_MIN_MS;
-	memcpy(r->remote_boot, t->welcome.boot, 16);
+	r->failures = 0;
+	r->dial_ms = talk_dial_ms(t);
+	memcpy(r->boot, w->boot, sizeof(r->boot));
+	r->booted = true;
 	counters.sessions++;
 	if (restarted)
-		answer_due(r, UINT64_MAX);
+		revoke_answer_all(&r->revokes);
 	else
-		ask_all_again(r);
-	if (!known || restarted)
-		log_info("session with %s: %s%s", r->config->host,
-			 t->welcome.aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305",
-			 restarted ? "; it was restarted" : "");
+		revoke_send_all(&r->revokes, send_revoke, r);
+	if (!old || restarted)
+		say_welcome(r, w, restarted);
 	talk_free(old);
 	r->ops.session(r->arg, true, restarted);
 }
 
-static void take_welcome(struct talk *t, const uint8_t *value, size_t len)
+static void on_frame(void *arg, struct talk *t, uint8_t type, const uint8_t *value, size_t len)
 {
-	uint8_t exported[32];
+	struct remote *r = arg;
 
-	if (t->session || !t->greeted)
-		return;
-	if (wire_get_welcome(&t->welcome, value, len) <= 0 || t->welcome.version != WIRE_VERSION ||
-	    control_export(t->control, t->welcome.sid, exported)) {
-		talk_broke(t, "its WELCOME makes no sense to this version");
-		return;
-	}
-	t->session = session_new(t->welcome.sid, t->welcome.aead, exported);
-	seal_wipe(exported, sizeof(exported));
-	if (t->session)
-		become_now(t);
-	else
-		talk_broke(t, "out of memory");
+	(void)t;
+	if (type == WIRE_REVOKED)
+		revoke_take_answer(&r->revokes, value, len);
 }
 
-static void on_control_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
+static unsigned patience_ms(const struct remote *r)
 {
-	struct talk *t = arg;
+	unsigned ms = 4 * r->dial_ms > PATIENCE_MS ? 4 * r->dial_ms : PATIENCE_MS;
 
-	t->heard_ms = clock_ms();
-	switch (type) {
-	case WIRE_WELCOME:
-		take_welcome(t, value, len);
-		break;
-	case WIRE_PING:
-		control_send(t->control, WIRE_PONG, value, len);
-		break;
-	case WIRE_REVOKED:
-		take_revoked(t->remote, value, len);
-		break;
-	case WIRE_BYE:
-		talk_broke(t, "the remote said goodbye");
-		break;
-	default: /* of a later version */
-		break;
-	}
-}
-
-/* A remote is silent to who knocks with another key than its own. */
-static void on_control_down(void *arg, const char *why)
-{
-	struct talk *t = arg;
-	char text[256];
-
-	if (t->greeted && !t->session)
-		why = "it did not welcome us: is our key (plait-local pubkey) among its users?";
-	else if (!t->greeted)
-		snprintf(text, sizeof(text), "%s: is it a plait-remote, and its key (plait-remote pubkey) the one in [remote] key?",
-			 why);
-	talk_broke(t, t->greeted ? why : text);
-}
-
-static void on_dialled(void *arg, int fd, const struct addr *src)
-{
-	static const struct control_ops ops = { on_control_up, on_control_frame, on_control_down };
-	struct talk *t = arg;
-	struct remote *r = t->remote;
-
-	t->dial = NULL;
-	if (fd < 0) {
-		next_failed(r, strerror(errno));
-		return;
-	}
-	log_debug("control connection by line %s", links_name(r->links, src));
-	t->since_ms = t->heard_ms = clock_ms();
-	t->control = control_new(r->base, r->tls, fd, r->config->pin, &ops, t);
-	if (!t->control)
-		next_failed(r, "out of memory");
+	ms = r->failures % 4 == 3 ? 3 * ms : ms;
+	return ms < PATIENCE_MAX_MS ? ms : PATIENCE_MAX_MS;
 }
 
 static void begin_talk(struct remote *r)
 {
-	if (r->next || !r->n_targets)
+	static const struct talk_ops ops = { on_welcomed, on_frame, on_broke };
+
+	if (r->next || !r->n_targets || event_pending(&r->retry, EV_TIMEOUT, NULL))
 		return;
-	r->next = calloc(1, sizeof(*r->next));
-	if (!r->next) {
-		retry_later(r);
-		return;
-	}
-	r->next->remote = r;
-	r->next->dial = remote_dial(r, on_dialled, r->next);
-	if (!r->next->dial)
+	r->next = talk_new(&r->setup, r->targets, r->n_targets, patience_ms(r), &ops, r);
+	if (!r->next)
 		next_failed(r, "out of memory");
+}
+
+static void begin_talk_now(struct remote *r)
+{
+	r->retry_ms = RETRY_MIN_MS;
+	event_del(&r->retry);
+	begin_talk(r);
 }
 
 /* --- time --- */
 
+/* If `now` is well again, or was from the beginning, on_tick() knows better. */
 static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
+	struct remote *r = arg;
+
 	(void)fd;
 	(void)what;
-	begin_talk(arg);
+	if (!r->now || !talk_speaks(r->now))
+		begin_talk(r);
 }
 
-static void give_up_session(struct remote *r)
+static void give_up_session(struct remote *r, uint64_t now)
 {
 	log_warn("no session with %s any more", r->config->host);
-	answer_due(r, UINT64_MAX);
+	revoke_answer_all(&r->revokes);
 	talk_free(r->now);
 	r->now = NULL;
 	r->lost_ms = 0;
+	r->away_ms = now;
 	r->ops.session(r->arg, false, false);
+	begin_talk(r);
+}
+
+/* How long an answer may take before another connection is tried. */
+static unsigned doubt_ms(const struct remote *r)
+{
+	unsigned ms = 3 * talk_rtt_ms(r->now);
+
+	return ms < DOUBT_MIN_MS ? DOUBT_MIN_MS : ms < DOUBT_MAX_MS ? ms : DOUBT_MAX_MS;
 }
 
 static void tend_now(struct remote *r, uint64_t now)
 {
-	struct talk *t = r->now;
+	uint64_t since = r->lost_ms ? r->lost_ms : talk_asked_ms(r->now);
+	uint32_t rekey = talk_welcome(r->now)->rekey;
 
-	if (!t->control) {
-		if (now - r->lost_ms >= GRACE_MS)
-			give_up_session(r);
-	} else if (now - t->heard_ms >= SILENCE_MS) {
-		talk_broke(t, "nothing heard from it");
-	} else {
-		if (now - t->heard_ms >= PING_MS)
-			control_send(t->control, WIRE_PING, "plait!?", 8);
-		if (has_waited(r, now) || (t->welcome.rekey && (now - t->since_ms) / 1000 >= t->welcome.rekey))
-			begin_talk(r);
+	if (since && now - since >= GRACE_MS) {
+		give_up_session(r, now);
+		return;
 	}
-}
-
-static void tend_next(struct remote *r, uint64_t now)
-{
-	const struct talk *t = r->next;
-
-	if (t->greeted && now - t->since_ms >= WELCOME_MS)
-		next_failed(r, "it did not welcome us: is our key (plait-local pubkey) among its users?");
+	if ((since && now - since >= doubt_ms(r)) || revoke_has_waited(&r->revokes, now) ||
+	    (rekey && talk_age_ms(r->now) / 1000 >= rekey))
+		begin_talk(r);
+	if (now - talk_heard_ms(r->now) >= (now - r->wanted_ms < WANTED_MS ? PING_MS : PING_IDLE_MS))
+		talk_ping(r->now);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -419,9 +253,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	answer_due(r, now);
-	if (r->next)
-		tend_next(r, now);
+	if (now - r->ticked_ms > LATE_MS && r->now)
+		talk_forgive(r->now);
+	r->ticked_ms = now;
+	revoke_answer_due(&r->revokes, now);
 	if (r->now)
 		tend_now(r, now);
 }
@@ -435,8 +270,8 @@ static void on_resolved(void *arg, const struct addr *addrs, size_t count)
 	r->n_targets = count < TARGETS_MAX ? count : TARGETS_MAX;
 	memcpy(r->targets, addrs, r->n_targets * sizeof(*addrs));
 	r->ops.addresses(r->arg);
-	if (!r->now || !r->now->control)
-		begin_talk(r);
+	if (!r->now || !talk_speaks(r->now))
+		begin_talk_now(r);
 }
 
 /* --- for the rest of the house --- */
@@ -444,24 +279,23 @@ static void on_resolved(void *arg, const struct addr *addrs, size_t count)
 struct remote *remote_new(struct event_base *base, const struct config *config, const struct links *links,
 			  struct tls_ctx *tls, const struct sock_wan *opt, const struct remote_ops *ops, void *arg)
 {
-	struct timeval second = { 1, 0 };
+	struct timeval often = { 0, TICK_MS * 1000 };
 	struct remote *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return NULL;
-	r->base = base;
 	r->config = config;
-	r->links = links;
-	r->tls = tls;
-	r->opt = *opt;
+	r->setup = (struct talk_setup){ .base = base, .links = links, .tls = tls, .opt = *opt, .pin = config->pin,
+					.clear = config->clear };
+	seal_random(r->setup.boot, sizeof(r->setup.boot));
 	r->ops = *ops;
 	r->arg = arg;
 	r->retry_ms = RETRY_MIN_MS;
+	r->away_ms = r->ticked_ms = clock_ms();
 	LIST_INIT(&r->revokes);
-	seal_random(r->boot, sizeof(r->boot));
 	event_assign(&r->retry, base, -1, 0, on_retry, r);
 	event_assign(&r->tick, base, -1, EV_PERSIST, on_tick, r);
-	event_add(&r->tick, &second);
+	event_add(&r->tick, &often);
 	r->resolve = resolve_new(base, config->host, config->port, config->resolver, config->private_ok, on_resolved, r);
 	if (!r->resolve) {
 		remote_free(r);
@@ -472,16 +306,14 @@ struct remote *remote_new(struct event_base *base, const struct config *config, 
 
 void remote_free(struct remote *r)
 {
-	struct revoke *v;
-
 	if (!r)
 		return;
-	if (r->now && r->now->control)
-		control_send(r->now->control, WIRE_BYE, "stopping", 8);
+	if (r->now)
+		talk_send(r->now, WIRE_BYE, "stopping", 8);
 	talk_free(r->now);
 	talk_free(r->next);
-	while ((v = LIST_FIRST(&r->revokes)))
-		remote_revoke_cancel(v);
+	while (LIST_FIRST(&r->revokes))
+		revoke_free(LIST_FIRST(&r->revokes));
 	resolve_free(r->resolve);
 	event_del(&r->retry);
 	event_del(&r->tick);
@@ -490,17 +322,17 @@ void remote_free(struct remote *r)
 
 struct session *remote_session(const struct remote *r)
 {
-	return r->now ? r->now->session : NULL;
+	return r->now ? talk_session(r->now) : NULL;
 }
 
 const struct wire_welcome *remote_welcome(const struct remote *r)
 {
-	return r->now ? &r->now->welcome : NULL;
+	return r->now ? talk_welcome(r->now) : NULL;
 }
 
 const uint8_t *remote_token(const struct remote *r, const struct session *s)
 {
-	return r->now && r->now->session == s ? r->now->welcome.token : NULL;
+	return s && remote_session(r) == s ? remote_welcome(r)->token : NULL;
 }
 
 size_t remote_targets(const struct remote *r, struct addr *out, size_t max)
@@ -521,34 +353,46 @@ bool remote_is_target(const struct remote *r, const struct addr *a)
 
 struct dial *remote_dial(struct remote *r, dial_cb cb, void *arg)
 {
-	return dial_start(r->base, r->links, r->targets, r->n_targets, &r->opt, cb, arg);
+	return dial_start(r->setup.base, r->setup.links, r->targets, r->n_targets, &r->setup.opt, cb, arg);
 }
 
 void remote_session_refused(struct remote *r, const struct session *s)
 {
-	if (r->now && r->now->session == s)
-		begin_talk(r);
+	if (remote_session(r) == s)
+		begin_talk_now(r);
 }
 
 void remote_links_changed(struct remote *r)
 {
-	if (r->next || (r->now && r->now->control))
+	if (r->next || (r->now && talk_speaks(r->now)))
 		return;
-	r->retry_ms = RETRY_MIN_MS;
-	begin_talk(r);
+	begin_talk_now(r);
+}
+
+void remote_wanted(struct remote *r)
+{
+	r->wanted_ms = clock_ms();
+	if (r->now && r->wanted_ms - talk_heard_ms(r->now) >= PING_MS)
+		talk_ping(r->now);
+}
+
+void remote_suspect(struct remote *r)
+{
+	r->wanted_ms = clock_ms();
+	if (r->now)
+		talk_ping(r->now);
 }
 
 json_t *remote_status(const struct remote *r)
 {
+	const struct wire_welcome *w = remote_welcome(r);
 	json_t *list = json_array();
 	char text[ADDR_STRLEN];
 
 	for (size_t i = 0; i < r->n_targets; i++)
 		json_array_append_new(list, json_string(addr_print(&r->targets[i], text)));
-	return json_pack("{s:s, s:o, s:b, s:b, s:s, s:b}", "host", r->config->host, "addresses", list, "connected",
-			 r->now && r->now->control, "session", r->now != NULL, "aead",
-			 !r->now				   ? "none"
-			 : r->now->welcome.aead == SEAL_AES256_GCM ? "AES-256-GCM"
-								   : "ChaCha20-Poly1305",
-			 "clear", r->now && r->config->clear && r->now->welcome.flags & WIRE_F_CLEAR);
+	return json_pack("{s:s, s:o, s:b, s:b, s:s, s:b, s:i}", "host", r->config->host, "addresses", list, "connected",
+			 r->now && talk_speaks(r->now), "session", r->now != NULL, "aead",
+			 !w ? "none" : w->aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305", "clear",
+			 w && r->config->clear && w->flags & WIRE_F_CLEAR, "rtt_ms", r->now ? (int)talk_rtt_ms(r->now) : 0);
 }

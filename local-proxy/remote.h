@@ -10,6 +10,7 @@
 #include "config.h"
 #include "dial.h"
 #include "links.h"
+#include "revoke.h"
 #include "seal.h"
 #include "session.h"
 #include "tls.h"
@@ -38,10 +39,14 @@ struct dial *remote_dial(struct remote *r, dial_cb cb, void *arg);
 /* The remote says that it does not know our session: get a new one now. */
 void remote_session_refused(struct remote *r, const struct session *s);
 
+/* A connection of the LAN wants it: from now on it has to be known whether the remote is there. */
+void remote_wanted(struct remote *r);
+
+/* Somebody doubts that the remote is there: it is asked now, and another control connection begun if it does not answer soon. */
+void remote_suspect(struct remote *r);
+
 /* Asks whether the OPEN of this counter was served, and forbids it if not. The answer comes once, also when it cannot be
  * known (then: served). */
-struct revoke;
-typedef void (*remote_revoked)(void *arg, bool served);
 struct revoke *remote_revoke(struct remote *r, const struct session *s, uint64_t ctr, remote_revoked cb, void *arg);
 void remote_revoke_cancel(struct revoke *v); /* NULL is fine */
 

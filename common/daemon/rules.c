@@ -114,6 +114,11 @@ int rules_up(const struct rules_plan *plan, enum rules_mode *used, char *err, si
 	return -1;
 }
 
+int rules_drain(const struct rules_plan *plan, enum rules_mode used, char *err, size_t err_len)
+{
+	return rules_run(plan, used, "drain", err, err_len);
+}
+
 int rules_down(const struct rules_plan *plan, enum rules_mode used, char *err, size_t err_len)
 {
 	return rules_run(plan, used, "down", err, err_len);

@@ -35,6 +35,9 @@ int rules_script(const struct rules_plan *plan, enum rules_mode mode, const char
  * Waits for the script, at most 10 s. */
 int rules_up(const struct rules_plan *plan, enum rules_mode *used, char *err, size_t err_len);
 
+/* Takes no new connections any more, while those that were taken stay. As rules_up(). */
+int rules_drain(const struct rules_plan *plan, enum rules_mode used, char *err, size_t err_len);
+
 /* Takes them out; fine when none are in. */
 int rules_down(const struct rules_plan *plan, enum rules_mode used, char *err, size_t err_len);
 
