@@ -25,15 +25,19 @@ check:
 
 .PHONY: check unit-bins
 
-# The test bed: a link emulator, namespaces raised by tests/net/topology.py, and a load generator for the figures. Root.
-TOOLS := $(BUILD)/emulator $(BUILD)/loadgen
+# The test bed: a link emulator, namespaces raised by tests/net/topology.py, and load generators for the figures, of TCP and of UDP. Root.
+TOOLS := $(BUILD)/emulator $(BUILD)/loadgen $(BUILD)/dgram
 TOOL_FLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(if $(WERROR),-Werror) $(OPT) $(CFLAGS) $(ALL_LDFLAGS)
 
 $(BUILD)/emulator: $(wildcard tests/emulator/*.c tests/emulator/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
+	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^) -lm
 
 $(BUILD)/loadgen: $(wildcard tests/bench/*.c tests/bench/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
+
+$(BUILD)/dgram: $(wildcard tests/dgram/*.c tests/dgram/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
 

@@ -8,7 +8,10 @@
  * delay +- jitter. Frames keep their order whatever the jitter, except those chosen for reordering,
  * which arrive without any delay and so overtake the ones in flight. Loss, duplication and damage
  * are decided when the frame leaves the wire: a lost frame has used up its share of the rate, as on
- * a real line. A black hole swallows what is on the wire and what is in flight, and says nothing.
+ * a real line. A black hole swallows what is on the wire and what is in flight, and says nothing. Loss
+ * comes singly, or, with `outage`, as times in which everything is lost: their lengths and the pauses
+ * between them are exponential, and `loss` is the share of the time that they take. `mtu` drops longer
+ * packets without a word, as a router does whose ICMP is filtered.
  *
  * Time is the caller's. Nothing needs a wake-up between the queue and the distance: how long a
  * frame is on the wire is known beforehand, so direction_advance() catches up whenever somebody
@@ -20,9 +23,11 @@
 #include "direction.h"
 #include "strip.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define ETHERNET 14
 #define MS 1000000u
 
 /* xorshift64*: seeded, so that a run can be repeated. */
@@ -175,6 +180,27 @@ static void fly(struct direction *d, struct frame *f, uint64_t left)
 	heap_push(d, f);
 }
 
+/* Is the line out at this time? */
+static bool is_out(struct direction *d, uint64_t when)
+{
+	double mean = (double)d->outage;
+
+	if (!d->turn)
+		d->turn = when;
+	while (d->turn <= when) {
+		d->out = !d->out;
+		d->turn += 1 + (uint64_t)(-log(1 - random_unit(d)) * (d->out ? mean : mean * (100 - d->loss) / d->loss));
+	}
+	return d->out;
+}
+
+static bool is_lost(struct direction *d, uint64_t when)
+{
+	if (d->outage && d->loss > 0 && d->loss < 100)
+		return is_out(d, when);
+	return chance(d, d->loss);
+}
+
 /* The frame has left the wire at f->when: what becomes of it? */
 static void leave_wire(struct direction *d, struct frame *f)
 {
@@ -185,17 +211,22 @@ static void leave_wire(struct direction *d, struct frame *f)
 		free(f);
 		return;
 	}
-	if (chance(d, d->loss)) {
+	if (d->mtu && f->len > ETHERNET + d->mtu) {
+		d->count.mtu_drops++;
+		free(f);
+		return;
+	}
+	if (is_lost(d, f->when)) {
 		d->count.losses++;
 		free(f);
 		return;
 	}
 	if (d->strip)
 		d->count.stripped += strip_mptcp(f->data, f->len);
-	if (f->len > 14 && chance(d, d->corrupt)) {
+	if (f->len > ETHERNET && chance(d, d->corrupt)) {
 		uint64_t at = random_next(d);
 
-		f->data[14 + at % (f->len - 14)] ^= (uint8_t)(1u << (at >> 61));
+		f->data[ETHERNET + at % (f->len - ETHERNET)] ^= (uint8_t)(1u << (at >> 61));
 		d->count.corrupted++;
 	}
 	if (chance(d, d->duplicate)) {
@@ -333,6 +364,8 @@ static int set_number(struct direction *d, const char *key, double value, const 
 		return set_time(&d->delay, value, unit);
 	if (!strcmp(key, "jitter"))
 		return set_time(&d->jitter, value, unit);
+	if (!strcmp(key, "outage"))
+		return set_time(&d->outage, value, unit);
 	if (!strcmp(key, "loss"))
 		return set_percent(&d->loss, value, unit);
 	if (!strcmp(key, "duplicate"))
@@ -341,6 +374,10 @@ static int set_number(struct direction *d, const char *key, double value, const 
 		return set_percent(&d->reorder, value, unit);
 	if (!strcmp(key, "corrupt"))
 		return set_percent(&d->corrupt, value, unit);
+	if (!strcmp(key, "mtu")) {
+		d->mtu = (size_t)value;
+		return *unit ? -1 : 0;
+	}
 	if (!strcmp(key, "seed")) {
 		seed(d, (uint64_t)value);
 		return 0;
@@ -364,6 +401,10 @@ int direction_set(struct direction *d, const char *key, const char *value, uint6
 		return -1;
 	if (d->head && d->rate != before) /* the frame on the wire starts again at the new rate */
 		d->head->when = now + time_on_wire(d, d->head->len);
+	if (!strcmp(key, "loss") || !strcmp(key, "outage")) {
+		d->turn = 0;
+		d->out = true; /* the next turn, at the next frame, is to a pause */
+	}
 	if (!strcmp(key, "delay") || !strcmp(key, "jitter"))
 		d->last = 0; /* a line that became shorter may overtake itself once, as after a re-route */
 	return 0;

@@ -20,7 +20,7 @@ struct direction_counters {
 	uint64_t in_frames, in_bytes;
 	uint64_t out_frames, out_bytes;
 	uint64_t tail_drops, losses, hole_drops;
-	uint64_t duplicates, reordered, corrupted, stripped;
+	uint64_t duplicates, reordered, corrupted, stripped, mtu_drops;
 };
 
 struct direction {
@@ -30,12 +30,16 @@ struct direction {
 	uint64_t queue_bytes;	      /* used when queue_ms is 0 */
 	double queue_ms;
 	double loss, duplicate, reorder, corrupt; /* percent */
+	uint64_t outage;			  /* ns: mean length of a loss; 0: single frames */
+	size_t mtu;				  /* longest IP packet; 0: any */
 	bool strip; /* of MPTCP options: see strip.h */
 	bool hole;
 
 	/* What is on it. */
 	struct frame *head, *tail; /* waiting; the head is being sent until head->when */
 	uint64_t waiting;	   /* bytes from head to tail */
+	bool out;		   /* of order, until turn */
+	uint64_t turn;
 	uint64_t last;		   /* delivery time of the last frame that kept its place */
 	struct frame **flying;	   /* min-heap by (when, order) */
 	size_t n_flying, room;

@@ -17,7 +17,7 @@
  *
  *   NAME up|down|both KEY VALUE     rate 786k | delay 10ms | jitter 2 | loss 1 | queue 200ms |
  *                                   queue 30000b | hole on | strip on (MPTCP options) | duplicate, reorder,
- *                                   corrupt % | seed N
+ *                                   corrupt % | outage 40ms (mean; loss is its share) | mtu 1400 | seed N
  *   stats                           a line of counters for each direction, then "ok"
  *
  * The end of stdin ends the emulator, so it never outlives whoever started it.
@@ -184,11 +184,11 @@ static void print_stats(const struct emulator *e)
 		printf("%s %s in_frames=%" PRIu64 " in_bytes=%" PRIu64 " out_frames=%" PRIu64
 		       " out_bytes=%" PRIu64 " tail_drops=%" PRIu64 " losses=%" PRIu64
 		       " hole_drops=%" PRIu64 " duplicates=%" PRIu64 " reordered=%" PRIu64
-		       " corrupted=%" PRIu64 " stripped=%" PRIu64 " waiting=%" PRIu64 "\n",
+		       " corrupted=%" PRIu64 " stripped=%" PRIu64 " mtu_drops=%" PRIu64 " waiting=%" PRIu64 "\n",
 		       e->line[i / 2].name, way_name[i % 2], c->in_frames, c->in_bytes,
 		       c->out_frames, c->out_bytes, c->tail_drops, c->losses, c->hole_drops,
 		       c->duplicates, c->reordered, c->corrupted, c->stripped,
-		       d->waiting);
+		       c->mtu_drops, d->waiting);
 	}
 }
 

@@ -1,9 +1,13 @@
 """The test bed measures itself: is a line what was ordered? Tolerances are those the figures need."""
+import json
+import socket
 import statistics
+import subprocess
 import time
 
 import pytest
 
+import inside
 import topology
 
 LINES = [topology.Line(down="20M", up="5M", delay_ms=20, queue_ms=200)]
@@ -22,7 +26,7 @@ def line(topo):
     live, spec = topo.line[0], topo.lines[0]
     yield live
     live.set(down_rate=spec.down, up_rate=spec.up, hole=None, delay=spec.delay_ms, jitter=0, loss=0, duplicate=0,
-             reorder=0, corrupt=0, queue=f"{spec.queue_ms}ms")
+             reorder=0, corrupt=0, outage=0, mtu=0, queue=f"{spec.queue_ms}ms")
 
 
 def flood(topo, line, way, seconds=1.5, payload=1200):
@@ -93,6 +97,64 @@ def test_loss(topo, line):
     result = topo.peer("ping", count=1500, interval=0.001, timeout=1, size=100)
     assert result["lost"] == pytest.approx(150, abs=40)
     assert line.stats()["up"]["losses"] == pytest.approx(result["lost"], abs=3)
+
+
+def dgram(topo, verb, pps, size, count, *options):
+    """A flow of numbered packets from the LAN to the server and back."""
+    server = topo.server.popen([topology.TOOLS / "dgram", "serve", 7100], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdout.readline() == "ready\n"
+    out = topo.lan.run([topology.TOOLS / "dgram", verb, topology.SERVER4, 7100, pps, size, count, *options])
+    server.communicate("", timeout=10)
+    return json.loads(out.stdout)
+
+
+def test_outages_take_their_share_in_runs(topo, line):
+    line.set(delay=1, up={"outage": 40, "loss": 20, "seed": 3})
+    call = dgram(topo, "call", 1000, 64, 8000, "series=1", "wait=100")
+    lost = [ms is None for ms in call["up"]["ms"]]
+    runs = sum(b and not a for a, b in zip([False] + lost, lost))
+    assert sum(lost) / len(lost) == pytest.approx(0.2, abs=0.08)
+    assert sum(lost) / runs == pytest.approx(40, rel=0.4)
+    line.set(outage=0, up={"loss": 20})
+    lost = [ms is None for ms in dgram(topo, "call", 1000, 64, 2000, "series=1", "wait=100")["up"]["ms"]]
+    assert sum(lost) / sum(b and not a for a, b in zip([False] + lost, lost)) < 1.6
+
+
+def test_longer_packets_vanish(topo, line):
+    line.set(delay=1, up={"mtu": 1400})
+    assert dgram(topo, "call", 100, 1372, 20, "wait=100")["down"]["lost"] == 0
+    assert dgram(topo, "call", 100, 1373, 20, "wait=100")["down"]["got"] == 0
+    assert line.stats()["up"]["mtu_drops"] == 20
+    assert dgram(topo, "pull", 100, 1400, 20, "wait=100")["down"]["got"] == 0  # asked for with as much
+    line.set(mtu=0)
+    assert dgram(topo, "pull", 100, 1400, 20, "wait=100")["down"]["lost"] == 0
+
+
+def test_dgram_tells_times(topo, line):
+    line.set(up={"delay": 5}, down={"delay": 30})
+    call = dgram(topo, "call", 200, 200, 100, "wait=100")
+    assert call["up"]["p50"] == pytest.approx(5, abs=1.5) and call["down"]["p50"] == pytest.approx(30, abs=1.5)
+    assert call["both"]["lost"] == 0 and call["both"]["twice"] == 0 and call["both"]["gap_ms"] < 15
+    line.set(duplicate=50)
+    assert dgram(topo, "call", 200, 200, 100, "wait=100")["both"]["twice"] > 30
+
+
+@pytest.mark.parametrize("address", [False, True])
+def test_rebound_nat(topo, address):
+    seen = []
+    with inside.inside(topo.server):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with inside.inside(topo.lan):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with server, client:
+        server.bind(("", 7101))
+        server.settimeout(3)
+        for _ in range(2):
+            client.sendto(b"hello", (topology.SERVER4, 7101))
+            seen.append(server.recvfrom(100)[1])
+            topo.line[0].rebind(address)
+            time.sleep(0.05)  # the kernel forgets in a work queue
+    assert seen[0][1] != seen[1][1] and (seen[0][0] != seen[1][0]) == address
 
 
 @pytest.mark.parametrize("way", ["up", "down", "both"])

@@ -116,11 +116,13 @@ class LiveLine:
     def __init__(self, topo, index, spec):
         self.topo, self.index, self.spec = topo, index, spec
         self.name = f"l{index + 1}"
+        self.bound, self.outside = 0, f"11.{index + 1}.0.2"
         self.device = f"wan{index + 1}"
 
     def set(self, down_rate=None, up_rate=None, hole=False, both=None, up=None, down=None, **properties):
         """Changes what is named: down_rate="1M", hole="up"|"down"|"both"|None, and for both directions
-        delay=, jitter= (ms), loss=, duplicate=, reorder=, corrupt= (percent), queue= ("200ms" or bytes);
+        delay=, jitter= (ms), loss=, duplicate=, reorder=, corrupt= (percent), queue= ("200ms" or bytes),
+        outage= (ms: loss comes in outages of this mean length), mtu= (longer packets vanish; 0: any);
         for one direction up={"loss": 1} or down={...}."""
         send = self.topo.emulator_command
         if down_rate is not None:
@@ -147,6 +149,19 @@ class LiveLine:
             return {"up": int(tx), "down": int(rx)}
         s = self.stats()
         return {"up": s["up"]["out_bytes"], "down": s["down"]["out_bytes"]}
+
+    def rebind(self, address=False):
+        """The modem forgets its NAT: what goes on gets another port, and another address if asked."""
+        isp, n, self.bound = self.topo.isp[self.index], self.index + 1, self.bound + 1
+        old = self.outside
+        if address:
+            self.outside = f"11.{n}.0.{2 + self.bound}"
+        low = 20000 + 1000 * (self.bound % 40)
+        rule, ports = 'add rule ip modem post oifname "inet"', f"masquerade to :{low}-{low + 999}"
+        isp.nft(f"flush chain ip modem post\n{rule} meta l4proto udp {ports}\n{rule} meta l4proto tcp {ports}\n{rule} masquerade")
+        # The kernel forgets the masqueraded connections of an address that goes.
+        isp.ip(f"addr del {old}/24 dev inet", f"addr add {self.outside}/24 dev inet",
+               f"route replace default via 11.{n}.0.1 dev inet")
 
     def unplug(self):
         """The cable is pulled: the gateway sees its device go down and loses its routes."""
