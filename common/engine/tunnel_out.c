@@ -1,0 +1,461 @@
+/* The way out of the tunnel: an inner packet gets a class, waits if it must, is sealed, and leaves on one path or several. tunnel.c
+ * has the theory.
+ *
+ * R is sealed at once and leaves on every urgent path: the best one first, as the packet itself, the others as copies, which are shed
+ * where there is no room. F and B wait in the queue and are sealed when a path takes them, so that numbers are in the order of
+ * leaving and a dropped packet never had one. What is sealed and cannot leave at once waits in the path's fifos: `urgent`, which may borrow
+ * from the path's near future, and `again`, resends, which come before new bulk.
+ *
+ * A packet is copied once, into a box of the slab. It is sealed there, sent from there, and kept there for a resend. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "counter.h"
+#include "tunnel_room.h"
+
+#define BORROW_US 20000
+#define SMALL (256 + WIRE_DG_OVERHEAD)
+#define COPY_B_US 5000	/* queues in the modem, up to which bulk is copied; */
+#define STOP_B_US 10000 /* once it is, up to here */
+#define STOP_F_US 25000
+#define STOP_R_US 60000
+#define FLOWLET_US 30000 /* a flow silent for so long may move: what it sent before has arrived */
+
+void tunnel_flush(struct tunnel *t)
+{
+	assoc_flush(t->assoc);
+	if (t->delivered && t->ops.flush)
+		t->ops.flush(t->arg);
+	t->delivered = false;
+	while (t->n_done)
+		packet_put(&t->slab, t->done[--t->n_done]);
+}
+
+void tunnel_let_go(struct tunnel *t, struct packet *p)
+{
+	if (t->n_done == DONE)
+		tunnel_flush(t);
+	t->done[t->n_done++] = p;
+}
+
+/* --- one path --- */
+
+static bool fits(const struct tunnel *t, unsigned i, const struct packet *p)
+{
+	return p->len <= pmtu_size(t->pmtu, i);
+}
+
+static bool send_on(struct tunnel *t, unsigned i, struct packet *p, bool copy)
+{
+	struct lane *l = &t->lane[i];
+
+	if (!assoc_send(t->assoc, i, p->tos, packet_dgram(p), p->len))
+		return false;
+	pace_spend(&l->pace, p->len + OUTER, copy);
+	pmtu_sent(t->pmtu, i, p->len, t->now / 1000);
+	if (copy)
+		l->copies[p->class]++;
+	else
+		l->packets[p->class]++;
+	p->paths |= (uint8_t)(1 << i);
+	p->last_us = t->now;
+	if (!t->n_done || t->done[t->n_done - 1] != p)
+		tunnel_let_go(t, packet_get(p));
+	return true;
+}
+
+static bool waits(const struct fifo *f)
+{
+	return f && f->head != f->tail;
+}
+
+static void wait_in(struct tunnel *t, unsigned i, struct fifo **f, struct packet *p)
+{
+	if (!*f)
+		*f = calloc(1, sizeof(**f));
+	if (!*f || (*f)->head - (*f)->tail == FIFO) {
+		t->lane[i].overflows++;
+		return;
+	}
+	(*f)->slot[(*f)->head++ % FIFO] = packet_get(p);
+}
+
+static void send_or_wait(struct tunnel *t, unsigned i, struct fifo **f, struct packet *p)
+{
+	if (!waits(*f) && pace_may_borrow(&t->lane[i].pace, BORROW_US))
+		send_on(t, i, p, false);
+	else
+		wait_in(t, i, f, p);
+}
+
+static void drain(struct tunnel *t, unsigned i, struct fifo *f, uint32_t borrow_us)
+{
+	while (waits(f) && pace_may_borrow(&t->lane[i].pace, borrow_us)) {
+		struct packet *p = f->slot[f->tail++ % FIFO];
+
+		send_on(t, i, p, false);
+		packet_put(&t->slab, p);
+	}
+}
+
+static void empty(struct tunnel *t, struct fifo **f)
+{
+	while (waits(*f))
+		packet_put(&t->slab, (*f)->slot[(*f)->tail++ % FIFO]);
+	free(*f);
+	*f = NULL;
+}
+
+void tunnel_drop_backlog(struct tunnel *t, unsigned path)
+{
+	empty(t, &t->lane[path].urgent);
+	empty(t, &t->lane[path].again);
+}
+
+bool tunnel_backlog(const struct tunnel *t)
+{
+	bool any = t->queue.packets;
+
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		any = any || waits(t->lane[i].urgent) || waits(t->lane[i].again);
+	return any;
+}
+
+/* --- sealing, and what follows from a number --- */
+
+static bool seal(struct tunnel *t, struct packet *p)
+{
+	if (assoc_seal(t->assoc, p->type, p->class, packet_dgram(p), p->len, &p->seq)) {
+		counters.tunnel_no_path++;
+		return false;
+	}
+	p->len = (uint16_t)(p->len + WIRE_DG_OVERHEAD);
+	p->sent_us = p->last_us = t->now;
+	t->sort[p->class].packets++;
+	t->sort[p->class].bytes += p->len;
+	return true;
+}
+
+static void keep(struct tunnel *t, struct packet *p)
+{
+	if (p->type == WIRE_DG_DATA)
+		resend_keep(&t->sort[p->class].resend, p);
+}
+
+/* --- copies --- */
+
+/* The longer the modem's queue, the fewer classes are copied on this path. */
+static uint8_t copies_upto(const struct tunnel *t, unsigned i)
+{
+	uint32_t q = assoc_health(t->assoc, i)->side[HEALTH_TX].queue_us;
+
+	if (q < COPY_B_US || (q < STOP_B_US && t->lane[i].copies_upto == WIRE_CLASS_B))
+		return WIRE_CLASS_B;
+	return q < STOP_F_US ? WIRE_CLASS_F : q < STOP_R_US ? WIRE_CLASS_R : WIRE_CLASS_CONTROL;
+}
+
+static void copy_urgent(struct tunnel *t, unsigned i, struct packet *p)
+{
+	struct lane *l = &t->lane[i];
+	bool small = p->len <= SMALL;
+
+	if (t->config.redundancy == TUNNEL_ALWAYS) {
+		send_or_wait(t, i, &l->urgent, p);
+		return;
+	}
+	l->copies_upto = copies_upto(t, i);
+	if ((small || l->copies_upto >= WIRE_CLASS_R) && (l->pace.spare > 0 || l->pace.share > 0) && !waits(l->urgent) &&
+	    pace_may_borrow(&l->pace, small ? 2 * BORROW_US : BORROW_US))
+		send_on(t, i, p, true);
+	else
+		l->shed++;
+}
+
+static bool may_copy(struct tunnel *t, unsigned i, const struct packet *p)
+{
+	struct lane *l = &t->lane[i];
+
+	if (assoc_use(t->assoc, i) == WIRE_USE_COPIES || !fits(t, i, p))
+		return false; /* metered: not for bulk */
+	if (t->config.redundancy == TUNNEL_ALWAYS)
+		return pace_may_borrow(&l->pace, BORROW_US);
+	l->copies_upto = copies_upto(t, i);
+	return l->copies_upto >= p->class && pace_may_copy(&l->pace) && !waits(l->urgent) && !waits(l->again) &&
+	       !queue_has(&t->queue, i, t->view.bulk);
+}
+
+static void copy_bulk(struct tunnel *t, unsigned but, struct packet *p)
+{
+	if (t->config.redundancy == TUNNEL_NEVER || p->type != WIRE_DG_DATA)
+		return;
+	for (unsigned n = 0; n < t->view.n; n++) {
+		unsigned i = t->view.order[n];
+
+		if (i == but || !(t->view.urgent >> i & 1) || !may_copy(t, i, p))
+			continue;
+		send_on(t, i, p, true);
+		if (t->config.redundancy == TUNNEL_AUTO)
+			return;
+	}
+}
+
+/* --- sending --- */
+
+/* Too long for where it should go: two pieces. Takes the reference. */
+static void send_pieces(struct tunnel *t, struct packet *p, size_t room, void (*send)(struct tunnel *, struct packet *, unsigned), unsigned i)
+{
+	struct packet *out[2] = { slab_take(&t->slab), slab_take(&t->slab) };
+
+	if (out[0] && out[1] && fragment_cut(out, t->fragment_id++, packet_inner(p), p->len, room) == 0) {
+		for (unsigned n = 0; n < 2; n++) {
+			out[n]->class = p->class;
+			out[n]->tos = p->tos;
+			send(t, packet_get(out[n]), i);
+		}
+	} else {
+		counters.tunnel_oversize++;
+	}
+	packet_put(&t->slab, out[0]);
+	packet_put(&t->slab, out[1]);
+	packet_put(&t->slab, p);
+}
+
+static uint8_t paths_that_fit(const struct tunnel *t, const struct packet *p, size_t *room)
+{
+	uint8_t fit = 0;
+
+	*room = 0;
+	for (unsigned n = 0; n < t->view.n; n++) {
+		unsigned i = t->view.order[n];
+		size_t r = pmtu_room(t->pmtu, i);
+
+		if (t->view.urgent >> i & 1 && p->len <= r)
+			fit |= (uint8_t)(1 << i);
+		*room = !*room || r < *room ? r : *room;
+	}
+	return fit;
+}
+
+/* Takes the reference; not sealed. */
+static void send_urgent(struct tunnel *t, struct packet *p, unsigned unused)
+{
+	bool first = true;
+	size_t room;
+	uint8_t fit = paths_that_fit(t, p, &room);
+
+	(void)unused;
+	if (!fit && p->type == WIRE_DG_DATA && t->view.n) {
+		send_pieces(t, p, room, send_urgent, 0);
+		return;
+	}
+	for (unsigned n = 0; fit && n < t->view.n; n++) {
+		unsigned i = t->view.order[n];
+
+		if (!(fit >> i & 1))
+			continue;
+		if (first && !seal(t, p))
+			break;
+		if (first)
+			send_or_wait(t, i, &t->lane[i].urgent, p);
+		else if (t->config.redundancy != TUNNEL_NEVER)
+			copy_urgent(t, i, p);
+		first = false;
+	}
+	if (!first)
+		keep(t, p);
+	packet_put(&t->slab, p);
+}
+
+/* Takes the reference; not sealed. */
+static void send_bulk(struct tunnel *t, struct packet *p, unsigned i)
+{
+	if (p->type == WIRE_DG_DATA && p->len > pmtu_room(t->pmtu, i)) {
+		send_pieces(t, p, pmtu_room(t->pmtu, i), send_bulk, i);
+		return;
+	}
+	if (seal(t, p)) {
+		send_on(t, i, p, false);
+		copy_bulk(t, i, p);
+		keep(t, p);
+	}
+	packet_put(&t->slab, p);
+}
+
+/* A flow whose path is gone goes to another. */
+static void rehome(struct tunnel *t)
+{
+	t->rehome = false;
+	for (unsigned n = 0; n < QUEUE_BANDS * QUEUE_BUCKETS && t->queue.packets; n++) {
+		struct queue_bucket *b = &t->queue.bucket[n / QUEUE_BUCKETS][n % QUEUE_BUCKETS];
+
+		if (b->head && (b->home >= ASSOC_PATHS || !(t->view.bulk >> b->home & 1)))
+			b->home = tunnel_home(t, QUEUE_NO_PATH, b->head->len);
+	}
+}
+
+static void pump_path(struct tunnel *t, unsigned i)
+{
+	struct lane *l = &t->lane[i];
+	struct packet *p;
+
+	drain(t, i, l->urgent, BORROW_US);
+	drain(t, i, l->again, 0);
+	while (t->queue.packets && t->view.bulk >> i & 1 && pace_may(&l->pace)) {
+		p = queue_take(&t->queue, i, t->view.bulk, t->now);
+		if (!p)
+			break;
+		send_bulk(t, p, i);
+	}
+	if (!pace_may(&l->pace) && (waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.bulk)))
+		l->pace.limited = true;
+}
+
+void tunnel_pump(struct tunnel *t)
+{
+	if (t->rehome)
+		rehome(t);
+	for (unsigned n = 0; n < t->view.n; n++)
+		pace_fill(&t->lane[t->view.order[n]].pace, t->now);
+	for (unsigned n = 0; n < t->view.n; n++)
+		pump_path(t, t->view.order[n]);
+	if (!t->view.bulk)
+		queue_expire(&t->queue, t->now);
+}
+
+/* --- resends --- */
+
+void tunnel_again(struct tunnel *t, struct packet *p)
+{
+	uint8_t on = p->class == WIRE_CLASS_R ? t->view.urgent : t->view.bulk, was = p->paths;
+
+	if (was && !(was & (was - 1)))
+		pmtu_lost(t->pmtu, (unsigned)__builtin_ctz(was), p->len, t->now / 1000);
+	p->paths = 0;
+	for (unsigned n = 0; n < t->view.n; n++) {
+		unsigned i = t->view.order[n];
+
+		if (!(on >> i & 1) || !fits(t, i, p))
+			continue;
+		t->lane[i].resent++;
+		send_or_wait(t, i, &t->lane[i].again, p);
+	}
+}
+
+void tunnel_elsewhere(struct tunnel *t, struct packet *p)
+{
+	for (unsigned n = 0; n < t->view.n; n++) {
+		unsigned i = t->view.order[n];
+
+		if (p->paths >> i & 1 || !fits(t, i, p))
+			continue;
+		p->paths = 0;
+		t->lane[i].resent++;
+		send_or_wait(t, i, &t->lane[i].again, p);
+		return;
+	}
+}
+
+/* --- in from the caller --- */
+
+static uint8_t outer_tos(const struct tunnel *t, uint8_t tos, enum wire_class class)
+{
+	static const uint8_t by_class[WIRE_CLASSES] = { 0xc0, 46 << 2, 34 << 2, 0 };
+	uint8_t ecn = tos & 3;
+
+	switch (t->config.dscp) {
+	case TUNNEL_DSCP_CLASS:
+		return by_class[class] | ecn;
+	case TUNNEL_DSCP_ZERO:
+		return ecn;
+	default:
+		return tos;
+	}
+}
+
+/* What is urgent because its sender says so, and fast, may have a third of the best path and no more. */
+static enum wire_class cap(struct tunnel *t, enum wire_class class, const struct classify_flow *f, size_t len)
+{
+	struct pace *best = t->view.n ? &t->lane[t->view.order[0]].pace : NULL;
+
+	if (class != WIRE_CLASS_R || len <= 256 || f->rate <= 1000000 / 8 || !best)
+		return class;
+	if (best->share <= 0)
+		return WIRE_CLASS_F;
+	best->share -= (int64_t)len;
+	return class;
+}
+
+static void enqueue(struct tunnel *t, struct packet *p)
+{
+	unsigned band = p->class == WIRE_CLASS_F ? QUEUE_F : QUEUE_B;
+	struct queue_bucket *b = queue_bucket(&t->queue, band, p->flow);
+
+	if (b->home >= ASSOC_PATHS || !(t->view.bulk >> b->home & 1) || (!b->head && t->now - b->last_us > FLOWLET_US))
+		b->home = tunnel_home(t, b->home, p->len);
+	queue_put(&t->queue, band, p, t->now);
+}
+
+static void begin_batch(struct tunnel *t)
+{
+	t->in_batch = true;
+	t->now = t->active_us = clock_us();
+	tunnel_look(t);
+	for (unsigned n = 0; n < t->view.n; n++)
+		pace_fill(&t->lane[t->view.order[n]].pace, t->now);
+}
+
+static bool is_fit(struct tunnel *t, const uint8_t *packet, size_t len, struct inner *in)
+{
+	if (!t->flows)
+		t->flows = calloc(1, sizeof(*t->flows));
+	if (inner_parse(in, packet, len))
+		counters.tunnel_malformed++;
+	else if (len > PACKET_INNER_MAX)
+		counters.tunnel_oversize++;
+	else if (!t->view.n || !assoc_keyed(t->assoc))
+		counters.tunnel_no_path++;
+	else
+		return t->flows;
+	return false;
+}
+
+void tunnel_send(struct tunnel *t, uint8_t *packet, size_t len)
+{
+	struct classify_flow *flow;
+	enum wire_class class;
+	struct packet *p;
+	struct inner in;
+
+	if (!t->in_batch)
+		begin_batch(t);
+	if (!is_fit(t, packet, len, &in))
+		return;
+	class = classify_packet(t->flows, &in, len, t->now / 1000, &flow);
+	class = cap(t, class, flow, len);
+	p = slab_take(&t->slab);
+	if (!p) {
+		counters.tunnel_full++;
+		return;
+	}
+	memcpy(packet_inner(p), packet, len);
+	p->len = (uint16_t)len;
+	p->class = (uint8_t)class;
+	p->flow = in.flow;
+	p->tos = outer_tos(t, in.tos, class);
+	p->born_us = t->now;
+	if (class == WIRE_CLASS_R)
+		send_urgent(t, p, 0);
+	else
+		enqueue(t, p);
+}
+
+void tunnel_send_end(struct tunnel *t)
+{
+	if (!t->in_batch)
+		return;
+	t->in_batch = false;
+	tunnel_pump(t);
+	tunnel_flush(t);
+	tunnel_wake(t, tunnel_backlog(t) ? 1000 : 5000);
+}

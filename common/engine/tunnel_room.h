@@ -1,0 +1,108 @@
+/* tunnel_room: what the files of tunnel share, and nobody else may see. */
+#ifndef PLAIT_TUNNEL_ROOM_H
+#define PLAIT_TUNNEL_ROOM_H
+
+#include <event2/event_struct.h>
+
+#include "classify.h"
+#include "fragment.h"
+#include "gaps.h"
+#include "pace.h"
+#include "pmtu.h"
+#include "reorder.h"
+#include "resend.h"
+#include "slab.h"
+#include "tunnel.h"
+#include "tunnel_queue.h"
+
+#define OUTER 28 /* bytes of IPv4 and UDP around a datagram, as pacing counts */
+#define FIFO 1024 /* a ring of resend.c may come at once */
+#define DONE 128
+
+struct fifo { /* sealed packets that wait for one path */
+	struct packet *slot[FIFO];
+	uint32_t head, tail;
+};
+
+struct lane { /* a path as the sender sees it */
+	struct pace pace;
+	struct fifo *urgent, *again; /* made when used */
+	uint8_t copies_upto; /* the bulkiest class that is copied there now */
+	uint64_t packets[WIRE_CLASSES], copies[WIRE_CLASSES], resent, shed, overflows; /* for status */
+};
+
+struct sort { /* a class */
+	struct resend resend;
+	struct gaps *gaps; /* made when used */
+	struct reorder *reorder;
+	uint64_t packets, bytes, duplicates, marked; /* for status */
+};
+
+struct view { /* what the paths are good for now */
+	uint8_t urgent; /* bits: R goes on all of them */
+	uint8_t bulk;	/* F and B go on one of them */
+	uint8_t order[ASSOC_PATHS]; /* of urgent | bulk, the best first */
+	unsigned n;
+	uint32_t cost_us[ASSOC_PATHS];
+	uint32_t hold_us; /* for reorder */
+	struct resend_paths paths;
+};
+
+struct tunnel {
+	struct event_base *base;
+	struct assoc *assoc;
+	struct pmtu *pmtu;
+	enum assoc_side side;
+	struct tunnel_config config;
+	struct tunnel_ops ops;
+	void *arg;
+	tunnel_path_cb on_path;
+	void (*on_unknown)(void *arg);
+	void *watch_arg;
+
+	uint64_t now;	    /* of this batch */
+	uint64_t look_us;   /* `view` is of then */
+	uint64_t active_us; /* a packet moved */
+	bool in_batch, rehome;
+	struct event tick;
+	uint64_t tick_us; /* when it is due; 0: not set */
+
+	struct slab slab;
+	struct classify *flows;
+	struct queue queue;
+	struct fragments *fragments;
+	uint16_t fragment_id;
+	struct lane lane[ASSOC_PATHS];
+	struct sort sort[WIRE_CLASSES];
+	struct view view;
+	uint32_t index, index_before; /* of the numbers that come in */
+
+	struct packet *done[DONE]; /* to be let go once the socket, or the kernel, has them */
+	unsigned n_done;
+	bool delivered; /* since ops.flush() */
+};
+
+/* tunnel_view.c */
+void tunnel_look(struct tunnel *t); /* brings `view` up to date */
+uint8_t tunnel_home(const struct tunnel *t, uint8_t now, uint32_t len); /* the best path for a flow, which is on `now` */
+
+/* tunnel_out.c */
+void tunnel_pump(struct tunnel *t); /* sends what may go */
+void tunnel_again(struct tunnel *t, struct packet *p); /* a resend */
+void tunnel_elsewhere(struct tunnel *t, struct packet *p); /* a resend of what a silent path had */
+bool tunnel_backlog(const struct tunnel *t);
+void tunnel_let_go(struct tunnel *t, struct packet *p); /* packet_put() at tunnel_flush() */
+void tunnel_flush(struct tunnel *t);
+void tunnel_drop_backlog(struct tunnel *t, unsigned path);
+
+/* tunnel_in.c */
+void tunnel_on_got(void *arg, const struct assoc_got *got);
+void tunnel_on_copy(void *arg, unsigned path, const struct wire_dgram *hdr, uint64_t seq);
+void tunnel_on_ack(struct tunnel *t, unsigned path, const uint8_t *value, size_t len);
+void tunnel_release(struct tunnel *t); /* what was held long enough */
+void tunnel_ack_due(struct tunnel *t);
+
+/* tunnel.c */
+void tunnel_wake(struct tunnel *t, uint32_t us); /* the tick comes then, or before */
+
+#endif

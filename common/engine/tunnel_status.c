@@ -1,0 +1,92 @@
+/* tunnel_status(): what the tunnel tells of itself. */
+#include "tunnel_room.h"
+
+static json_t *number(uint64_t n)
+{
+	return json_integer((json_int_t)n);
+}
+
+static uint64_t copies(const struct tunnel *t, unsigned class)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		n += t->lane[i].copies[class];
+	return n;
+}
+
+static json_t *class_status(const struct tunnel *t, unsigned class)
+{
+	const struct sort *s = &t->sort[class];
+	json_t *o = json_object();
+	unsigned band = class == WIRE_CLASS_F ? QUEUE_F : QUEUE_B;
+
+	json_object_set_new(o, "packets", number(s->packets));
+	json_object_set_new(o, "bytes", number(s->bytes));
+	json_object_set_new(o, "copies", number(copies(t, class)));
+	json_object_set_new(o, "resent", number(s->resend.resent));
+	json_object_set_new(o, "unconfirmed", number(s->resend.expired));
+	json_object_set_new(o, "dropped", number(class == WIRE_CLASS_R ? 0 : t->queue.dropped[band]));
+	json_object_set_new(o, "received", number(s->gaps ? s->gaps->received : 0));
+	json_object_set_new(o, "duplicates", number(s->duplicates));
+	json_object_set_new(o, "repaired", number(s->gaps ? s->gaps->filled : 0));
+	json_object_set_new(o, "lost", number(s->gaps ? s->gaps->lost : 0));
+	json_object_set_new(o, "late", number(s->gaps ? s->gaps->late : 0));
+	json_object_set_new(o, "held", number(s->reorder ? s->reorder->holds : 0));
+	return o;
+}
+
+static json_t *by_class(const uint64_t n[WIRE_CLASSES])
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "R", number(n[WIRE_CLASS_R]));
+	json_object_set_new(o, "F", number(n[WIRE_CLASS_F]));
+	json_object_set_new(o, "B", number(n[WIRE_CLASS_B]));
+	return o;
+}
+
+static json_t *path_status(const struct tunnel *t, unsigned i)
+{
+	const struct health *h = assoc_health(t->assoc, i);
+	const struct lane *l = &t->lane[i];
+	json_t *o = json_object();
+
+	json_object_set_new(o, "path", number(i));
+	json_object_set_new(o, "state", json_string(health_name(h->state)));
+	json_object_set_new(o, "urgent", json_boolean(t->view.urgent >> i & 1));
+	json_object_set_new(o, "bulk", json_boolean(t->view.bulk >> i & 1));
+	json_object_set_new(o, "pace", number(l->pace.rate * 8));
+	json_object_set_new(o, "load", number(l->pace.load * 8));
+	json_object_set_new(o, "queue_us", number(h->side[HEALTH_TX].queue_us));
+	json_object_set_new(o, "rtt_us", number(h->srtt_us));
+	json_object_set_new(o, "jitter_us", number(h->side[HEALTH_RX].jitter_us));
+	json_object_set_new(o, "mtu", number(pmtu_size(t->pmtu, i)));
+	json_object_set_new(o, "packets", by_class(l->packets));
+	json_object_set_new(o, "copies", by_class(l->copies));
+	json_object_set_new(o, "resent", number(l->resent));
+	json_object_set_new(o, "shed", number(l->shed));
+	json_object_set_new(o, "overflows", number(l->overflows));
+	return o;
+}
+
+json_t *tunnel_status(const struct tunnel *t)
+{
+	static const char *const redundancy[] = { "auto", "always", "never" };
+	static const char *const names[WIRE_CLASSES] = { NULL, "R", "F", "B" };
+	json_t *o = json_object(), *classes = json_object(), *paths = json_array();
+
+	for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
+		json_object_set_new(classes, names[c], class_status(t, c));
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if (assoc_has_path(t->assoc, i))
+			json_array_append_new(paths, path_status(t, i));
+	json_object_set_new(o, "mtu", number(tunnel_mtu(t)));
+	json_object_set_new(o, "redundancy", json_string(redundancy[t->config.redundancy]));
+	json_object_set_new(o, "queued", number(t->queue.packets));
+	json_object_set_new(o, "memory", number(t->slab.made * sizeof(struct packet)));
+	json_object_set_new(o, "fragments_joined", number(t->fragments ? t->fragments->whole : 0));
+	json_object_set_new(o, "classes", classes);
+	json_object_set_new(o, "paths", paths);
+	return o;
+}

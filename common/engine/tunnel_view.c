@@ -1,0 +1,154 @@
+/* Which paths are good for what, from their health and from what the local wants of them.
+ *
+ * Urgent packets go on every path that shows life: FULL and metered ones, BACKUP only when no FULL one lives. Bulk goes on the best
+ * kind there is: FULL before BACKUP before metered, well before lossy before suspect. If nothing is known to work, everything
+ * goes on whatever has an address: it costs a few packets, and may be right. */
+#include "tunnel_room.h"
+
+#define UNKNOWN_RTT_US 100000
+#define HOLD_MAX_US 50000
+#define HOLD_MORE_US 10000
+#define STAY_US 5000 /* a flow moves only for more than this */
+#define FULL_LOAD_US 100000
+#define LOOK_US 2000
+
+enum { NO_TIER = 9, TRY_TIER = 8 };
+
+static enum health_state tx_state(const struct tunnel *t, unsigned i)
+{
+	return assoc_health(t->assoc, i)->side[HEALTH_TX].state;
+}
+
+static bool lives(const struct tunnel *t, unsigned i)
+{
+	enum health_state s = tx_state(t, i);
+
+	return s == HEALTH_UP || s == HEALTH_LOSSY || s == HEALTH_SUSPECT;
+}
+
+/* The lower the better. */
+static unsigned tier(const struct tunnel *t, unsigned i)
+{
+	static const unsigned tiers[3][3] = { { 0, 1, 4 }, { 6, 6, 7 }, { 2, 3, 5 } }; /* [use][UP, LOSSY, SUSPECT] */
+	enum health_state s = tx_state(t, i);
+	enum wire_use use = assoc_use(t->assoc, i);
+
+	if (!assoc_has_path(t->assoc, i) || use == WIRE_USE_NOT)
+		return NO_TIER;
+	if (s == HEALTH_PROBING)
+		return TRY_TIER;
+	return lives(t, i) ? tiers[use][s == HEALTH_UP ? 0 : s == HEALTH_LOSSY ? 1 : 2] : NO_TIER;
+}
+
+static void measure(struct tunnel *t, unsigned i, unsigned tier_of)
+{
+	const struct health *h = assoc_health(t->assoc, i);
+	uint32_t rtt = h->srtt_us ? h->srtt_us : UNKNOWN_RTT_US;
+
+	t->view.paths.srtt_us[i] = rtt;
+	t->view.paths.var_us[i] = h->rttvar_us;
+	t->view.cost_us[i] = rtt / 2 + h->side[HEALTH_TX].queue_us + tier_of * 1000000;
+}
+
+static void put_in_order(struct view *v, unsigned i)
+{
+	unsigned at = v->n++;
+
+	for (; at > 0 && v->cost_us[v->order[at - 1]] > v->cost_us[i]; at--)
+		v->order[at] = v->order[at - 1];
+	v->order[at] = (uint8_t)i;
+}
+
+/* How far apart packets may arrive that left together. */
+static uint32_t hold(const struct tunnel *t)
+{
+	uint32_t least = UINT32_MAX, most = 0, n = 0;
+
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		const struct health *h = assoc_health(t->assoc, i);
+		uint32_t way = h->srtt_us / 2 + h->side[HEALTH_RX].queue_us;
+
+		if (!assoc_has_path(t->assoc, i) || !health_usable(h->side[HEALTH_RX].state))
+			continue;
+		n++;
+		least = way < least ? way : least;
+		most = way > most ? way : most;
+	}
+	if (n < 2)
+		return 0;
+	return most - least > HOLD_MAX_US - HOLD_MORE_US ? HOLD_MAX_US : most - least + HOLD_MORE_US;
+}
+
+static void choose(struct tunnel *t, const unsigned tiers[ASSOC_PATHS])
+{
+	struct view *v = &t->view;
+	unsigned best = NO_TIER;
+	bool full = false;
+
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		best = tiers[i] < best ? tiers[i] : best;
+		full = full || tiers[i] == 0 || tiers[i] == 1 || tiers[i] == 4;
+	}
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		bool backup = tiers[i] == 2 || tiers[i] == 3 || tiers[i] == 5;
+
+		if (tiers[i] == NO_TIER || (tiers[i] == TRY_TIER && best != TRY_TIER))
+			continue;
+		if (!backup || !full)
+			v->urgent |= (uint8_t)(1 << i);
+		if (tiers[i] == best)
+			v->bulk |= (uint8_t)(1 << i);
+	}
+}
+
+void tunnel_look(struct tunnel *t)
+{
+	unsigned tiers[ASSOC_PATHS];
+	uint8_t was = t->view.bulk;
+
+	if (t->look_us && t->now - t->look_us < LOOK_US)
+		return;
+	t->look_us = t->now;
+	t->view = (struct view){ 0 };
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		tiers[i] = tier(t, i);
+		if (tiers[i] != NO_TIER)
+			measure(t, i, tiers[i]);
+	}
+	choose(t, tiers);
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if ((t->view.urgent | t->view.bulk) >> i & 1)
+			put_in_order(&t->view, i);
+	t->view.paths.usable = t->view.urgent | t->view.bulk;
+	t->view.hold_us = hold(t);
+	t->rehome = t->rehome || was != t->view.bulk;
+}
+
+static uint64_t score(const struct tunnel *t, unsigned i)
+{
+	const struct pace *p = &t->lane[i].pace;
+	uint64_t permille = p->load * 1000 / p->rate;
+
+	return t->view.cost_us[i] + FULL_LOAD_US * permille / 1000 * permille / 1000;
+}
+
+uint8_t tunnel_home(const struct tunnel *t, uint8_t now, uint32_t len)
+{
+	uint8_t best = QUEUE_NO_PATH;
+	bool fits = false;
+
+	for (unsigned n = 0; n < t->view.n; n++) {
+		uint8_t i = t->view.order[n];
+		bool room = len + WIRE_DG_OVERHEAD <= pmtu_size(t->pmtu, i);
+
+		if (!(t->view.bulk >> i & 1) || (fits && !room))
+			continue;
+		if (best == QUEUE_NO_PATH || (room && !fits) || score(t, i) < score(t, best))
+			best = i;
+		fits = fits || room;
+	}
+	if (now < ASSOC_PATHS && t->view.bulk >> now & 1 && score(t, now) < score(t, best) + STAY_US &&
+	    (!fits || len + WIRE_DG_OVERHEAD <= pmtu_size(t->pmtu, now)))
+		return now;
+	return best;
+}
