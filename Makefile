@@ -86,7 +86,7 @@ LIBDIR := $(PREFIX)/lib/plait
 UNITDIR := /lib/systemd/system
 CONFDIR := $(SYSCONFDIR)/plait
 SYSCTLDIR := $(SYSCONFDIR)/sysctl.d
-SCRIPTS := nftables tproxy redirect common.sh
+SCRIPTS := nftables tproxy redirect common.sh tunnel-nftables tunnel-iptables tunnel.sh
 SIDES := plait-local plait-remote
 INSTALLED := $(SIDES:%=$(SBINDIR)/%) $(SCRIPTS:%=$(LIBDIR)/%) $(SIDES:%=$(CONFDIR)/%.conf.example) \
 	$(SIDES:%=$(UNITDIR)/%.service) $(SYSCTLDIR)/60-plait.conf
@@ -98,14 +98,14 @@ install: all
 	install -d $(sort $(dir $(addprefix $(DESTDIR),$(INSTALLED))))
 	install -m 755 $(SIDES:%=$(BUILD)/%) $(DESTDIR)$(SBINDIR)
 	install -m 755 $(addprefix iptables/,$(filter-out %.sh,$(SCRIPTS))) $(DESTDIR)$(LIBDIR)
-	install -m 644 iptables/common.sh $(DESTDIR)$(LIBDIR)
+	install -m 644 $(addprefix iptables/,$(filter %.sh,$(SCRIPTS))) $(DESTDIR)$(LIBDIR)
 	install -m 644 conf/60-plait.conf $(DESTDIR)$(SYSCTLDIR)
 	$(foreach s,$(SIDES),$(FILL) conf/$(s).service >$(DESTDIR)$(UNITDIR)/$(s).service && \
 		$(FILL) conf/$(s).conf >$(DESTDIR)$(CONFDIR)/$(s).conf.example &&) :
 
 # Rules of a gateway that still runs go first; keys and configs stay.
 uninstall:
-	$(if $(DESTDIR),,@for s in nftables tproxy redirect; do [ ! -x $(LIBDIR)/$$s ] || $(LIBDIR)/$$s down; done)
+	$(if $(DESTDIR),,@for s in $(filter-out %.sh,$(SCRIPTS)); do [ ! -x $(LIBDIR)/$$s ] || $(LIBDIR)/$$s down; done)
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	-@rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBDIR) $(DESTDIR)$(CONFDIR) 2>/dev/null
 

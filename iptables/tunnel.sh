@@ -1,0 +1,120 @@
+# tunnel.sh: parameters and helpers of tunnel-nftables and tunnel-iptables beside it. Not run by itself.
+#
+# Parameters, all from the environment:
+#   PLAIT_TUN         the tunnel's device (plait0)
+#   PLAIT_LAN         devices of the LAN, on the gateway: "br0 eth1"
+#   PLAIT_MASQUERADE  "out": what leaves by the device gets its address (the gateway). Prefixes, "10.78.0.0/16 fd78::/64":
+#                     what comes from these and leaves by another device gets that one's (the VPS). "": nothing
+#   PLAIT_QUIC        1 refuses the LAN's QUIC (UDP port 443) at once, so that programs take TCP (0)
+#   PLAIT_QUIC_ALLOW  prefixes for which it is not refused
+#   PLAIT_CLOSED      1 lets nothing that comes out of the tunnel into this machine, nor back into the tunnel (0): the VPS
+#   PLAIT_OPEN        addresses of this machine that are open all the same
+#   PLAIT_TABLE       routing table of the tunnel, and
+#   PLAIT_PRIORITY    first and last priority of the rules that lead there: "25200 25209". plait puts these in by itself; `down`
+#                     takes them out, should plait have been killed
+#   PLAIT_HELD        kernel settings that plait changed, put back by `down`: "net/ipv4/ip_forward=1:0" (now 1, was 0)
+
+PLAIT_TUN=${PLAIT_TUN:-plait0}
+PLAIT_LAN=${PLAIT_LAN-}
+PLAIT_MASQUERADE=${PLAIT_MASQUERADE-}
+PLAIT_QUIC=${PLAIT_QUIC:-0}
+PLAIT_QUIC_ALLOW=${PLAIT_QUIC_ALLOW-}
+PLAIT_CLOSED=${PLAIT_CLOSED:-0}
+PLAIT_OPEN=${PLAIT_OPEN-}
+PLAIT_TABLE=${PLAIT_TABLE-}
+PLAIT_PRIORITY=${PLAIT_PRIORITY-}
+PLAIT_HELD=${PLAIT_HELD-}
+
+die() {
+	echo "plait: $*" >&2
+	exit 1
+}
+
+check_parameters() {
+	for word in $PLAIT_TUN $PLAIT_LAN; do
+		case $word in
+		*[!A-Za-z0-9_.-]* | -* | ????????????????*) die "'$word' is no device name" ;;
+		esac
+	done
+	for word in $PLAIT_MASQUERADE $PLAIT_QUIC_ALLOW $PLAIT_OPEN; do
+		case $word in
+		out) ;;
+		*[!0-9a-fA-F:./]*) die "'$word' is no address or prefix" ;;
+		*:* | *.*) ;;
+		*) die "'$word' is no address or prefix" ;;
+		esac
+	done
+	for word in $PLAIT_TABLE $PLAIT_PRIORITY; do
+		case $word in
+		*[!0-9]*) die "'$word' is no number" ;;
+		esac
+	done
+}
+
+# of_family 4|6 ADDRESS...: those of one family.
+of_family() {
+	family=$1
+	shift
+	for word; do
+		case $family$word in
+		4*:* | ?out) ;;
+		4* | 6*:*) echo "$word" ;;
+		esac
+	done
+}
+
+has_ipv6() {
+	[ -e /proc/net/if_inet6 ]
+}
+
+# A firewall that forwards nothing by itself must be told by its own kind.
+forward_is_dropped() {
+	command -v iptables >/dev/null 2>&1 && iptables -w -S FORWARD 2>/dev/null | grep -q '^-P FORWARD DROP'
+}
+
+# routes_down: rules first, so that none ever leads into an empty table.
+routes_down() {
+	[ -n "$PLAIT_PRIORITY" ] || return 0
+	# shellcheck disable=SC2086 # two numbers
+	set -- $PLAIT_PRIORITY
+	for family in 4 6; do
+		priority=$1
+		while [ "$priority" -le "$2" ]; do
+			while ip "-$family" rule del priority "$priority" 2>/dev/null; do :; done
+			priority=$((priority + 1))
+		done
+		[ -z "$PLAIT_TABLE" ] || ip "-$family" route flush table "$PLAIT_TABLE" 2>/dev/null || :
+	done
+}
+
+# settings_down: what nobody else has changed since.
+settings_down() {
+	for word in $PLAIT_HELD; do
+		path=/proc/sys/${word%%=*}
+		values=${word#*=}
+		if [ "$(cat "$path" 2>/dev/null)" = "${values%%:*}" ]; then
+			echo "${values#*:}" >"$path" || :
+		fi
+	done
+}
+
+# main up|down: `up` takes everything out again when a step fails.
+main() {
+	case ${1-} in
+	up)
+		check_parameters
+		trap '[ $? = 0 ] || down' EXIT
+		set -e
+		up
+		;;
+	down)
+		down
+		routes_down
+		settings_down
+		;;
+	*)
+		echo "usage: $0 up|down    (parameters: see tunnel.sh)" >&2
+		exit 2
+		;;
+	esac
+}
