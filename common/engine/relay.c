@@ -90,7 +90,7 @@ struct relay_loop {
 	void *observe_arg;
 	struct relay_list running, dead;
 	unsigned count;
-	uint64_t now;
+	uint64_t now, moved;
 	struct event tick, sweep;
 	uint8_t raw[RELAY_CHUNK];				  /* what was read, behind a partial record */
 	uint8_t sealed[RELAY_CHUNK + 8 * WIRE_RECORD_OVERHEAD]; /* the same, sealed */
@@ -339,6 +339,7 @@ static void deliver_records(struct relay *r, uint8_t *data, size_t len)
 static void deliver(struct relay *r, int i, uint8_t *data, size_t len)
 {
 	r->moved_ms = r->loop->now;
+	r->loop->moved += len;
 	if (r->sealed && i == RELAY_WAN) {
 		deliver_records(r, data, len);
 		return;
@@ -593,6 +594,11 @@ void relay_loop_free(struct relay_loop *loop)
 unsigned relay_loop_count(const struct relay_loop *loop)
 {
 	return loop->count;
+}
+
+uint64_t relay_loop_moved(const struct relay_loop *loop)
+{
+	return loop->moved;
 }
 
 static void end_init(struct relay *r, int i, int fd)

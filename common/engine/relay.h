@@ -49,6 +49,7 @@ void relay_loop_observe(struct relay_loop *loop, relay_observer observe, void *a
 void relay_loop_clear(struct relay_loop *loop); /* resets whatever runs now */
 void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
 unsigned relay_loop_count(const struct relay_loop *loop);
+uint64_t relay_loop_moved(const struct relay_loop *loop); /* bytes read from any end so far */
 
 struct relay;
 typedef void (*relay_done)(void *arg, enum relay_end how, const uint64_t bytes[2]);
