@@ -5,6 +5,7 @@
 #include <sysexits.h>
 
 #include "admin.h"
+#include "ask.h"
 #include "config.h"
 #include "daemon.h"
 #include "guard.h"
@@ -19,6 +20,7 @@
 #include "rules.h"
 #include "sock.h"
 #include "sock_subflow.h"
+#include "steward.h"
 #include "tls.h"
 #include "tune.h"
 #include "vitals.h"
@@ -40,6 +42,7 @@ struct gateway {
 	struct seal *seal;
 	struct relay_loop *relays;
 	struct links *links;
+	struct steward *steward;
 	struct remote *remote;
 	struct pool *pool;
 	struct lan *lan;
@@ -65,6 +68,7 @@ static void on_session(void *arg, bool up, bool restarted)
 	pool_session(g->pool, up, restarted);
 	lan_session(g->lan, up, restarted);
 	interception_session(g->interception, up);
+	steward_session(g->steward, up);
 }
 
 static void on_addresses(void *arg)
@@ -96,6 +100,7 @@ static void on_links(void *arg)
 
 	if (!g->remote || !g->pool)
 		return;
+	steward_links_changed(g->steward);
 	remote_links_changed(g->remote);
 	pool_refresh(g->pool);
 }
@@ -146,8 +151,10 @@ static int raise_house(struct gateway *g)
 		return complain("out of memory");
 	relay_loop_congestion(g->relays, sock_congestion_choice(&g->caps, c->congestion));
 	g->links = links_new(g->loop.base, c, on_links, g);
-	if (!g->links)
+	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ NULL, NULL }, g) : NULL;
+	if (!g->steward)
 		return -1;
+	steward_serve(g->steward, g->admin);
 	g->remote = remote_new(g->loop.base, c, g->links, g->tls, &wan, &ops, g);
 	g->pool = g->remote ? pool_new(g->loop.base, c, g->links, g->remote, g->seal) : NULL;
 	if (!g->pool)
@@ -176,6 +183,7 @@ static void raze_house(struct gateway *g)
 	lan_free(g->lan);
 	pool_free(g->pool);
 	remote_free(g->remote);
+	steward_free(g->steward);
 	links_free(g->links);
 	seal_free(g->seal);
 }
@@ -235,18 +243,6 @@ static int run(const struct options *o, bool check_only)
 	return rc;
 }
 
-static int ask_status(const struct options *o)
-{
-	static struct config config;
-	char err[ERR];
-
-	if (!o->socket && config_load(&config, o->conf, err, sizeof(err))) {
-		fprintf(stderr, "%s: %s\n", o->prog, err);
-		return EX_CONFIG;
-	}
-	return admin_ask(o->socket ? o->socket : config.control, "status", o->json, stdout);
-}
-
 int main(int argc, char **argv)
 {
 	struct options o;
@@ -257,5 +253,5 @@ int main(int argc, char **argv)
 	rc = options_simple_verb(&o);
 	if (rc >= 0)
 		return rc;
-	return o.verb == OPTIONS_STATUS ? ask_status(&o) : run(&o, o.verb == OPTIONS_CHECK);
+	return o.verb == OPTIONS_RUN || o.verb == OPTIONS_CHECK ? run(&o, o.verb == OPTIONS_CHECK) : ask(&o);
 }

@@ -1,0 +1,115 @@
+#include "links_view.h"
+
+#include <string.h>
+
+#define CELL 24
+#define COLUMNS 9 /* and the reason, which may be long */
+
+static const json_t *line_of(const json_t *answer, const char *name)
+{
+	json_t *links = json_object_get(answer, "links"), *o;
+	size_t i;
+
+	json_array_foreach(links, i, o) {
+		const char *is = json_string_value(json_object_get(o, "name"));
+
+		if (is && !strcmp(is, name))
+			return o;
+	}
+	return NULL;
+}
+
+/* A counter that went back is another device's. */
+static json_t *rate(const json_t *now, const json_t *before, const char *key, json_int_t ms)
+{
+	json_t *a = json_object_get(before, key), *b = json_object_get(now, key);
+	json_int_t moved = json_integer_value(b) - json_integer_value(a);
+
+	return a && b && ms > 0 && moved >= 0 ? json_real((double)moved * 8000 / (double)ms) : json_null();
+}
+
+void links_view_rates(json_t *now, const json_t *before)
+{
+	json_t *links = json_object_get(now, "links"), *o;
+	json_int_t ms = json_integer_value(json_object_get(now, "at_ms")) - json_integer_value(json_object_get(before, "at_ms"));
+	size_t i;
+
+	json_array_foreach(links, i, o) {
+		const char *name = json_string_value(json_object_get(o, "name"));
+		const json_t *was = name ? line_of(before, name) : NULL;
+
+		json_object_set_new(o, "rate_down", rate(o, was, "bytes_down", ms));
+		json_object_set_new(o, "rate_up", rate(o, was, "bytes_up", ms));
+	}
+}
+
+/* 12.3M, decimal; "-" for what is not known. */
+static void scaled(const json_t *v, char cell[CELL])
+{
+	static const char units[] = " KMGT";
+	double n = json_number_value(v);
+	size_t unit = 0;
+
+	for (; n >= 999.5 && unit + 2 < sizeof(units); n /= 1000)
+		unit++;
+	if (!json_is_number(v))
+		strcpy(cell, "-");
+	else
+		snprintf(cell, CELL, unit && n < 9.95 ? "%.1f%c" : "%.0f%c", n, units[unit] == ' ' ? 0 : units[unit]);
+}
+
+static void number(const json_t *v, const char *unit, char cell[CELL])
+{
+	if (json_is_number(v))
+		snprintf(cell, CELL, "%.1f %s", json_number_value(v), unit);
+	else
+		strcpy(cell, "-");
+}
+
+static void word(const json_t *v, char cell[CELL])
+{
+	snprintf(cell, CELL, "%s", json_is_string(v) ? json_string_value(v) : "-");
+}
+
+static void row(const json_t *o, char cell[COLUMNS][CELL])
+{
+	word(json_object_get(o, "name"), cell[0]);
+	word(json_object_get(o, "state"), cell[1]);
+	word(json_object_get(o, "role"), cell[2]);
+	number(json_object_get(o, "rtt_ms"), "ms", cell[3]);
+	number(json_object_get(o, "loss_percent"), "%", cell[4]);
+	scaled(json_object_get(o, "rate_down"), cell[5]);
+	scaled(json_object_get(o, "rate_up"), cell[6]);
+	scaled(json_object_get(o, "bytes_down"), cell[7]);
+	scaled(json_object_get(o, "bytes_up"), cell[8]);
+}
+
+static void put_row(char cell[COLUMNS][CELL], const size_t width[COLUMNS], const char *why, FILE *out)
+{
+	for (int c = 0; c < COLUMNS; c++)
+		fprintf(out, c < 3 ? "%-*s  " : "%*s  ", (int)width[c], cell[c]);
+	fprintf(out, "%s\n", why);
+}
+
+void links_view_print(const json_t *answer, FILE *out)
+{
+	char head[COLUMNS][CELL] = { "line", "state", "role", "rtt", "loss", "down bit/s", "up bit/s", "received", "sent" };
+	char cell[COLUMNS][CELL];
+	size_t width[COLUMNS], i;
+	json_t *links = json_object_get(answer, "links"), *o;
+
+	for (int c = 0; c < COLUMNS; c++)
+		width[c] = strlen(head[c]);
+	json_array_foreach(links, i, o) {
+		row(o, cell);
+		for (int c = 0; c < COLUMNS; c++)
+			width[c] = strlen(cell[c]) > width[c] ? strlen(cell[c]) : width[c];
+	}
+	put_row(head, width, "why", out);
+	json_array_foreach(links, i, o) {
+		const char *why = json_string_value(json_object_get(o, "why"));
+
+		row(o, cell);
+		put_row(cell, width, why ? why : "", out);
+	}
+}

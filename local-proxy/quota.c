@@ -1,0 +1,312 @@
+/* Theory of operation
+ *
+ * Every LOOK_S seconds the kernel is asked what each device with a quota has carried, and its meter (meter.c) takes the
+ * difference: all bytes both ways, whoever sent them, as the provider counts them. When they reach the quota the line's verdict is OUT
+ * until the month ends; at WARN_PERCENT a warning is given once.
+ *
+ * What was counted is kept in a file of state_dir, written beside it and renamed, at most once a minute and at the end. A run
+ * that is killed loses nothing by that: the file says where the device's counter stood, and as long as the machine was not started anew (the
+ * kernel's boot_id tells) the difference is counted by the next run. A file that cannot be read is set aside by
+ * the next writing, one that cannot be written is warned of once, and the count goes on in memory.
+ *
+ * The date is the wall clock's, in local time, and decides only when a month ends. */
+#include "quota.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "clock.h"
+#include "log.h"
+#include "meter.h"
+#include "netlink.h"
+#include "rtnl_stats.h"
+
+#define LOOK_S 2
+#define KEEP_MS 60000
+#define WARN_PERCENT 80
+#define PATH_LEN 288
+
+struct quota {
+	const struct config *config;
+	struct links *links;
+	void (*told)(void *arg, size_t line, enum quota_event event, const char *why);
+	void *arg;
+	struct netlink *nl;
+	struct event *look;
+	struct one {
+		struct meter meter;
+		bool warned, spent;
+	} line[CONFIG_LINKS];
+	char boot[40];
+	json_t *kept; /* the file: also of lines that the config has not now */
+	char path[PATH_LEN];
+	uint64_t looked_ms, kept_ms;
+	bool write_failed;
+};
+
+static const char *amount(uint64_t n, char *buf, size_t size)
+{
+	static const struct {
+		uint64_t unit;
+		char name;
+	} units[] = { { 1000000000000, 'T' }, { 1000000000, 'G' }, { 1000000, 'M' }, { 1000, 'K' } };
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {
+		if (n >= units[i].unit && n % units[i].unit == 0) {
+			snprintf(buf, size, "%llu%c", (unsigned long long)(n / units[i].unit), units[i].name);
+			return buf;
+		}
+	}
+	snprintf(buf, size, "%llu", (unsigned long long)n);
+	return buf;
+}
+
+static const char *again(const struct meter *m, unsigned begins, char *buf, size_t size)
+{
+	static const char *const months[] = { "January", "February", "March",	  "April",   "May",	 "June",
+					      "July",	 "August",   "September", "October", "November", "December" };
+	int year, month, day;
+
+	if (!m->period) {
+		snprintf(buf, size, "when the clock is right");
+	} else {
+		meter_next(m->period, begins, &year, &month, &day);
+		snprintf(buf, size, "on %d %s", day, months[month - 1]);
+	}
+	return buf;
+}
+
+static bool has_quota(const struct quota *q, size_t i)
+{
+	return q->config->links[i].quota != 0;
+}
+
+static void judge(struct quota *q, size_t i)
+{
+	const struct config_link *c = &q->config->links[i];
+	struct one *o = &q->line[i];
+	char why[160], size[32], when[40];
+	bool was = o->spent;
+
+	amount(c->quota, size, sizeof(size));
+	again(&o->meter, c->quota_day, when, sizeof(when));
+	o->spent = o->meter.used >= c->quota;
+	if (o->spent && !was) {
+		snprintf(why, sizeof(why), "quota of %s is used up, again %s", size, when);
+		links_judge(q->links, i, LINKS_QUOTA, LINKS_OUT, why);
+		q->told(q->arg, i, QUOTA_SPENT, why);
+		q->kept_ms = 0;
+	} else if (was && !o->spent) {
+		links_judge(q->links, i, LINKS_QUOTA, LINKS_IN, "");
+		q->told(q->arg, i, QUOTA_RENEWED, "a new month");
+	} else if (!o->spent && !o->warned && o->meter.used / WARN_PERCENT >= c->quota / 100) {
+		o->warned = true;
+		snprintf(why, sizeof(why), "%u %% of its quota of %s is used, it begins anew %s", WARN_PERCENT, size, when);
+		log_warn("link %s: %s", c->name, why);
+		q->told(q->arg, i, QUOTA_WARNING, why);
+	}
+}
+
+static uint32_t period_now(unsigned begins)
+{
+	time_t now = time(NULL);
+	struct tm t;
+
+	if (!localtime_r(&now, &t))
+		return 0;
+	return meter_period(t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, begins);
+}
+
+/* --- the file --- */
+
+static uint64_t number(const json_t *o, const char *key)
+{
+	json_int_t n = json_integer_value(json_object_get(o, key));
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+static void recall(struct one *one, const json_t *o)
+{
+	one->meter = (struct meter){
+		.period = (uint32_t)number(o, "period"),
+		.used = number(o, "used"),
+		.age_ms = number(o, "age_ms"),
+		.before = (uint32_t)number(o, "before"),
+		.before_used = number(o, "before_used"),
+		.ahead = (uint32_t)number(o, "ahead"),
+		.folded = number(o, "folded"),
+		.device = (int)number(o, "device"),
+		.seen = number(o, "seen"),
+	};
+	one->warned = json_is_true(json_object_get(o, "warned"));
+}
+
+static json_t *remember(const struct one *one)
+{
+	const struct meter *m = &one->meter;
+
+	return json_pack("{sI sI sI sI sI sI sI sI sI sb}", "period", (json_int_t)m->period, "used", (json_int_t)m->used, "age_ms",
+			 (json_int_t)m->age_ms, "before", (json_int_t)m->before, "before_used", (json_int_t)m->before_used, "ahead",
+			 (json_int_t)m->ahead, "folded", (json_int_t)m->folded, "device", (json_int_t)m->device, "seen",
+			 (json_int_t)m->seen, "warned", one->warned);
+}
+
+static void load(struct quota *q)
+{
+	json_error_t err;
+	const char *boot;
+	json_t *links;
+
+	q->kept = json_load_file(q->path, 0, &err);
+	if (!q->kept && json_error_code(&err) != json_error_cannot_open_file)
+		log_warn("%s: %s: counting begins at zero", q->path, err.text);
+	if (!json_is_object(json_object_get(q->kept, "links"))) {
+		json_decref(q->kept);
+		q->kept = json_pack("{s:{}}", "links");
+	}
+	links = json_object_get(q->kept, "links");
+	boot = json_string_value(json_object_get(q->kept, "boot"));
+	for (size_t i = 0; i < q->config->n_links; i++) {
+		recall(&q->line[i], json_object_get(links, q->config->links[i].name));
+		if (!boot || strcmp(boot, q->boot))
+			meter_rebooted(&q->line[i].meter);
+	}
+}
+
+static int write_file(const struct quota *q)
+{
+	char beside[PATH_LEN + 4];
+
+	snprintf(beside, sizeof(beside), "%s.new", q->path);
+	if (mkdir(q->config->state_dir, 0755) && errno != EEXIST)
+		return -1;
+	if (json_dump_file(q->kept, beside, JSON_INDENT(1)))
+		return -1;
+	return rename(beside, q->path);
+}
+
+static void keep(struct quota *q)
+{
+	json_t *links = json_object_get(q->kept, "links");
+	int rc;
+
+	json_object_set_new(q->kept, "boot", json_string(q->boot));
+	for (size_t i = 0; i < q->config->n_links; i++)
+		if (has_quota(q, i))
+			json_object_set_new(links, q->config->links[i].name, remember(&q->line[i]));
+	rc = write_file(q);
+	if (rc && !q->write_failed)
+		log_warn("%s: %s: a restart of this machine will forget what the lines have used of their quotas", q->path, strerror(errno));
+	q->write_failed = rc;
+	q->kept_ms = clock_ms();
+}
+
+/* --- counting --- */
+
+static void count(struct quota *q, size_t i, uint64_t elapsed_ms)
+{
+	const struct config_link *c = &q->config->links[i];
+	struct one *o = &q->line[i];
+	struct rtnl_stats s;
+
+	/* first the bytes: most of them are of the time before this moment */
+	if (rtnl_stats(q->nl, c->device, &s) == 0)
+		meter_count(&o->meter, s.index, s.rx + s.tx);
+	if (meter_turn(&o->meter, period_now(c->quota_day), elapsed_ms))
+		o->warned = false;
+	judge(q, i);
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct quota *q = arg;
+	uint64_t now = clock_ms(), elapsed = now - q->looked_ms;
+
+	(void)fd, (void)what;
+	q->looked_ms = now;
+	for (size_t i = 0; i < q->config->n_links; i++)
+		if (has_quota(q, i))
+			count(q, i, elapsed);
+	if (now - q->kept_ms >= KEEP_MS)
+		keep(q);
+}
+
+static void read_boot(char *boot, size_t size)
+{
+	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	if (f && fgets(boot, (int)size, f))
+		boot[strcspn(boot, "\n")] = 0;
+	if (f)
+		fclose(f);
+}
+
+static bool begin(struct quota *q, struct event_base *base)
+{
+	q->nl = netlink_open(NETLINK_ROUTE);
+	q->look = event_new(base, -1, EV_PERSIST, on_look, q);
+	if (!q->nl || !q->look || event_add(q->look, &(struct timeval){ .tv_sec = LOOK_S }))
+		return false;
+	read_boot(q->boot, sizeof(q->boot));
+	snprintf(q->path, sizeof(q->path), "%s/quota.json", q->config->state_dir);
+	load(q);
+	q->looked_ms = q->kept_ms = clock_ms();
+	on_look(-1, 0, q);
+	return true;
+}
+
+struct quota *quota_new(struct event_base *base, const struct config *config, struct links *links,
+			void (*told)(void *arg, size_t line, enum quota_event event, const char *why), void *arg)
+{
+	struct quota *q = calloc(1, sizeof(*q));
+	bool any = false;
+
+	if (!q)
+		return NULL;
+	*q = (struct quota){ .config = config, .links = links, .told = told, .arg = arg };
+	for (size_t i = 0; i < config->n_links; i++)
+		any |= has_quota(q, i);
+	if (any && !begin(q, base)) {
+		quota_free(q);
+		return NULL;
+	}
+	return q;
+}
+
+void quota_free(struct quota *q)
+{
+	if (!q)
+		return;
+	if (q->kept) {
+		on_look(-1, 0, q);
+		keep(q);
+	}
+	if (q->look)
+		event_free(q->look);
+	if (q->nl)
+		netlink_close(q->nl);
+	json_decref(q->kept);
+	free(q);
+}
+
+bool quota_spent(const struct quota *q, size_t line)
+{
+	return q->line[line].spent;
+}
+
+void quota_status(const struct quota *q, size_t line, json_t *o)
+{
+	const struct config_link *c = &q->config->links[line];
+	char when[40];
+
+	if (!has_quota(q, line))
+		return;
+	json_object_set_new(o, "quota", json_integer((json_int_t)c->quota));
+	json_object_set_new(o, "used", json_integer((json_int_t)q->line[line].meter.used));
+	json_object_set_new(o, "again", json_string(again(&q->line[line].meter, c->quota_day, when, sizeof(when))));
+}

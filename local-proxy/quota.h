@@ -1,0 +1,28 @@
+/* quota: what a line may carry in a month, and what it has. See quota.c. */
+#ifndef PLAIT_QUOTA_H
+#define PLAIT_QUOTA_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config.h"
+#include "links.h"
+
+struct quota;
+
+enum quota_event { QUOTA_WARNING, QUOTA_SPENT, QUOTA_RENEWED };
+
+/* Counts from now on. `told` is called (from the loop) when a line's quota nears its end, ends, or begins anew after that. NULL: no memory;
+ * when no line has a quota it does nothing and costs nothing. */
+struct quota *quota_new(struct event_base *base, const struct config *config, struct links *links,
+			void (*told)(void *arg, size_t line, enum quota_event event, const char *why), void *arg);
+void quota_free(struct quota *q); /* keeps what was counted */
+
+bool quota_spent(const struct quota *q, size_t line);
+
+/* Into a line's object: {quota, used, again}, if it has one. */
+void quota_status(const struct quota *q, size_t line, json_t *o);
+
+#endif

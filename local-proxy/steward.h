@@ -1,0 +1,35 @@
+/* steward: keeps the house's lines: their roles, quotas and findings, what is told of them, and the answers to their owner. See steward.c. */
+#ifndef PLAIT_STEWARD_H
+#define PLAIT_STEWARD_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "admin.h"
+#include "config.h"
+#include "health.h"
+#include "links.h"
+#include "roles.h"
+
+struct steward;
+
+struct steward_ops {
+	void (*use)(void *arg, size_t line);			      /* roles_use() of this line is another now; NULL is fine */
+	const struct health *(*health)(void *arg, size_t line);	      /* what probes know of it, or NULL; NULL is fine */
+};
+
+struct steward *steward_new(struct event_base *base, const struct config *config, struct links *links, const struct steward_ops *ops,
+			    void *arg); /* NULL: a sentence was logged */
+void steward_free(struct steward *s);	/* before its links */
+
+struct roles *steward_roles(const struct steward *s);
+
+/* What happens. */
+void steward_links_changed(struct steward *s);
+void steward_session(struct steward *s, bool up);
+
+/* The requests "links" and "link NAME ROLE". */
+void steward_serve(struct steward *s, struct admin *admin);
+
+#endif
