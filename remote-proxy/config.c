@@ -11,6 +11,10 @@
 _Static_assert(CONFIG_AUTO == INIFILE_AUTO, "one word, one value");
 
 static const char *const log_names[] = { "error", "warn", "info", "debug", NULL };
+static const char *const rules_names[] = { "auto", "iptables", "nftables", "none", NULL };
+static const char *const redundancy_names[] = { "auto", "always", "never", NULL };
+static const char *const fec_names[] = { "off", "auto", NULL };
+static const char *const dscp_names[] = { "copy", "class", "zero", NULL };
 
 static const struct inifile_option listen_options[] = {
 	{ .key = "address", .set = inifile_ip, FIELD(listen) },
@@ -45,6 +49,21 @@ static const struct inifile_option policy_options[] = {
 	{ .key = NULL },
 };
 
+static const struct inifile_option tunnel_options[] = {
+	{ .key = "enable", .set = inifile_bool, FIELD(tunnel) },
+	{ .key = "device", .set = inifile_device, FIELD(tunnel_device) },
+	{ .key = "pool", .set = inifile_prefixes, FIELD(pools), .max = 2, .many = INIFILE_LIST, .count = offsetof(struct config, n_pools) },
+	{ .key = "nat", .set = inifile_bool, FIELD(nat) },
+	{ .key = "rules", .set = inifile_name, FIELD(rules), .names = rules_names },
+	{ .key = "rules_dir", .set = inifile_path, FIELD(rules_dir), .max = 256 },
+	{ .key = "redundancy", .set = inifile_name, FIELD(tunnel_how.redundancy), .names = redundancy_names },
+	{ .key = "fec", .set = inifile_name, FIELD(tunnel_how.fec), .names = fec_names },
+	{ .key = "dscp", .set = inifile_name, FIELD(tunnel_how.dscp), .names = dscp_names },
+	{ .key = "deadline", .set = inifile_msec, FIELD(tunnel_how.deadline_ms), .min = 10, .max = 2000 },
+	{ .key = "aggregate", .set = inifile_bool, FIELD(tunnel_how.aggregate) },
+	{ .key = NULL },
+};
+
 static const struct inifile_option relay_options[] = {
 	{ .key = "clear", .set = inifile_bool, FIELD(clear) },
 	{ .key = "congestion", .set = inifile_string, FIELD(congestion), .min = 1, .max = 16 },
@@ -61,6 +80,10 @@ static const struct inifile_option user_options[] = {
 	{ .key = "relays", .set = inifile_u32, USER(relays), .min = 1, .max = 1000000 },
 	{ .key = "opens", .set = inifile_u32, USER(opens), .min = 1, .max = 1000000 },
 	{ .key = "buffer", .set = inifile_u64, USER(buffer), .min = 1 << 16, .max = 1ULL << 40 },
+	{ .key = "inner", .set = inifile_addrs, USER(inner), .max = 2, .many = INIFILE_LIST,
+	  .count = offsetof(struct config_user, n_inner) },
+	{ .key = "routes", .set = inifile_prefixes, USER(routes), .max = CONFIG_ROUTES, .many = INIFILE_LIST,
+	  .count = offsetof(struct config_user, n_routes) },
 	{ .key = NULL },
 };
 
@@ -86,6 +109,29 @@ static int check_user(const void *base, const void *entry, struct inifile_why *w
 	return 0;
 }
 
+static bool is_v4(const struct prefix *p)
+{
+	struct addr a = { .port = 0 };
+
+	memcpy(a.ip, p->ip, sizeof(a.ip));
+	return addr_is_v4(&a);
+}
+
+/* Each user needs an address besides the network's own and the VPS's. */
+static int check_tunnel(const void *base, const void *entry, struct inifile_why *why)
+{
+	const struct config *c = base;
+
+	(void)entry;
+	if (c->n_pools == 2 && is_v4(&c->pools[0]) == is_v4(&c->pools[1]))
+		return inifile_refuse(why, "pool takes at most one IPv4 and one IPv6 prefix");
+	for (size_t i = 0; i < c->n_pools; i++) {
+		if (c->pools[i].bits > 118)
+			return inifile_refuse(why, "pool has too little room: an IPv4 prefix of at most /22, an IPv6 one of at most /118");
+	}
+	return 0;
+}
+
 static int check_listen(const void *base, const void *entry, struct inifile_why *why)
 {
 	const struct config *c = base;
@@ -105,6 +151,7 @@ static const struct inifile_section sections[] = {
 	{ .name = "remote", .options = remote_options },
 	{ .name = "pool", .options = pool_options },
 	{ .name = "policy", .options = policy_options },
+	{ .name = "tunnel", .options = tunnel_options, .check = check_tunnel },
 	{ .name = "relay", .options = relay_options },
 	{ .name = "user", .options = user_options, FIELD(users), .stride = sizeof(struct config_user), .max = CONFIG_USERS,
 	  .count = offsetof(struct config, n_users), .title = sizeof(((struct config_user *)0)->name),
@@ -125,6 +172,13 @@ static void set_defaults(struct config *c)
 		.rekey_s = 3600,
 		.deny_ports = { 25 },
 		.n_deny_ports = 1,
+		.tunnel = true,
+		.tunnel_device = "plait0",
+		.pools = { { { [10] = 0xff, 0xff, 10, 78, 0, 0 }, 96 + 16 }, { { 0xfd, 0x78, 0x6c, 0x61, 0x69, 0x74 }, 64 } },
+		.n_pools = 2,
+		.nat = true,
+		.rules_dir = PLAIT_LIBDIR,
+		.tunnel_how = { .deadline_ms = 150 },
 		.congestion = "auto",
 		.notsent_lowat = 128 << 10,
 		.initcwnd = CONFIG_AUTO,

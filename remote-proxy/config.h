@@ -2,12 +2,14 @@
 #ifndef PLAIT_REMOTE_CONFIG_H
 #define PLAIT_REMOTE_CONFIG_H
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "addr.h"
 #include "log.h"
+#include "tunnel.h"
 #include "wire.h"
 
 #define CONFIG_USERS 256
@@ -15,12 +17,20 @@
 #define CONFIG_PORTS 64
 #define CONFIG_AUTO UINT32_MAX /* initcwnd: learnt */
 
+#define CONFIG_ROUTES 8
+
+enum config_rules { RULES_AUTO, RULES_IPTABLES, RULES_NFTABLES, RULES_NONE };
+
 struct config_user {	/* [user NAME] */
 	char name[32];
 	uint8_t pin[WIRE_PIN];	/* key = base64 */
 	uint32_t relays;	/* relays = 2000 */
 	uint32_t opens;		/* opens = 200 a second, burst twice that */
 	uint64_t buffer;	/* buffer = 64M, bytes held in user space for this user */
+	struct addr inner[2];	/* inner = one IPv4 and/or IPv6 address of the pools, instead of the next free one */
+	size_t n_inner;
+	struct prefix routes[CONFIG_ROUTES]; /* routes = 192.168.5.0/24: networks behind this gateway, reached without NAT */
+	size_t n_routes;
 };
 
 struct config {
@@ -47,6 +57,16 @@ struct config {
 	size_t n_deny;
 	uint16_t deny_ports[CONFIG_PORTS];    /* deny_ports = 25 */
 	size_t n_deny_ports;
+
+	/* [tunnel] */
+	bool tunnel;		/* enable = yes */
+	char tunnel_device[IFNAMSIZ]; /* device = plait0 */
+	struct prefix pools[2];	/* pool = 10.78.0.0/16, fd78:6c61:6974::/64: one IPv4 and/or IPv6 prefix */
+	size_t n_pools;
+	bool nat;		/* nat = yes: the pools are masqueraded */
+	enum config_rules rules; /* rules = auto | iptables | nftables | none */
+	char rules_dir[256];	/* rules_dir = PREFIX/lib/plait (compiled in) */
+	struct tunnel_config tunnel_how; /* redundancy = auto, fec = off, dscp = copy, deadline = 150ms, aggregate = no */
 
 	/* [relay] */
 	bool clear;		/* clear = no */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "policy.h"
+#include "special.h"
 #include "wire.h"
 
 #define INSIDE 4
@@ -29,40 +30,6 @@ struct policy {
 	size_t n_inside;
 	policy_here here;
 	void *here_arg;
-};
-
-#define V4(a, b, c, d, n) { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d }, 96 + (n) }
-
-/* What is not the public Internet, from the IANA special-purpose registries. */
-static const struct prefix not_public[] = {
-	V4(0, 0, 0, 0, 8),	/* this network */
-	V4(10, 0, 0, 0, 8),	/* private */
-	V4(100, 64, 0, 0, 10),	/* carrier-grade NAT */
-	V4(127, 0, 0, 0, 8),	/* loopback */
-	V4(169, 254, 0, 0, 16), /* link-local, and the metadata service of clouds */
-	V4(172, 16, 0, 0, 12),	/* private */
-	V4(192, 0, 0, 0, 24),	/* protocol assignments */
-	V4(192, 0, 2, 0, 24),	/* documentation */
-	V4(192, 88, 99, 0, 24), /* 6to4 relays */
-	V4(192, 168, 0, 0, 16), /* private */
-	V4(198, 18, 0, 0, 15),	/* benchmarking */
-	V4(198, 51, 100, 0, 24), /* documentation */
-	V4(203, 0, 113, 0, 24), /* documentation */
-	V4(224, 0, 0, 0, 4),	/* multicast */
-	V4(240, 0, 0, 0, 4),	/* reserved, broadcast */
-	{ { 0 }, 128 },		/* unspecified */
-	{ { [15] = 1 }, 128 },	/* loopback */
-	{ { 0 }, 96 },		/* IPv4-compatible */
-	{ { 0x00, 0x64, 0xff, 0x9b, 0x00, 0x01 }, 48 }, /* local NAT64 */
-	{ { 0x01 }, 64 },	/* discard */
-	{ { 0x20, 0x01, 0x00 }, 23 }, /* protocol assignments, Teredo */
-	{ { 0x20, 0x01, 0x0d, 0xb8 }, 32 }, /* documentation */
-	{ { 0x3f, 0xff }, 20 }, /* documentation */
-	{ { 0x5f }, 16 },	/* segment routing */
-	{ { 0xfc }, 7 },	/* unique local */
-	{ { 0xfe, 0x80 }, 10 }, /* link-local */
-	{ { 0xfe, 0xc0 }, 10 }, /* site-local */
-	{ { 0xff }, 8 },	/* multicast */
 };
 
 /* IPv6 networks whose addresses carry an IPv4 address, and where. */
@@ -172,14 +139,14 @@ static bool address_ok(const struct policy *p, const struct addr *a)
 		return a->port != c->listen.port && host_allowed(c, a);
 	if (any_contains(c->allow, c->n_allow, a)) /* loopback is the VPS itself too, whoever lists it */
 		return !(addr_is_loopback(a) || addr_is_any(a)) || (a->port != c->listen.port && host_allowed(c, a));
-	return !any_contains(not_public, sizeof(not_public) / sizeof(*not_public), a);
+	return !any_contains(special_nets, SPECIAL_NETS, a);
 }
 
-uint16_t policy_check(const struct policy *p, const struct addr *dst)
+uint16_t policy_check_host(const struct policy *p, const struct addr *dst)
 {
 	struct addr inner;
 
-	if (p->blind || port_denied(p->config, dst->port) || !address_ok(p, dst))
+	if (p->blind || !address_ok(p, dst))
 		return WIRE_FORBIDDEN;
 	for (size_t i = 0; i < sizeof(carriers) / sizeof(*carriers); i++) {
 		if (!prefix_contains(&carriers[i].net, dst))
@@ -189,6 +156,11 @@ uint16_t policy_check(const struct policy *p, const struct addr *dst)
 			return WIRE_FORBIDDEN;
 	}
 	return WIRE_OK;
+}
+
+uint16_t policy_check(const struct policy *p, const struct addr *dst)
+{
+	return port_denied(p->config, dst->port) ? WIRE_FORBIDDEN : policy_check_host(p, dst);
 }
 
 void policy_set_here(struct policy *p, policy_here here, void *arg)

@@ -24,6 +24,8 @@ int policy_add_inside(struct policy *p, const struct prefix *net);
 
 /* WIRE_OK or WIRE_FORBIDDEN, for the address that is really dialled. */
 uint16_t policy_check(const struct policy *p, const struct addr *dst);
+/* The same for what has no ports: a packet of ICMP, a later piece of one. */
+uint16_t policy_check_host(const struct policy *p, const struct addr *dst);
 
 /* The same for one dial, and asks besides whether the kernel's routes end here: a whole prefix can be the VPS itself. */
 typedef bool (*policy_here)(void *arg, const struct addr *a);
