@@ -62,6 +62,7 @@ static void on_connection(void *arg, int fd, const struct addr *src)
 		refuse(l, fd, src, "no session with the remote, and on_remote_down = reject");
 	} else {
 		remote_wanted(l->house.remote);
+		paths_busy(l->house.paths);
 		opening_new(&l->house, &l->openings, &l->count, fd, src, &dst);
 	}
 }

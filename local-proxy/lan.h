@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "config.h"
+#include "paths.h"
 #include "pool.h"
 #include "relay.h"
 #include "remote.h"
@@ -16,6 +17,7 @@ struct lan_house {
 	struct event_base *base;
 	const struct config *config;
 	struct remote *remote;
+	struct paths *paths;
 	struct pool *pool;
 	struct relay_loop *relays;
 	struct seal *seal;

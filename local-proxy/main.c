@@ -14,6 +14,7 @@
 #include "links.h"
 #include "log.h"
 #include "options.h"
+#include "paths.h"
 #include "pool.h"
 #include "relay.h"
 #include "remote.h"
@@ -42,6 +43,8 @@ struct gateway {
 	struct seal *seal;
 	struct relay_loop *relays;
 	struct links *links;
+	struct assoc *assoc;
+	struct paths *paths;
 	struct steward *steward;
 	struct remote *remote;
 	struct pool *pool;
@@ -63,6 +66,7 @@ static void on_session(void *arg, bool up, bool restarted)
 {
 	struct gateway *g = arg;
 
+	paths_session(g->paths, remote_session(g->remote), up ? remote_welcome(g->remote)->index : 0, restarted);
 	if (restarted) /* the other end of every relay is gone, and MPTCP without subflows would not say so */
 		relay_loop_clear(g->relays);
 	pool_session(g->pool, up, restarted);
@@ -77,7 +81,10 @@ static void on_addresses(void *arg)
 
 	struct addr targets[INTERCEPTION_REMOTES];
 
-	interception_remotes(g->interception, targets, remote_targets(g->remote, targets, INTERCEPTION_REMOTES));
+	size_t n = remote_targets(g->remote, targets, INTERCEPTION_REMOTES);
+
+	interception_remotes(g->interception, targets, n);
+	paths_targets(g->paths, targets, n);
 }
 
 static void on_redirected(void *arg, bool redirect)
@@ -101,8 +108,30 @@ static void on_links(void *arg)
 	if (!g->remote || !g->pool)
 		return;
 	steward_links_changed(g->steward);
+	paths_links_changed(g->paths);
 	remote_links_changed(g->remote);
 	pool_refresh(g->pool);
+}
+
+static void on_path(void *arg, unsigned path, enum health_state was)
+{
+	struct gateway *g = arg;
+
+	paths_on_path(g->paths, path, was);
+}
+
+static void on_unknown(void *arg)
+{
+	struct gateway *g = arg;
+
+	remote_suspect(g->remote);
+}
+
+static uint64_t bytes_moved(void *arg)
+{
+	struct gateway *g = arg;
+
+	return relay_loop_moved(g->relays);
 }
 
 /* A relay has sent much: each line learns from it. */
@@ -122,19 +151,31 @@ static void on_observed(void *arg, int wan_fd)
 static json_t *status(void *arg)
 {
 	struct gateway *g = arg;
+	json_t *links = links_status(g->links);
 	char b64[SEAL_B64_LEN];
 	uint8_t pin[TLS_PIN];
 
+	paths_status(g->paths, links);
 	identity_pin(g->identity, pin);
 	seal_b64(b64, pin);
 	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "version", PLAIT_VERSION, "connected",
-			 remote_session(g->remote) != NULL, "key", b64, "remote", remote_status(g->remote), "links", links_status(g->links), "pool",
+			 remote_session(g->remote) != NULL, "key", b64, "remote", remote_status(g->remote), "links", links, "pool",
 			 pool_status(g->pool), "lan", lan_status(g->lan), "rules",
 			 interception_mode(g->interception), "relays", (int)relay_loop_count(g->relays),
 			 "kernel", vitals_kernel(&g->caps), "memory", vitals_memory(), "counters", admin_counters());
 }
 
 /* --- birth, in order --- */
+
+static int raise_paths(struct gateway *g)
+{
+	static const struct assoc_ops assoc_ops = { .path = on_path, .unknown = on_unknown };
+	static const struct paths_ops paths_ops = { on_unknown, bytes_moved };
+
+	g->assoc = assoc_new(g->loop.base, g->seal, ASSOC_LOCAL, &assoc_ops, g);
+	g->paths = g->assoc ? paths_new(g->loop.base, &g->config, g->links, g->assoc, &paths_ops, g) : NULL;
+	return g->paths ? 0 : -1;
+}
 
 static int raise_house(struct gateway *g)
 {
@@ -155,12 +196,15 @@ static int raise_house(struct gateway *g)
 	if (!g->steward)
 		return -1;
 	steward_serve(g->steward, g->admin);
+	if (raise_paths(g))
+		return complain("out of memory");
 	g->remote = remote_new(g->loop.base, c, g->links, g->tls, &wan, &ops, g);
 	g->pool = g->remote ? pool_new(g->loop.base, c, g->links, g->remote, g->seal) : NULL;
 	if (!g->pool)
 		return complain("out of memory");
 	relay_loop_observe(g->relays, on_observed, g);
 	house.remote = g->remote;
+	house.paths = g->paths;
 	house.pool = g->pool;
 	house.relays = g->relays;
 	house.seal = g->seal;
@@ -183,6 +227,8 @@ static void raze_house(struct gateway *g)
 	lan_free(g->lan);
 	pool_free(g->pool);
 	remote_free(g->remote);
+	paths_free(g->paths);
+	assoc_free(g->assoc);
 	steward_free(g->steward);
 	links_free(g->links);
 	seal_free(g->seal);

@@ -222,9 +222,21 @@ static int start_connect(int fd, const struct addr *to, int family)
 	return fd;
 }
 
-int sock_dial_wan(const struct addr *to, const struct addr *src, const struct sock_wan *opt)
+/* NULL or any: the kernel chooses. */
+static int bind_source(int fd, const struct addr *src, int family)
 {
 	struct addr from;
+
+	if (!src || addr_is_any(src))
+		return 0;
+	from = *src;
+	from.port = 0;
+	set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+	return bind_to(fd, &from, family);
+}
+
+int sock_dial_wan(const struct addr *to, const struct addr *src, const struct sock_wan *opt)
+{
 	int family = opt->mixed ? AF_INET6 : addr_family(to);
 	int fd = socket_wan(family);
 
@@ -233,26 +245,28 @@ int sock_dial_wan(const struct addr *to, const struct addr *src, const struct so
 	if (opt->mixed)
 		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
 	apply_wan(fd, opt);
-	if (src && !addr_is_any(src)) {
-		from = *src;
-		from.port = 0;
-		set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-		if (bind_to(fd, &from, family))
-			return close_keep_errno(fd);
-	}
+	if (bind_source(fd, src, family))
+		return close_keep_errno(fd);
 	return start_connect(fd, to, family);
 }
 
-int sock_dial_tcp(const struct addr *to, uint32_t mark)
+int sock_dial_tcp_from(const struct addr *to, const struct addr *src, uint32_t mark)
 {
-	int fd = socket_stream(addr_family(to), IPPROTO_TCP);
+	int family = addr_family(to), fd = socket_stream(family, IPPROTO_TCP);
 
 	if (fd < 0)
 		return -1;
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (mark)
 		sock_mark(fd, mark);
+	if (bind_source(fd, src, family))
+		return close_keep_errno(fd);
 	return start_connect(fd, to, AF_UNSPEC);
+}
+
+int sock_dial_tcp(const struct addr *to, uint32_t mark)
+{
+	return sock_dial_tcp_from(to, NULL, mark);
 }
 
 int sock_error(int fd)

@@ -53,6 +53,8 @@ int sock_dial_wan(const struct addr *to, const struct addr *src, const struct so
 
 /* Starts a plain TCP connection to a destination. */
 int sock_dial_tcp(const struct addr *to, uint32_t mark);
+/* The same from an address of ours; NULL or any: wherever the kernel's routes say. */
+int sock_dial_tcp_from(const struct addr *to, const struct addr *src, uint32_t mark);
 
 /* After writability: 0 when connected, else the errno of the failure. */
 int sock_connect_error(int fd);

@@ -64,12 +64,17 @@ static uint64_t backoff_us(struct assoc *a, struct way *w)
 	return jitter((uint64_t)w->backoff_ms * 1000);
 }
 
+static bool is_coming(const struct way *w)
+{
+	return w->health.state == HEALTH_PROBING && health_unanswered(&w->health) <= PATIENT;
+}
+
 static uint64_t local_interval(struct assoc *a, struct way *w, uint64_t now)
 {
 	enum health_state s = w->health.state;
 	uint64_t keepalive = (uint64_t)(w->at.keepalive_s ? w->at.keepalive_s : KEEPALIVE_S) * SECOND_US;
 
-	if (s == HEALTH_DOWN || (s == HEALTH_PROBING && health_unanswered(&w->health) > PATIENT))
+	if (s == HEALTH_DOWN || (s == HEALTH_PROBING && !is_coming(w)))
 		return backoff_us(a, w);
 	w->backoff_ms = 0;
 	if (a->brisk || s == HEALTH_PROBING || s == HEALTH_SUSPECT)
@@ -98,10 +103,11 @@ static bool peer_is_brisk(const struct assoc *a, uint64_t now)
 	return false;
 }
 
+/* A path that may come up, or that did not answer in time: all are probed together, so that they can be compared. */
 static bool in_doubt(struct assoc *a, uint64_t now)
 {
 	for (const struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-		if (w->on && health_doubtful(&w->health, now))
+		if (w->on && (health_doubtful(&w->health, now) || is_coming(w)))
 			a->doubt_us = now;
 	return a->doubt_us && now - a->doubt_us < DOUBT_US;
 }

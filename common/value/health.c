@@ -34,7 +34,7 @@
 #define DOWN_US 400000
 #define UNKNOWN_RTT_US 200000
 #define SETTLE_US 200000
-#define FLAP_US 30000000u
+#define FLAP_US 10000000u
 #define FLAPS_MAX 4
 #define GOOD 3
 #define CALM 2
@@ -277,6 +277,8 @@ static void round_trip(struct health *h, uint64_t now)
 
 	if (h->state == HEALTH_DOWN) {
 		in->good = 0;
+		health_rebase(h); /* what was lost while it was dead tells nothing of the line */
+		h->side[HEALTH_TX].loss_ppm = h->side[HEALTH_RX].loss_ppm = 0;
 		set_both(h, HEALTH_PROBING, "it answers again", now);
 	}
 	if (h->state != HEALTH_PROBING)
@@ -500,7 +502,7 @@ bool health_tick(struct health *h, const struct health_view *view, uint64_t now_
 	enum health_state was = h->state;
 
 	judge_rx(h, view, now_us);
-	for (int d = 0; d < 2; d++)
+	for (int d = 0; d < 2 && health_usable(h->state); d++)
 		judge_loss(h, view, d, now_us);
 	return h->state != was;
 }

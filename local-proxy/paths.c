@@ -1,0 +1,402 @@
+/* Theory of operation
+ *
+ * Each line that has an address in a family of the remote's has a port here: a UDP socket bound to that address, connected to the remote,
+ * and the path of the same number in the association. When the address changes the port is made anew, and its health begins
+ * anew. What the association finds out of a path is passed on to `links` as the judge LINKS_HEALTH:
+ *
+ *   UP, LOSSY      in (whether a lossy line does harm is for another judge)
+ *   SUSPECT, DOWN  out
+ *   PROBING        as it was: out if it was found dead, else in, since a line is believed until it is proven bad
+ *
+ * Datagrams can be filtered where TCP passes. So a path that is not usable is also tried by TCP (touch.c), every second while something
+ * moves and every 20 s else; two answers in a row clear the line, whatever UDP says, and two failures condemn one that UDP never knew. That
+ * it stands so is in `status` and in the log, once. Where the remote hears no datagrams at all, TCP alone judges.
+ *
+ * TCP's business makes the association probe fast: a tick looks whether relays moved bytes, and lan tells of each new connection. */
+#include "paths.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "assoc_status.h"
+#include "clock.h"
+#include "log.h"
+#include "rules.h"
+#include "touch.h"
+#include "udp.h"
+
+#define TICK_MS 250
+#define BUSY_MS 2000
+#define TOUCH_AFTER_MS 800 /* unusable for so long: try TCP */
+#define TOUCH_BUSY_MS 1000
+#define TOUCH_IDLE_MS 20000
+#define SURE 2 /* answers, or failures, in a row */
+#define KEEPALIVE_S 20
+#define METERED_S 120
+#define TARGETS_MAX 8
+
+struct port {
+	struct paths *all;
+	unsigned id;
+	enum wire_use use;
+	struct udp *udp; /* NULL: the line has no address */
+	struct addr from, to;
+	struct event readable;
+	bool was_up; /* by UDP, since its address is this one */
+	bool filtered;
+	struct touch *touch;
+	uint64_t since_ms, touch_ms; /* made; the next touch is due */
+	unsigned answers, failures;  /* of touches, in a row */
+};
+
+struct paths {
+	struct event_base *base;
+	const struct config *config;
+	struct links *links;
+	struct assoc *assoc;
+	struct paths_ops ops;
+	void *arg;
+	struct port port[ASSOC_PATHS];
+	struct addr target[TARGETS_MAX];
+	size_t n_targets;
+	bool session, deaf; /* deaf: the remote hears no datagrams */
+	uint64_t moved, busy_ms;
+	struct event tick;
+};
+
+static bool is_line(const struct paths *p, unsigned id)
+{
+	return id < links_count(p->links);
+}
+
+static const char *port_name(const struct paths *p, unsigned id)
+{
+	return is_line(p, id) ? links_line_name(p->links, id) : "any";
+}
+
+/* --- what it means --- */
+
+static bool cleared(const struct port *o)
+{
+	return o->answers >= SURE;
+}
+
+static bool condemned(const struct port *o)
+{
+	return o->failures >= SURE;
+}
+
+/* The verdict without UDP's word, or against it. */
+static bool trusted(const struct port *o)
+{
+	return cleared(o) || (!o->was_up && !condemned(o));
+}
+
+static void port_judge(struct port *o)
+{
+	struct paths *p = o->all;
+	const struct health *h = assoc_health(p->assoc, o->id);
+	char why[96] = "";
+
+	if (!is_line(p, o->id))
+		return;
+	if (!health_usable(h->state) && !trusted(o))
+		snprintf(why, sizeof(why), "%s: %s", health_name(h->state), condemned(o) ? "neither UDP nor TCP is answered" : h->why);
+	links_judge(p->links, o->id, LINKS_HEALTH, *why ? LINKS_OUT : LINKS_IN, why);
+}
+
+static void set_filtered(struct port *o, bool filtered)
+{
+	if (o->filtered == filtered)
+		return;
+	o->filtered = filtered;
+	if (filtered)
+		log_warn("link %s: UDP to the VPS is filtered; the line is tried by TCP", port_name(o->all, o->id));
+	else
+		log_info("link %s: UDP gets through again", port_name(o->all, o->id));
+}
+
+static void forget_touches(struct port *o)
+{
+	touch_cancel(o->touch);
+	o->touch = NULL;
+	o->answers = o->failures = 0;
+	o->touch_ms = 0;
+}
+
+void paths_on_path(void *paths, unsigned path, enum health_state was)
+{
+	struct paths *p = paths;
+	struct port *o = &p->port[path];
+	const struct health *h = assoc_health(p->assoc, path);
+
+	if (!o->udp)
+		return;
+	log_info("link %s: %s, was %s: %s", port_name(p, path), health_name(h->state), health_name(was), h->why);
+	if (health_usable(h->state)) {
+		o->was_up = true;
+		set_filtered(o, false);
+		forget_touches(o);
+	}
+	port_judge(o);
+}
+
+void paths_on_unknown(void *paths)
+{
+	struct paths *p = paths;
+
+	if (p->ops.unknown)
+		p->ops.unknown(p->arg);
+}
+
+/* --- TCP's word --- */
+
+static bool is_busy(const struct paths *p, uint64_t now)
+{
+	return p->busy_ms && now - p->busy_ms < BUSY_MS;
+}
+
+static void on_touched(void *arg, bool there)
+{
+	struct port *o = arg;
+
+	o->touch = NULL;
+	o->answers = there ? o->answers + 1 : 0;
+	o->failures = there ? 0 : o->failures + 1;
+	if (cleared(o) && !o->all->deaf && assoc_health(o->all->assoc, o->id)->state != HEALTH_SUSPECT)
+		set_filtered(o, true);
+	port_judge(o);
+}
+
+/* UDP had its time, or cannot speak. */
+static bool wants_touch(const struct port *o, uint64_t now)
+{
+	const struct health *h = assoc_health(o->all->assoc, o->id);
+
+	if (!o->udp || !o->all->session || health_usable(h->state))
+		return false;
+	return now - (h->changed_ms > o->since_ms ? h->changed_ms : o->since_ms) >= TOUCH_AFTER_MS;
+}
+
+static void touch_if_due(struct port *o, uint64_t now)
+{
+	struct paths *p = o->all;
+	unsigned every = is_busy(p, now) || o->answers + o->failures < SURE ? TOUCH_BUSY_MS : TOUCH_IDLE_MS;
+
+	if (o->touch || !wants_touch(o, now) || (o->touch_ms && now - o->touch_ms < every))
+		return;
+	o->touch_ms = now;
+	o->touch = touch_new(p->base, &o->from, &o->to, RULES_SELF_MARK, on_touched, o);
+}
+
+/* --- ports --- */
+
+static void on_datagram(void *arg, const struct udp_got *got)
+{
+	struct port *o = arg;
+
+	assoc_input(o->all->assoc, o->udp, got);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct port *o = arg;
+
+	(void)fd;
+	(void)what;
+	udp_receive(o->udp, on_datagram, o);
+}
+
+static void port_close(struct port *o)
+{
+	if (!o->udp)
+		return;
+	forget_touches(o);
+	assoc_del_path(o->all->assoc, o->id);
+	event_del(&o->readable);
+	udp_close(o->udp);
+	o->udp = NULL;
+	o->was_up = o->filtered = false;
+}
+
+static void port_open(struct port *o, const struct addr *from, const struct addr *to)
+{
+	struct paths *p = o->all;
+	bool metered = is_line(p, o->id) && p->config->links[o->id].metered;
+	struct assoc_path path = { .to = *to, .from = *from, .use = o->use, .keepalive_s = metered ? METERED_S : KEEPALIVE_S };
+
+	o->udp = udp_connect(from, to, RULES_SELF_MARK);
+	if (!o->udp) {
+		log_debug("link %s: no UDP socket: %s", port_name(p, o->id), strerror(errno));
+		return;
+	}
+	o->from = *from;
+	o->to = *to;
+	o->since_ms = clock_ms();
+	event_assign(&o->readable, p->base, udp_fd(o->udp), EV_READ | EV_PERSIST, on_readable, o);
+	event_add(&o->readable, NULL);
+	path.udp = o->udp;
+	assoc_set_path(p->assoc, o->id, &path);
+	port_judge(o);
+}
+
+/* The first address of the remote that the line can speak to. */
+static bool port_ends(const struct paths *p, unsigned id, struct addr *from, struct addr *to)
+{
+	for (size_t i = 0; i < p->n_targets; i++) {
+		*to = p->target[i];
+		if (!links_count(p->links) && id == 0)
+			return links_sources(p->links, to, from, 1) == 1;
+		if (is_line(p, id) && links_address(p->links, id, addr_family(to), from))
+			return true;
+	}
+	return false;
+}
+
+static void port_refresh(struct port *o)
+{
+	struct addr from, to;
+
+	if (!port_ends(o->all, o->id, &from, &to)) {
+		port_close(o);
+		return;
+	}
+	if (o->udp && addr_same_ip(&o->from, &from) && addr_equal(&o->to, &to))
+		return;
+	port_close(o);
+	port_open(o, &from, &to);
+}
+
+static void refresh(struct paths *p)
+{
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		port_refresh(&p->port[i]);
+}
+
+/* --- time --- */
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct paths *p = arg;
+	uint64_t now = clock_ms(), moved = p->ops.moved ? p->ops.moved(p->arg) : 0;
+
+	(void)fd;
+	(void)what;
+	if (moved != p->moved)
+		paths_busy(p);
+	p->moved = moved;
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		const struct health *h = assoc_health(p->assoc, i);
+
+		touch_if_due(&p->port[i], now);
+		if (p->port[i].udp && is_line(p, i) && h->min_rtt_us)
+			links_note_rtt(p->links, i, h->min_rtt_us);
+	}
+}
+
+/* --- for the rest of the house --- */
+
+struct paths *paths_new(struct event_base *base, const struct config *config, struct links *links, struct assoc *assoc,
+			const struct paths_ops *ops, void *arg)
+{
+	const struct timeval tick = { 0, TICK_MS * 1000 };
+	struct paths *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->base = base;
+	p->config = config;
+	p->links = links;
+	p->assoc = assoc;
+	p->ops = *ops;
+	p->arg = arg;
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		p->port[i].all = p;
+		p->port[i].id = i;
+	}
+	event_assign(&p->tick, base, -1, EV_PERSIST, on_tick, p);
+	event_add(&p->tick, &tick);
+	return p;
+}
+
+void paths_free(struct paths *p)
+{
+	if (!p)
+		return;
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		port_close(&p->port[i]);
+	event_del(&p->tick);
+	free(p);
+}
+
+void paths_session(struct paths *p, struct session *s, uint32_t index, bool restarted)
+{
+	p->session = s != NULL;
+	p->deaf = s && !index;
+	if (restarted) {
+		assoc_restart(p->assoc);
+		for (unsigned i = 0; i < ASSOC_PATHS; i++) /* what was dead may still be, and has to prove itself */
+			p->port[i].since_ms = clock_ms();
+	}
+	if (s && index)
+		assoc_rekey(p->assoc, s, index);
+}
+
+void paths_targets(struct paths *p, const struct addr *to, size_t n)
+{
+	p->n_targets = n < TARGETS_MAX ? n : TARGETS_MAX;
+	memcpy(p->target, to, p->n_targets * sizeof(*to));
+	refresh(p);
+}
+
+void paths_links_changed(struct paths *p)
+{
+	refresh(p);
+}
+
+void paths_set_use(struct paths *p, size_t line, enum wire_use use)
+{
+	if (line >= ASSOC_PATHS)
+		return;
+	p->port[line].use = use;
+	if (p->port[line].udp)
+		assoc_set_use(p->assoc, (unsigned)line, use);
+}
+
+void paths_busy(struct paths *p)
+{
+	p->busy_ms = clock_ms();
+	assoc_busy(p->assoc);
+}
+
+const struct health *paths_health(const struct paths *p, size_t line)
+{
+	return line < ASSOC_PATHS && p->port[line].udp ? assoc_health(p->assoc, (unsigned)line) : NULL;
+}
+
+static const char *udp_word(const struct port *o)
+{
+	if (o->all->deaf)
+		return "not heard by the remote";
+	if (o->filtered)
+		return "filtered";
+	return !o->udp ? "no address" : o->was_up ? "ok" : "not answered yet";
+}
+
+void paths_status(const struct paths *p, json_t *links)
+{
+	json_t *o, *path;
+	size_t i;
+
+	json_array_foreach(links, i, o) {
+		if (i >= ASSOC_PATHS)
+			break;
+		path = p->port[i].udp ? assoc_path_status(p->assoc, (unsigned)i) : NULL;
+		json_object_set_new(o, "udp", json_string(udp_word(&p->port[i])));
+		if (path)
+			json_object_set_new(o, "path", path);
+	}
+}
