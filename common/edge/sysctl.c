@@ -55,11 +55,16 @@ int sysctl_apply(struct sysctl *s)
 	return err;
 }
 
-void sysctl_restore(struct sysctl *s)
+bool sysctl_is(const struct sysctl *s)
 {
 	long is;
 
-	if (s->changed && sysctl_read(s->path, &is) == 0 && is == s->want)
+	return sysctl_read(s->path, &is) == 0 && is == s->want;
+}
+
+void sysctl_restore(struct sysctl *s)
+{
+	if (s->changed && sysctl_is(s))
 		sysctl_write(s->path, s->was);
 	s->changed = false;
 }

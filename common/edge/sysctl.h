@@ -13,6 +13,9 @@ struct sysctl {
 /* Writes `want` and remembers what was. 0; -ENOENT: this kernel has no such setting; else a negative errno. */
 int sysctl_apply(struct sysctl *s);
 
+/* Is it `want` now? */
+bool sysctl_is(const struct sysctl *s);
+
 /* Puts `was` back, unless we changed nothing or somebody else did since. */
 void sysctl_restore(struct sysctl *s);
 

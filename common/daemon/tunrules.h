@@ -1,0 +1,44 @@
+/* tunrules: has the tunnel's firewall scripts run. What they do stands in iptables/tunnel.sh and beside it, for a person to read. */
+#ifndef PLAIT_TUNRULES_H
+#define PLAIT_TUNRULES_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+#include "rtnl_own.h"
+#include "script.h"
+
+enum tunrules_mode { TUNRULES_BY_CHOICE, TUNRULES_BY_NFTABLES, TUNRULES_BY_IPTABLES };
+
+struct tunrules_plan {
+	enum tunrules_mode mode; /* TUNRULES_BY_CHOICE: the first that this machine can do */
+	const char *dir;	 /* of the scripts, absolute */
+	const char *device;
+	const char (*lan_devices)[IFNAMSIZ]; /* the gateway's */
+	size_t n_lan_devices;
+	bool masquerade_out;	     /* what leaves by the device gets its address: the gateway */
+	const struct prefix *inner;  /* what comes from these gets the other device's: the VPS */
+	size_t n_inner;
+	bool reject_quic;
+	const struct prefix *quic_allow;
+	size_t n_quic_allow;
+	bool closed; /* nothing out of the tunnel may enter this machine but to these */
+	const struct prefix *open;
+	size_t n_open;
+	const struct rtnl_range *range; /* of our routes and rules, for the run that undoes all */
+	const char *held;		/* hold_print() */
+};
+
+/* The run that does it, and the run that undoes it. mode is not TUNRULES_BY_CHOICE. 0, or -1: too long. */
+int tunrules_script(const struct tunrules_plan *plan, enum tunrules_mode mode, const char *verb, struct script *out);
+
+/* As rules_up() and rules_down(). */
+int tunrules_up(const struct tunrules_plan *plan, enum tunrules_mode *used, char *err, size_t err_len);
+int tunrules_down(const struct tunrules_plan *plan, enum tunrules_mode used, char *err, size_t err_len);
+
+const char *tunrules_name(enum tunrules_mode mode); /* "tunnel-nftables", ... */
+
+#endif
