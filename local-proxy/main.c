@@ -127,6 +127,20 @@ static void on_unknown(void *arg)
 	remote_suspect(g->remote);
 }
 
+static void on_use(void *arg, size_t line)
+{
+	struct gateway *g = arg;
+
+	paths_set_use(g->paths, line, roles_use(steward_roles(g->steward), line));
+}
+
+static const struct health *line_health(void *arg, size_t line)
+{
+	struct gateway *g = arg;
+
+	return paths_health(g->paths, line);
+}
+
 static uint64_t bytes_moved(void *arg)
 {
 	struct gateway *g = arg;
@@ -174,6 +188,8 @@ static int raise_paths(struct gateway *g)
 
 	g->assoc = assoc_new(g->loop.base, g->seal, ASSOC_LOCAL, &assoc_ops, g);
 	g->paths = g->assoc ? paths_new(g->loop.base, &g->config, g->links, g->assoc, &paths_ops, g) : NULL;
+	for (size_t i = 0; g->paths && i < links_count(g->links); i++)
+		on_use(g, i);
 	return g->paths ? 0 : -1;
 }
 
@@ -192,7 +208,7 @@ static int raise_house(struct gateway *g)
 		return complain("out of memory");
 	relay_loop_congestion(g->relays, sock_congestion_choice(&g->caps, c->congestion));
 	g->links = links_new(g->loop.base, c, on_links, g);
-	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ NULL, NULL }, g) : NULL;
+	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ on_use, line_health }, g) : NULL;
 	if (!g->steward)
 		return -1;
 	steward_serve(g->steward, g->admin);

@@ -108,6 +108,7 @@ void health_init(struct health *h, uint64_t now_us)
 void health_rebase(struct health *h)
 {
 	inner(h)->base_tx = inner(h)->base_rx = false;
+	memset(inner(h)->loss, 0, sizeof(inner(h)->loss));
 }
 
 /* --- small measures --- */
