@@ -1,0 +1,213 @@
+"""Fear: a backup line that costs money carries traffic, a role that cannot be changed without a restart, a quota that is overrun."""
+import json
+import os
+import pty
+import socket
+import subprocess
+import time
+
+import pytest
+
+from inside import background, inside, listen, through
+from pair import Pair
+from peer import read_pattern, send_pattern
+from topology import Line, Topology, wait_for
+
+TWO = [Line("20M", "20M", 5), Line("20M", "20M", 15)]
+FEW = 60_000  # bytes of a line in a second that carries nothing: probes, acknowledgements of what was under way
+
+
+class House:
+    """Two lines with a connected pair, and endless transfers through it."""
+
+    def __init__(self, **local_set):
+        self.topo = Topology(lines=TWO)
+        self.set = {name.replace("__", "."): value for name, value in local_set.items()}
+
+    def __enter__(self):
+        self.topo.start()
+        try:
+            self.state = self.topo.new_dir("state")
+            self.set.setdefault("local.state_dir", self.state / "plait")
+            self.pair = Pair(self.topo, local_set=self.set).start()
+            wait_for(lambda: self.pair.local.status()["rules"] != "out", 5, "interception")
+            self.listener = listen(self.topo.server, 9000)
+            self.flows = []
+        except BaseException:
+            self.topo.stop()
+            raise
+        return self
+
+    def __exit__(self, kind, *rest):
+        self.end_flows()
+        self.listener.close()
+        self.pair.__exit__(kind, *rest)
+        self.topo.stop()
+
+    def ask(self, *argv, check=False, **kw):
+        return self.topo.gw.run([self.pair.local.program, *argv, "-c", self.pair.local.config], check=check, **kw)
+
+    def link(self, name):
+        answer = json.loads(self.ask("links", "--json", check=True).stdout)
+        return next(l for l in answer["links"] if l["name"] == name)
+
+    def flow(self, up=False):
+        """A transfer without end."""
+        near, far = through(self.topo.lan, "11.9.0.2", self.listener)
+        near.settimeout(30)
+        far.settimeout(30)
+
+        def pump(function, *args):
+            try:
+                function(*args)
+            except OSError:  # the test is over
+                pass
+        source, sink = (near, far) if up else (far, near)
+        self.flows += [near, far]
+        background(pump, send_pattern, source, 1, 1 << 40)
+        background(pump, read_pattern, sink, 1)
+
+    def end_flows(self):
+        for s in self.flows:
+            s.close()
+        self.flows = []
+
+    def rate(self, line, seconds=1.0):
+        """Bytes each way together in one second."""
+        before = self.topo.line[line].bytes()
+        time.sleep(seconds)
+        after = self.topo.line[line].bytes()
+        return sum(after[way] - before[way] for way in after) / seconds
+
+    def carries(self, line, within=4):
+        wait_for(lambda: self.rate(line, 0.3) > 500_000, within, f"line {line + 1} carries")
+
+    def quiet(self, line, within):
+        wait_for(lambda: self.rate(line, 0.5) < FEW, within, f"line {line + 1} is quiet")
+        assert self.rate(line) < FEW
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_a_backup_carries_only_while_no_primary_is_good(up):
+    with House(**{"link wan2__role": "backup"}) as house:
+        assert (house.link("wan2")["state"], house.link("wan2")["role"]) == ("backup", "backup")
+        house.flow(up)
+        house.carries(0)
+        house.quiet(1, 1)
+        house.topo.line[0].unplug()
+        house.carries(1, 5)
+        house.flow(up)  # this one begins on the backup
+        assert house.link("wan2")["state"] == "up" and house.link("wan1")["state"] == "down"
+        house.topo.line[0].plug()
+        house.carries(0, 5)
+        house.quiet(1, 5)
+        house.carries(0)
+        house.flow(up)  # and this one must not
+        house.quiet(1, 2)
+
+
+def test_a_role_changes_live_under_running_transfers():
+    with House() as house:
+        house.flow()
+        house.flow(up=True)
+        house.carries(0)
+        house.carries(1)
+        said = house.ask("link", "wan2", "backup", check=True).stdout
+        assert said.startswith("wan2 was primary and is backup")
+        house.quiet(1, 3)
+        house.carries(0)
+        assert house.ask("link", "wan2", "backup", check=True).stdout == "wan2 is backup already\n"
+        house.ask("link", "wan2", "primary", check=True)
+        house.carries(1)
+        house.ask("link", "wan1", "off", check=True)
+        house.quiet(0, 3)
+        house.carries(1)
+        assert (house.link("wan1")["state"], house.link("wan1")["why"]) == ("off", "its role is off")
+        house.ask("link", "wan1", "primary", check=True)
+        house.carries(0)
+        house.carries(1)
+
+
+def test_wrong_names_and_an_absent_daemon_are_errors():
+    with House() as house:
+        for argv, said in ((("link", "wan9", "off"), "no line is called wan9"), (("link", "wan1", "spare"), "no role is called spare"),
+                           (("link", "x" * 100, "off"), "no line is called"), (("link", "wan", "off"), "no line is called wan")):
+            out = house.ask(*argv)
+            assert out.returncode == 1 and said in out.stderr, out
+        assert house.link("wan1")["role"] == "primary"
+        house.pair.local.stop()
+        for argv in (("link", "wan1", "off"), ("links", "--once"), ("links", "--json")):
+            out = house.ask(*argv)
+            assert out.returncode == 1 and "not running" in out.stderr, out
+
+
+# --- what is shown ---
+
+def test_links_shows_what_moves():
+    with House(**{"link wan2__metered": "yes"}) as house:
+        house.flow()
+        house.carries(0)
+        wan1 = house.link("wan1")
+        assert 5e6 < wan1["rate_down"] < 25e6 and wan1["bytes_down"] > 500_000, wan1
+        table = house.ask("links", "--once", check=True).stdout.splitlines()
+        assert table[0].split() == ["line", "state", "role", "rtt", "loss", "down", "bit/s", "up", "bit/s", "received", "sent", "why"]
+        assert [row.split()[:3] for row in table[1:]] == [["wan1", "up", "primary"], ["wan2", "up", "primary"]]
+        assert house.ask("links", check=True, timeout=5).stdout.splitlines()[1].split()[0] == "wan1"  # no terminal: once
+        master, slave = pty.openpty()
+        p = house.topo.gw.popen([house.pair.local.program, "links", "-c", house.pair.local.config], stdout=slave)
+        os.close(slave)
+        shown = bytearray()
+        wait_for(lambda: shown.extend(os.read(master, 4096)) or shown.count(b"wan2") >= 3, 5, "three tables on a terminal")
+        p.terminate()
+        p.wait()
+        os.close(master)
+
+
+# --- money ---
+
+def test_a_quota_ends_a_line_warns_before_and_outlives_a_restart():
+    with House(**{"link wan2__quota": "12M", "link wan2__quota_day": "1"}) as house:
+        house.flow()
+        wait_for(lambda: house.link("wan2")["state"] == "off", 15, "the quota ends the line")
+        wan2 = house.link("wan2")
+        assert wan2["why"].startswith("quota of 12M is used up, again on 1 "), wan2
+        assert wan2["used"] >= 12_000_000
+        house.quiet(1, 3)
+        house.carries(0)
+        log = house.pair.local.logged()
+        assert log.count("80 % of its quota") == 1 and log.index("80 % of its quota") < log.index("is used up")
+        assert log.count("is used up") == 1
+        assert house.ask("link", "wan2", "primary").returncode == 0  # the owner's role does not undo it
+        house.quiet(1, 1)
+        for number in (15, 9):  # in order, and killed
+            used = house.link("wan2")["used"]
+            house.pair.local.stop(number)
+            house.pair.local.start()
+            house.pair.wait_connected()
+            wan2 = house.link("wan2")
+            assert wan2["state"] == "off" and used <= wan2["used"] < used + 500_000, (used, wan2)
+
+
+def test_bytes_carried_while_the_daemon_was_away_are_counted():
+    with House(**{"link wan2__quota": "1G"}) as house:
+        used = house.link("wan2")["used"]
+        house.pair.local.stop()
+        with inside(house.topo.gw):
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for _ in range(600):
+            s.sendto(bytes(1400), ("192.168.2.1", 9))
+        s.close()
+        house.pair.local.start()
+        house.pair.wait_connected()
+        assert used + 800_000 < house.link("wan2")["used"] < used + 1_500_000
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"links": 3}', '{"links": {"wan2": {"used": "x", "period": -5}}}'])
+def test_a_spoilt_state_file_is_no_obstacle(content):
+    with Topology(lines=TWO) as topo:
+        state = topo.new_dir("state")
+        (state / "quota.json").write_text(content)
+        with Pair(topo, local_set={"local.state_dir": state, "link wan2.quota": "1G"}) as pair:
+            out = subprocess.run([pair.local.program, "links", "--json", "-c", pair.local.config], capture_output=True, text=True, check=True)
+            assert json.loads(out.stdout)["links"][1]["used"] < 10_000_000
+        assert json.loads((state / "quota.json").read_text())["links"]["wan2"]["device"] > 0
