@@ -2,30 +2,31 @@
  *
  * A modem's queue is where latency is made, so the queue must be ours: a path is sent on no faster than it delivers. What it delivers is
  * found out as one finds out how fast a road is: by driving faster as long as nothing speaks against it. `starting`: the rate grows by half
- * a round trip, but only while something waited for it. The first sign of a queue in the modem (one-way delay above its least) ends that; from
- * then on the rate is cut to 0.85 when the queue is above 15 ms, kept while it is above 8, and grows by 1.05 else; below what was delivered lately,
- * which is known to be possible, it grows faster.
+ * each round trip, but only while something waits for it, and while what arrives keeps up. The first sign of a queue in the modem
+ * (one-way delay above its least) ends that; what was delivered until then is the first `base`, our belief of what the path carries.
  *
- * A cut shows its effect only when the queue has drained, so several in a row would cut far too deep: in the first HIGH_US of a
- * long queue the rate does not fall below 0.7 of what was delivered. A queue that stays long is not ours (TCP beside us), or the path has
- * become slower: then down to a quarter, where we stay: a share of the path is ours too.
- *
- * A queue while we send less than half of our rate is not ours either, and says nothing about it.
+ * From then on the rate is steered so that the modem's queue stays near TARGET_US: base, and a little more while the queue is shorter, less in
+ * proportion to what it is longer. The answer to a change comes a round trip and a report later, so the gain is low enough not to swing.
+ * base itself follows slowly: up by a fiftieth a round while the queue is empty and somebody waits (by an eighth, to what arrived
+ * lately), not beyond what is seen to arrive; down by a
+ * twentieth when the queue has been long for HIGH_US in spite of steering: the path has become slower, or somebody else (TCP beside us) fills
+ * it. A quarter of what was delivered lately we keep: a share is ours, too. A queue while we send less than half of our rate is not
+ * our doing, and says nothing.
  *
  * tokens: a bucket of 5 ms, since a timer of the loop is that coarse. spare: another, filled by nine tenths of the rate less the load of
- * first copies; redundancy is paid from it.
- * share: a third, of 30 %, for copies of what is urgent when there is no spare room. */
+ * first copies; redundancy is paid from it. share: a third, of 30 %, for copies of what is urgent when there is no spare room. */
 #include "pace.h"
 
-#define FIRST_RATE (10000000 / 8)
+#define FIRST_RATE (8000000 / 8)
 #define LEAST_RATE (128000 / 8)
 #define MOST_RATE (10000000000 / 8)
 #define BURST_US 5000
 #define BURST_LEAST 3200
 #define SPARE_US 20000
 #define LOAD_US 100000
+#define TARGET_US 5000
+#define GAIN_US 120000
 #define QUEUE_CUT_US 15000
-#define QUEUE_KEEP_US 8000
 #define HIGH_US 500000
 #define JUDGE_LEAST_US 25000
 
@@ -41,7 +42,7 @@ static int64_t least(int64_t a, int64_t b)
 
 void pace_init(struct pace *p, uint64_t now_us)
 {
-	*p = (struct pace){ .rate = FIRST_RATE, .tokens = BURST_LEAST, .filled_us = now_us, .judged_us = now_us,
+	*p = (struct pace){ .rate = FIRST_RATE, .base = FIRST_RATE, .tokens = BURST_LEAST, .filled_us = now_us, .judged_us = now_us,
 			    .load_us = now_us, .starting = true };
 }
 
@@ -77,66 +78,62 @@ void pace_fill(struct pace *p, uint64_t now_us)
 	p->spare = least(p->spare + (int64_t)in(idle, past), (int64_t)in(idle, SPARE_US));
 }
 
-static void cut(struct pace *p, const struct pace_seen *s, uint64_t now)
-{
-	uint64_t floor = s->delivered / 10 * 7, was = p->rate;
-
-	if (!p->high_us)
-		p->high_us = now;
-	else if (now - p->high_us > HIGH_US)
-		floor = s->delivered / 4;
-	p->rate = was / 100 * 85;
-	if (s->delivered && p->rate > s->delivered / 100 * 95) /* what starting overshot, at once */
-		p->rate = s->delivered / 100 * 95;
-	if (p->rate < floor)
-		p->rate = floor < was ? floor : was;
-	if (p->rate < LEAST_RATE)
-		p->rate = LEAST_RATE;
-	p->starting = false;
-}
-
 /* Without a queue that would tell, the path shows its limit by delivering no more. */
-static void grow_at_first(struct pace *p, const struct pace_seen *s, uint64_t now)
+static void start(struct pace *p, const struct pace_seen *s, uint64_t now)
 {
-	if (!s->delivered || p->rate < 3 * s->delivered) {
+	if (p->sent < p->rate / 2 && s->queue_us > TARGET_US)
+		return; /* not our queue */
+	if (s->queue_us > TARGET_US || (p->stuck_us && now - p->stuck_us > HIGH_US)) {
+		p->base = s->delivered && s->delivered < p->rate ? s->delivered : p->rate;
+		if (p->base < p->rate / 4) /* too low to be true: what arrives is told of late */
+			p->base = p->rate / 4;
+		p->starting = false;
+	} else if (p->limited && (!s->delivered || p->rate * 5 < s->delivered * 8 || !p->stuck_us)) {
 		p->rate += p->rate / 2;
 		p->stuck_us = now;
-	} else if (now - p->stuck_us > HIGH_US) {
-		p->rate = s->delivered / 20 * 23;
-		p->starting = false;
+	} else if (!p->limited && p->stuck_us) {
+		p->stuck_us = now;
 	}
 }
 
-static void grow(struct pace *p, const struct pace_seen *s, uint64_t now)
+static void believe(struct pace *p, const struct pace_seen *s, uint64_t now)
 {
-	uint64_t most = s->delivered ? s->delivered / 20 * 23 : UINT64_MAX; /* more would fill a queue too short to be seen */
+	if (s->queue_us <= QUEUE_CUT_US)
+		p->high_us = 0;
+	else if (!p->high_us)
+		p->high_us = now;
+	else if (now - p->high_us > HIGH_US + s->srtt_us && p->base / 20 * 19 > s->delivered / 4)
+		p->base = p->base / 20 * 19;
+	if (s->queue_us > 2 * TARGET_US)
+		p->base -= p->base / 200;
+	if (p->limited && s->queue_us < TARGET_US && (!s->delivered || p->base < s->delivered / 20 * 21))
+		p->base += p->base < s->delivered / 10 * 9 ? p->base / 8 : p->base / 50;
+	if (p->base < LEAST_RATE)
+		p->base = LEAST_RATE;
+	if (p->base > MOST_RATE)
+		p->base = MOST_RATE;
+}
 
-	if (p->starting)
-		grow_at_first(p, s, now);
-	else if (p->rate < s->delivered / 100 * 95)
-		p->rate += p->rate / 7;
-	else if (p->rate < most)
-		p->rate += p->rate / 20;
-	if (p->rate > MOST_RATE)
-		p->rate = MOST_RATE;
+static void steer(struct pace *p, const struct pace_seen *s)
+{
+	int64_t off = (int64_t)TARGET_US - (int64_t)s->queue_us, slow = GAIN_US + 2 * (int64_t)s->srtt_us;
+	int64_t base = (int64_t)p->base, rate = base + base / 1000 * (off * 1000 / slow);
+
+	p->rate = (uint64_t)(rate < base / 2 ? base / 2 : rate);
 }
 
 void pace_judge(struct pace *p, const struct pace_seen *s, uint64_t now_us)
 {
 	uint64_t least_us = p->starting ? 2 * JUDGE_LEAST_US : JUDGE_LEAST_US;
-	uint64_t round = s->srtt_us > least_us ? s->srtt_us : least_us;
 
-	if (now_us - p->judged_us < round)
+	if (now_us - p->judged_us < (s->srtt_us > least_us ? s->srtt_us : least_us))
 		return;
 	p->judged_us = now_us;
-	if (s->queue_us > QUEUE_CUT_US && p->sent < p->rate / 2) {
-		p->starting = false; /* not our queue: nothing to learn */
-	} else if (s->queue_us > QUEUE_CUT_US) {
-		cut(p, s, now_us);
-	} else {
-		p->high_us = 0;
-		if (p->limited && s->queue_us < QUEUE_KEEP_US)
-			grow(p, s, now_us);
+	if (p->starting)
+		start(p, s, now_us);
+	if (!p->starting && (p->sent >= p->rate / 2 || s->queue_us < QUEUE_CUT_US)) {
+		believe(p, s, now_us);
+		steer(p, s);
 	}
 	p->limited = false;
 }

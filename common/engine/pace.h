@@ -7,6 +7,7 @@
 
 struct pace {
 	uint64_t rate;	    /* bytes a second; pace_init() sets it */
+	uint64_t base;	    /* what we believe it carries */
 	int64_t tokens;	    /* bytes that may go now */
 	int64_t spare;	    /* bytes that may go as copies: what the path's own load leaves */
 	uint64_t filled_us; /* tokens and spare are of then */
@@ -16,7 +17,7 @@ struct pace {
 	uint64_t sent;	    /* all bytes a second, smoothed */
 	int64_t share;	    /* bytes that may go as copies of what is urgent, room or no room */
 	uint64_t load_bytes, sent_bytes, load_us;
-	uint64_t stuck_us;  /* starting: grew last then */
+	uint64_t stuck_us;  /* starting: grew last then; 0: not yet */
 	bool starting;	    /* nothing has ever slowed it */
 	bool limited;	    /* something waited since it was judged last */
 };

@@ -117,10 +117,10 @@ static uint32_t longest(const struct resend_paths *w, uint8_t paths)
 
 static bool makes_sense(const struct resend *r, const struct packet *p, const struct resend_paths *w, uint64_t now)
 {
-	uint32_t deadline = r->how.deadline_us, two = 2 * longest(w, w->usable) + 30000;
+	uint32_t deadline = r->how.deadline_us, four = 4 * longest(w, w->usable) + 50000;
 
-	if (!r->how.strict && deadline < two)
-		deadline = two;
+	if (!r->how.strict && deadline < four)
+		deadline = four;
 	return p->tries < r->how.tries && w->usable && now + one_way(w) < p->sent_us + deadline;
 }
 
@@ -131,30 +131,38 @@ static void again(struct resend *r, struct packet *p, resend_cb cb, void *arg)
 	cb(arg, p);
 }
 
+/* It went out once, on one path. */
+static bool is_alone(const struct packet *p)
+{
+	return p->paths && !(p->paths & (p->paths - 1)) && !p->tries;
+}
+
 static bool is_overdue(const struct packet *p, unsigned from, const struct resend_paths *w, uint64_t now)
 {
 	uint64_t past = now - p->last_us;
 	uint32_t back = w->usable >> from & 1 ? w->srtt_us[from] : 2 * one_way(w);
+	uint32_t slack = is_alone(p) ? TAIL_US : SLACK_US; /* alone, the ones behind it tell more exactly */
 
 	if (!p->paths || past < AGAIN_LEAST_US) /* no paths: it still waits to be sent */
 		return false;
 	for (unsigned i = 0; i < RESEND_PATHS; i++)
-		if (p->paths & w->usable & 1 << i && past < (w->srtt_us[i] + back) / 2 + w->var_us[i] + SLACK_US)
+		if (p->paths & w->usable & 1 << i && past < (w->srtt_us[i] + back) / 2 + w->var_us[i] + slack)
 			return false;
 	return true;
 }
 
 static bool is_passed(const struct resend *r, const struct packet *p)
 {
-	return p->paths && !p->tries && !(p->paths & (p->paths - 1)) && r->passed[__builtin_ctz(p->paths)][1] > p->seq + 1;
+	return is_alone(p) && r->passed[__builtin_ctz(p->paths)][1] > p->seq + 1;
 }
 
 static void note_passed(struct resend *r, const struct packet *p)
 {
-	uint64_t *two = r->passed[p->paths ? __builtin_ctz(p->paths) : 0], n = p->seq + 1;
+	uint64_t *two, n = p->seq + 1;
 
-	if (!p->paths || p->paths & (p->paths - 1) || p->tries)
+	if (!is_alone(p))
 		return;
+	two = r->passed[__builtin_ctz(p->paths)];
 	if (n > two[0]) {
 		two[1] = two[0];
 		two[0] = n;

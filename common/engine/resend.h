@@ -17,7 +17,7 @@ struct resend_paths { /* what the sender knows of the paths now */
 
 struct resend_how {
 	uint32_t deadline_us; /* a resend must arrive so long after the first sending */
-	bool strict;	      /* ... else: or two round trips and 30 ms, if that is more */
+	bool strict;	      /* ... else: or four round trips and 50 ms, if that is more */
 	uint8_t tries;
 	uint32_t keep_us;     /* what is not acknowledged is forgotten after that */
 };

@@ -131,6 +131,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	tunnel_release(t);
 	tunnel_ack_due(t);
 	tunnel_pump(t);
+	queue_expire(&t->queue, t->now);
 	tunnel_flush(t);
 	wake_later(t);
 }
@@ -204,7 +205,7 @@ static void on_mtu(void *arg, unsigned inner)
 static void begin(struct tunnel *t)
 {
 	struct resend_how r = { .deadline_us = t->config.deadline_ms * 1000, .strict = true, .tries = 2, .keep_us = KEEP_R_US };
-	struct resend_how b = { .deadline_us = t->config.deadline_ms * 1000, .tries = 2, .keep_us = KEEP_B_US };
+	struct resend_how b = { .deadline_us = t->config.deadline_ms * 1000, .tries = 3, .keep_us = KEEP_B_US };
 
 	t->now = clock_us();
 	slab_init(&t->slab, PACKETS_MAX);

@@ -182,7 +182,7 @@ static bool may_copy(struct tunnel *t, unsigned i, const struct packet *p)
 		return pace_may_borrow(&l->pace, BORROW_US);
 	l->copies_upto = copies_upto(t, i);
 	return l->copies_upto >= p->class && pace_may_copy(&l->pace) && !waits(l->urgent) && !waits(l->again) &&
-	       !queue_has(&t->queue, i, t->view.bulk);
+	       !queue_has(&t->queue, i, t->view.wide);
 }
 
 static void copy_bulk(struct tunnel *t, unsigned but, struct packet *p)
@@ -282,14 +282,21 @@ static void send_bulk(struct tunnel *t, struct packet *p, unsigned i)
 	packet_put(&t->slab, p);
 }
 
-/* A flow whose path is gone goes to another. */
+static bool is_homeless(const struct tunnel *t, const struct queue_bucket *b)
+{
+	if (b->home >= ASSOC_PATHS || !(t->view.bulk >> b->home & 1))
+		return true;
+	return b->head->len > pmtu_room(t->pmtu, b->home) && !(t->view.wide >> b->home & 1);
+}
+
+/* A flow whose path is gone, or takes only shorter packets now, goes to another. */
 static void rehome(struct tunnel *t)
 {
 	t->rehome = false;
 	for (unsigned n = 0; n < QUEUE_BANDS * QUEUE_BUCKETS && t->queue.packets; n++) {
 		struct queue_bucket *b = &t->queue.bucket[n / QUEUE_BUCKETS][n % QUEUE_BUCKETS];
 
-		if (b->head && (b->home >= ASSOC_PATHS || !(t->view.bulk >> b->home & 1)))
+		if (b->head && is_homeless(t, b))
 			b->home = tunnel_home(t, QUEUE_NO_PATH, b->head->len);
 	}
 }
@@ -302,12 +309,12 @@ static void pump_path(struct tunnel *t, unsigned i)
 	drain(t, i, l->urgent, BORROW_US);
 	drain(t, i, l->again, 0);
 	while (t->queue.packets && t->view.bulk >> i & 1 && pace_may(&l->pace)) {
-		p = queue_take(&t->queue, i, t->view.bulk, t->now);
+		p = queue_take(&t->queue, i, t->view.wide, t->now);
 		if (!p)
 			break;
 		send_bulk(t, p, i);
 	}
-	if (!pace_may(&l->pace) && (waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.bulk)))
+	if (!pace_may(&l->pace) && (waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.wide)))
 		l->pace.limited = true;
 }
 
@@ -319,8 +326,6 @@ void tunnel_pump(struct tunnel *t)
 		pace_fill(&t->lane[t->view.order[n]].pace, t->now);
 	for (unsigned n = 0; n < t->view.n; n++)
 		pump_path(t, t->view.order[n]);
-	if (!t->view.bulk)
-		queue_expire(&t->queue, t->now);
 }
 
 /* --- resends --- */

@@ -213,15 +213,22 @@ struct packet *queue_take(struct queue *q, unsigned path, uint8_t wide, uint64_t
 	return p ? p : take_band(q, QUEUE_B, path, wide, now_us);
 }
 
+static void expire(struct queue *q, unsigned band, uint64_t now)
+{
+	struct queue_bucket *b = q->active[band], *last = b ? b->prev : NULL, *next;
+
+	for (bool more = b; more; b = next) {
+		more = b != last;
+		next = b->next; /* b itself may leave the ring */
+		while (b->head && waited(b->head, now) > MOST_US)
+			drop_head(q, band, b, now);
+	}
+}
+
 void queue_expire(struct queue *q, uint64_t now_us)
 {
-	struct queue_bucket *b;
-
-	for (unsigned i = 0; i < QUEUE_BANDS * QUEUE_BUCKETS && q->packets; i++) {
-		b = &q->bucket[i / QUEUE_BUCKETS][i % QUEUE_BUCKETS];
-		while (b->head && waited(b->head, now_us) > MOST_US)
-			drop_head(q, i / QUEUE_BUCKETS, b, now_us);
-	}
+	for (unsigned band = 0; band < QUEUE_BANDS; band++)
+		expire(q, band, now_us);
 }
 
 static bool band_has(const struct queue *q, unsigned band, unsigned path, uint8_t wide)

@@ -41,6 +41,7 @@ struct sort { /* a class */
 struct view { /* what the paths are good for now */
 	uint8_t urgent; /* bits: R goes on all of them */
 	uint8_t bulk;	/* F and B go on one of them */
+	uint8_t wide;	/* ... those of them that take the longest packets */
 	uint8_t order[ASSOC_PATHS]; /* of urgent | bulk, the best first */
 	unsigned n;
 	uint32_t cost_us[ASSOC_PATHS];

@@ -101,10 +101,24 @@ static void choose(struct tunnel *t, const unsigned tiers[ASSOC_PATHS])
 	}
 }
 
+static void choose_wide(struct tunnel *t)
+{
+	unsigned most = 0;
+
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if (t->view.bulk >> i & 1 && pmtu_size(t->pmtu, i) > most)
+			most = pmtu_size(t->pmtu, i);
+	if (most > tunnel_mtu(t) + WIRE_DG_OVERHEAD)
+		most = tunnel_mtu(t) + WIRE_DG_OVERHEAD;
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if (t->view.bulk >> i & 1 && pmtu_size(t->pmtu, i) >= most)
+			t->view.wide |= (uint8_t)(1 << i);
+}
+
 void tunnel_look(struct tunnel *t)
 {
 	unsigned tiers[ASSOC_PATHS];
-	uint8_t was = t->view.bulk;
+	uint8_t was = t->view.bulk, was_wide = t->view.wide;
 
 	if (t->look_us && t->now - t->look_us < LOOK_US)
 		return;
@@ -121,7 +135,8 @@ void tunnel_look(struct tunnel *t)
 			put_in_order(&t->view, i);
 	t->view.paths.usable = t->view.urgent | t->view.bulk;
 	t->view.hold_us = hold(t);
-	t->rehome = t->rehome || was != t->view.bulk;
+	choose_wide(t);
+	t->rehome = t->rehome || was != t->view.bulk || was_wide != t->view.wide;
 }
 
 static uint64_t score(const struct tunnel *t, unsigned i)
