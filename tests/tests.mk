@@ -41,12 +41,16 @@ $(BUILD)/dgram: $(wildcard tests/dgram/*.c tests/dgram/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
 
+# One end of a tunnel alone, made of the engine that is tested.
+$(BUILD)/tunnel_driver: tests/net/tunnel_driver.c $(LIB_engine)
+	$(CC) $(ALL_CFLAGS) $(INC_engine) -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
+
 tools: $(TOOLS)
 
 
 PYTEST ?= pytest-3
 NET_BUILD := $(if $(SAN),build-san,build)
-check-net: all
+check-net: all $(NET_BUILD)/tunnel_driver
 	@$(MAKE) --no-print-directory SAN= tools
 	@PLAIT_BUILD=$(NET_BUILD) $(PYTEST) -q -p no:cacheprovider $(if $(T),-k '$(T)') tests/net
 	@echo "check-net: every test of the network passed"
@@ -82,7 +86,7 @@ fuzz:
 
 # SAVE=1 appends the tables to docs/benchmarks.md; REPS=1 for a quick look; B='connect chaos' for some of them.
 B ?= connect chaos cpu aggregate
-bench: all tools
+bench: all tools $(BUILD)/tunnel_driver
 	@for b in $(B); do python3 tests/bench/$$b.py $(if $(SAVE),--save) $(if $(REPS),--reps $(REPS)) || exit 1; done
 
 .PHONY: bench

@@ -3,11 +3,15 @@
 
 #include "dgram.h"
 
+struct arrival {
+	uint64_t at_ns;
+	uint32_t seq;
+};
+
 struct tally {
-	uint32_t flow, count, got, twice, late_order, beyond;
-	int64_t highest;
-	uint64_t first_ns, last_ns, longest_ns, gap_from_ns;
-	float *ms; /* by seq, -1: not here */
+	uint32_t flow, count, got, twice, beyond;
+	struct arrival *arrival; /* `got` of them; sorted when printed */
+	float *ms;		 /* by seq, -1: not here */
 };
 
 struct tally *tally_new(uint32_t flow, uint32_t count)
@@ -16,7 +20,7 @@ struct tally *tally_new(uint32_t flow, uint32_t count)
 
 	t->flow = flow;
 	t->count = count;
-	t->highest = -1;
+	t->arrival = malloc(count * sizeof(*t->arrival));
 	t->ms = malloc(count * sizeof(*t->ms));
 	for (uint32_t i = 0; i < count; i++)
 		t->ms[i] = -1;
@@ -25,8 +29,10 @@ struct tally *tally_new(uint32_t flow, uint32_t count)
 
 void tally_free(struct tally *t)
 {
-	if (t)
+	if (t) {
+		free(t->arrival);
 		free(t->ms);
+	}
 	free(t);
 }
 
@@ -50,15 +56,7 @@ void tally_add(struct tally *t, uint32_t seq, uint64_t sent_ns, uint64_t now_ns)
 		t->twice++;
 		return;
 	}
-	if (!t->got++)
-		t->first_ns = now_ns;
-	else if (now_ns - t->last_ns > t->longest_ns)
-		t->longest_ns = now_ns - t->last_ns, t->gap_from_ns = t->last_ns;
-	t->last_ns = now_ns;
-	if (seq < t->highest)
-		t->late_order++;
-	else
-		t->highest = seq;
+	t->arrival[t->got++] = (struct arrival){ now_ns, seq };
 	t->ms[seq] = (float)((double)(now_ns - sent_ns) / 1e6);
 }
 
@@ -98,14 +96,38 @@ static uint32_t longest_run(const struct tally *t)
 	return longest;
 }
 
+static int sooner(const void *a, const void *b)
+{
+	const struct arrival *x = a, *y = b;
+
+	return x->at_ns != y->at_ns ? x->at_ns > y->at_ns ? 1 : -1 : x->seq > y->seq ? 1 : -1;
+}
+
 /* gap_ms: the longest time in which nothing arrived; overtaken: arrived behind a later one. */
+static void print_order(const struct tally *t, FILE *to)
+{
+	const struct arrival *a = t->arrival;
+	uint32_t overtaken = 0, highest = 0, longest = 0;
+
+	qsort(t->arrival, t->got, sizeof(*a), sooner);
+	for (uint32_t i = 1; i < t->got; i++) {
+		highest = a[i - 1].seq > highest ? a[i - 1].seq : highest;
+		overtaken += a[i].seq < highest;
+		if (!longest || a[i].at_ns - a[i - 1].at_ns > a[longest].at_ns - a[longest - 1].at_ns)
+			longest = i;
+	}
+	fprintf(to, ", \"overtaken\": %u, \"seconds\": %.6f", overtaken,
+		t->got ? (double)(a[t->got - 1].at_ns - a[0].at_ns) / 1e9 : 0);
+	if (longest)
+		fprintf(to, ", \"gap_ms\": %.3f, \"gap_at\": %.3f", (double)(a[longest].at_ns - a[longest - 1].at_ns) / 1e6,
+			(double)(a[longest - 1].at_ns - a[0].at_ns) / 1e9);
+}
+
 void tally_print(const struct tally *t, const char *name, bool series, FILE *to)
 {
-	fprintf(to, "\"%s\": {\"count\": %u, \"got\": %u, \"lost\": %u, \"twice\": %u, \"overtaken\": %u, \"strange\": %u, \"run\": %u, "
-		    "\"seconds\": %.6f, \"gap_ms\": %.3f, \"gap_at\": %.3f",
-		name, t->count, t->got, t->count - t->got, t->twice, t->late_order, t->beyond, longest_run(t),
-		(double)(t->last_ns - t->first_ns) / 1e9, (double)t->longest_ns / 1e6,
-		t->gap_from_ns ? (double)(t->gap_from_ns - t->first_ns) / 1e9 : 0);
+	fprintf(to, "\"%s\": {\"count\": %u, \"got\": %u, \"lost\": %u, \"twice\": %u, \"strange\": %u, \"run\": %u", name, t->count,
+		t->got, t->count - t->got, t->twice, t->beyond, longest_run(t));
+	print_order(t, to);
 	print_delays(t, to);
 	if (series) {
 		fprintf(to, ", \"ms\": [");
