@@ -69,9 +69,12 @@ static void on_session(void *arg, bool up, bool restarted)
 	paths_session(g->paths, remote_session(g->remote), up ? remote_welcome(g->remote)->index : 0, restarted);
 	if (restarted) /* the other end of every relay is gone, and MPTCP without subflows would not say so */
 		relay_loop_clear(g->relays);
+	if (!up) /* first of all: who is reset below may come again at once */
+		interception_session(g->interception, false);
 	pool_session(g->pool, up, restarted);
 	lan_session(g->lan, up, restarted);
-	interception_session(g->interception, up);
+	if (up)
+		interception_session(g->interception, true);
 	steward_session(g->steward, up);
 }
 
@@ -208,7 +211,7 @@ static int raise_house(struct gateway *g)
 		return complain("out of memory");
 	relay_loop_congestion(g->relays, sock_congestion_choice(&g->caps, c->congestion));
 	g->links = links_new(g->loop.base, c, on_links, g);
-	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ on_use, line_health }, g) : NULL;
+	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ on_use, bytes_moved, line_health }, g) : NULL;
 	if (!g->steward)
 		return -1;
 	steward_serve(g->steward, g->admin);

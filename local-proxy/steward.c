@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "harm.h"
 #include "log.h"
 #include "news.h"
 #include "quota.h"
@@ -20,14 +21,16 @@ struct steward {
 	struct roles *roles;
 	struct news *news;
 	struct quota *quota;
+	struct harm *harm;
 	struct netlink *nl;
+	bool born; /* from now on others are told */
 };
 
 static void on_use(void *arg, size_t line)
 {
 	struct steward *s = arg;
 
-	if (s->ops.use)
+	if (s->ops.use && s->born)
 		s->ops.use(s->arg, line);
 }
 
@@ -57,11 +60,13 @@ struct steward *steward_new(struct event_base *base, const struct config *config
 	s->ops = *ops;
 	s->arg = arg;
 	s->quota = quota_new(base, config, links, on_quota, s);
-	if (!s->quota) {
+	s->harm = harm_new(base, config, links, s->roles, &(struct harm_ops){ ops->moved, ops->health }, arg);
+	if (!s->quota || !s->harm) {
 		log_error("out of memory");
 		steward_free(s);
 		return NULL;
 	}
+	s->born = true;
 	news_links(s->news, links);
 	return s;
 }
@@ -70,6 +75,7 @@ void steward_free(struct steward *s)
 {
 	if (!s)
 		return;
+	harm_free(s->harm);
 	quota_free(s->quota);
 	roles_free(s->roles);
 	news_free(s->news);
@@ -85,6 +91,7 @@ struct roles *steward_roles(const struct steward *s)
 
 void steward_links_changed(struct steward *s)
 {
+	harm_links_changed(s->harm);
 	news_links(s->news, s->links);
 }
 
@@ -138,6 +145,7 @@ static json_t *links_answer(void *arg, const char *rest)
 		add_health(o, s->ops.health ? s->ops.health(s->arg, i) : NULL);
 		add_bytes(s, o, c->device);
 		quota_status(s->quota, i, o);
+		harm_status(s->harm, i, o);
 	}
 	return json_pack("{s:I, s:o}", "at_ms", (json_int_t)clock_ms(), "links", all);
 }

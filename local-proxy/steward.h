@@ -15,8 +15,9 @@
 struct steward;
 
 struct steward_ops {
-	void (*use)(void *arg, size_t line);			      /* roles_use() of this line is another now; NULL is fine */
-	const struct health *(*health)(void *arg, size_t line);	      /* what probes know of it, or NULL; NULL is fine */
+	void (*use)(void *arg, size_t line);			      /* roles_use() of this line is another now (not from inside steward_new) */
+	uint64_t (*moved)(void *arg);				      /* grows by the bytes that TCP's relays move */
+	const struct health *(*health)(void *arg, size_t line);	      /* what probes know of it, or NULL */
 };
 
 struct steward *steward_new(struct event_base *base, const struct config *config, struct links *links, const struct steward_ops *ops,

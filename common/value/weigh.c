@@ -1,0 +1,177 @@
+/* Theory of operation
+ *
+ * A line that is much slower than the others makes the whole slower than without it: what it was given last arrives last, and all that follows
+ * waits for that. It costs most where it brings least, so it is weighed by its share of the bytes, in seconds in which there was enough to
+ * carry that every line was asked for all it has: the best line near the most it was ever seen to carry, and the second before no
+ * different. A line that brings less than NEAR of the bytes, or less than FAR when its round trip is FAR_TIMES that of the
+ * best line, has a second against it; ENOUGH of those without one that speaks for it put it aside.
+ *
+ * Aside, it carries nothing by which it could be judged. So while there is much to carry it is tried again: after a rest, which doubles with
+ * each failure (REST_MS to REST_MAX_MS), and at once when the others carry far more than when it was judged: what was too little
+ * then may have been all there was to carry. A trial gives it time to get up to speed and then asks FEWER seconds only. One that
+ * stands TRIAL seconds is over; a line that was good for LONG_MS begins with a short rest again.
+ *
+ * The verdict is a comparison. When better lines go it is made anew from the rates that were measured: what was a burden to a line
+ * of 20 Mbit/s may be most of what is left. */
+#include "weigh.h"
+
+#define LEAST 125000 /* bytes a second: below 1 Mbit/s nobody waits for lines */
+#define NEAR 80	     /* per mille */
+#define FAR 200
+#define FAR_TIMES 4
+#define FAR_US 50000
+#define ENOUGH 3
+#define FEWER 2
+#define TRIAL 6
+#define GET_UP 2 /* seconds of a trial that do not count, and four round trips */
+#define REST_MS 30000
+#define REST_MAX_MS 600000
+#define LONG_MS 600000
+#define SOON_MS 10000
+
+static uint64_t sum_of(const struct weigh_second *line, size_t n, int way)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += line[i].bytes[way];
+	return sum;
+}
+
+static size_t best_of(const struct weigh_second *line, size_t n, int way)
+{
+	size_t best = 0;
+
+	for (size_t i = 1; i < n; i++)
+		if (line[i].bytes[way] > line[best].bytes[way])
+			best = i;
+	return best;
+}
+
+static uint32_t limit_of(const struct weigh_second *line, const struct weigh_second *best)
+{
+	bool far = best->rtt_us && line->rtt_us >= FAR_TIMES * (uint64_t)best->rtt_us && line->rtt_us - best->rtt_us >= FAR_US;
+
+	return far ? FAR : NEAR;
+}
+
+/* Was there enough to carry? */
+static bool demand(struct weigh *w, const struct weigh_second *line, size_t n, int way)
+{
+	size_t best = best_of(line, n, way);
+
+	for (size_t i = 0; i < n; i++) {
+		struct weigh_line *l = &w->line[i];
+
+		l->peak[way] -= l->peak[way] / 1024;
+		if (line[i].bytes[way] > l->peak[way])
+			l->peak[way] = line[i].bytes[way];
+	}
+	return sum_of(line, n, way) >= LEAST && line[best].bytes[way] >= w->line[best].peak[way] / 3;
+}
+
+static void put_aside(struct weigh_line *l, uint64_t now_ms)
+{
+	bool again = l->trial || (l->rest_ms && now_ms - l->since_ms < LONG_MS);
+
+	l->rest_ms = !again ? REST_MS : l->rest_ms >= REST_MAX_MS / 2 ? REST_MAX_MS : 2 * l->rest_ms;
+	l->aside = true;
+	l->trial = false;
+	l->against = 0;
+	l->since_ms = now_ms;
+	l->retry_ms = now_ms + l->rest_ms;
+}
+
+static bool judge(struct weigh_line *l, const struct weigh_second *line, uint64_t sum, uint32_t limit, int way, uint64_t now_ms)
+{
+	unsigned get_up = GET_UP + 4 * line->rtt_us / 1000000;
+
+	if (l->trial && ++l->tried <= get_up)
+		return false;
+	l->share = (uint32_t)(line->bytes[way] * 1000 / sum);
+	l->limit = limit;
+	l->rate = line->bytes[way];
+	l->level = sum;
+	l->way = way;
+	if (l->share >= limit + limit / 4)
+		l->against = 0;
+	else if (l->share < limit && ++l->against >= (l->trial ? FEWER : ENOUGH)) {
+		put_aside(l, now_ms);
+		return true;
+	}
+	if (l->trial && l->tried >= get_up + TRIAL) {
+		l->trial = false;
+		l->since_ms = now_ms;
+	}
+	return false;
+}
+
+static bool try_again(struct weigh_line *l, uint64_t sum, uint64_t now_ms)
+{
+	bool more = sum > l->level + l->level / 4 && now_ms - l->since_ms >= SOON_MS;
+
+	if (now_ms < l->retry_ms && !more)
+		return false;
+	l->aside = false;
+	l->trial = true;
+	l->tried = l->against = 0;
+	l->since_ms = now_ms;
+	return true;
+}
+
+static bool brings_much_the_other_way(const struct weigh_second *line, size_t n, size_t i, int way, uint32_t limit)
+{
+	uint64_t sum = sum_of(line, n, !way);
+
+	return sum >= LEAST && line[i].bytes[!way] * 1000 / sum >= limit;
+}
+
+bool weigh_second(struct weigh *w, const struct weigh_second *line, size_t n, uint64_t now_ms)
+{
+	int way = sum_of(line, n, 1) > sum_of(line, n, 0);
+	uint64_t sum = sum_of(line, n, way);
+	size_t best = best_of(line, n, way);
+	bool changed = false;
+
+	w->busy = demand(w, line, n, way) ? w->busy + 1 : 0;
+	for (size_t i = 0; i < n && w->busy >= 2; i++) {
+		struct weigh_line *l = &w->line[i];
+		uint32_t limit = limit_of(&line[i], &line[best]);
+
+		l->in = line[i].in;
+		if (i == best || !line[i].in)
+			continue;
+		if (l->aside)
+			changed |= try_again(l, sum, now_ms);
+		else if (!brings_much_the_other_way(line, n, i, way, limit))
+			changed |= judge(l, &line[i], sum, limit, way, now_ms);
+	}
+	return changed;
+}
+
+static uint64_t beside(const struct weigh *w, const bool *present, size_t n, int way)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (present[i] && !w->line[i].aside)
+			sum += w->line[i].peak[way];
+	return sum;
+}
+
+bool weigh_present(struct weigh *w, const bool *present, size_t n)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < n; i++) {
+		struct weigh_line *l = &w->line[i];
+		uint64_t sum = beside(w, present, n, l->way);
+
+		/* alone, or beside what nothing is known of, it is used as a backup anyway */
+		if (!l->aside || !present[i] || !sum || l->rate * 1000 < (l->rate + sum) * (l->limit + l->limit / 4))
+			continue;
+		l->aside = false;
+		changed = true;
+	}
+	return changed;
+}

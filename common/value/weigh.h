@@ -1,0 +1,44 @@
+/* weigh: is a line worth having beside the others? Judged by what each carried, second by second. A value: see weigh.c. */
+#ifndef PLAIT_WEIGH_H
+#define PLAIT_WEIGH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WEIGH_LINES 8
+
+struct weigh_second { /* of one line */
+	bool in;	   /* it was there, and all others think it an equal */
+	uint64_t bytes[2]; /* down, up */
+	uint32_t rtt_us;   /* its least; 0: not known */
+};
+
+struct weigh_line {
+	bool aside;	      /* the verdict */
+	bool trial;	      /* it was, and is being tried again */
+	bool in;	      /* as last told */
+	unsigned against;     /* seconds that spoke against it */
+	unsigned tried;	      /* seconds of the trial */
+	uint32_t share;	      /* of the bytes, per mille, when it was last judged */
+	uint32_t limit;	      /* what was asked of it then */
+	uint64_t rate;	      /* bytes a second then, */
+	uint64_t level;	      /* of all lines together */
+	int way;	      /* and which direction that was */
+	uint64_t peak[2];     /* most bytes in a second, slowly forgotten */
+	uint64_t retry_ms, since_ms;
+	uint32_t rest_ms;     /* between trials */
+};
+
+struct weigh { /* all zero: nothing known */
+	struct weigh_line line[WEIGH_LINES];
+	unsigned busy; /* seconds in a row in which there was enough to carry */
+};
+
+/* A second has passed. True when some line's verdict is another now. */
+bool weigh_second(struct weigh *w, const struct weigh_second *line, size_t n, uint64_t now_ms);
+
+/* Lines came or went: a verdict holds only beside lines as good as those it was found with. */
+bool weigh_present(struct weigh *w, const bool *present, size_t n);
+
+#endif
