@@ -12,6 +12,7 @@
 #include "dock.h"
 #include "egress.h"
 #include "gate.h"
+#include "guard.h"
 #include "hall.h"
 #include "identity.h"
 #include "log.h"
@@ -24,6 +25,7 @@
 #include "sock.h"
 #include "sock_subflow.h"
 #include "status.h"
+#include "tundev.h"
 #include "users.h"
 #include "vitals.h"
 
@@ -47,6 +49,8 @@ struct remote {
 	struct gate *gate;
 	struct admin *admin;
 	struct tune *tune;
+	struct guard *guard;
+	struct tundev *tundev;
 	char err[512];
 };
 
@@ -55,7 +59,7 @@ static json_t *remote_status(void *arg)
 	const struct remote *r = arg;
 
 	return status_make(&(struct status_rooms){ .config = &r->config, .caps = &r->caps, .users = r->users,
-						   .sessions = r->sessions, .dock = r->dock, .quiet = r->quiet, .hall = r->hall,
+						   .sessions = r->sessions, .dock = r->dock, .tundev = r->tundev, .quiet = r->quiet, .hall = r->hall,
 						   .egress = r->egress });
 }
 
@@ -121,10 +125,14 @@ static int remote_start_rooms(struct remote *r)
 	uint8_t pin[WIRE_PIN];
 
 	identity_pin(r->identity, pin);
-	if (!(r->quiet = quiet_new(base)) || !(r->dock = dock_new(base, &r->config, r->seal, NULL, NULL)) ||
+	if (!(r->tundev = tundev_new(base, &r->config, r->policy, r->seal, r->guard)))
+		return -1;
+	r->dock = dock_new(base, &r->config, r->seal, tundev_why(r->tundev) ? NULL : &tundev_ops, r->tundev);
+	if (!r->dock || !(r->quiet = quiet_new(base)) ||
 	    !(r->sessions = sessions_new(base, &r->config, r->identity, r->users, r->quiet, r->dock)) ||
 	    !(r->hall = hall_new(base, &r->config, r->policy, r->seal, r->relays)))
 		return -1;
+	sessions_on_welcome(r->sessions, tundev_welcome, r->tundev);
 	r->gate = gate_new(base, &r->config, &r->caps, pin,
 			   &(struct gate_rooms){ r->seal, r->sessions, r->hall, r->quiet });
 	return r->gate ? 0 : -1;
@@ -138,6 +146,7 @@ static void remote_end(struct remote *r)
 	hall_free(r->hall);
 	sessions_free(r->sessions);
 	dock_free(r->dock);
+	tundev_free(r->tundev);
 	quiet_free(r->quiet);
 	relay_loop_free(r->relays);
 	seal_free(r->seal);
@@ -149,6 +158,7 @@ static void remote_end(struct remote *r)
 	admin_free(r->admin);
 	daemon_free(&r->daemon);
 	identity_free(r->identity);
+	guard_dismiss(r->guard);
 }
 
 static int remote_run(struct remote *r)
@@ -187,6 +197,8 @@ int main(int argc, char **argv)
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return EXIT_FAILURE;
+	if (o.verb == OPTIONS_RUN)
+		r->guard = guard_start();
 	code = remote_verb(r, &o);
 	remote_end(r);
 	free(r);

@@ -66,6 +66,8 @@ struct sessions {
 	struct event tick;
 	struct log_limit said;
 	uint8_t secret[32], boot[16];
+	void (*fill)(const void *arg, const struct user *user, struct wire_welcome *w);
+	const void *fill_arg;
 };
 
 /* --- sessions --- */
@@ -181,6 +183,8 @@ static void fill_welcome(const struct caller *c, struct wire_welcome *w)
 	w->relays = user->relays;
 	w->opens = user->opens;
 	w->index = c->entry->index;
+	if (c->all->fill)
+		c->all->fill(c->all->fill_arg, c->user, w);
 }
 
 static void caller_greet(struct caller *c, const uint8_t *value, size_t len)
@@ -401,6 +405,12 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 	event_assign(&s->tick, base, -1, EV_PERSIST, on_tick, s);
 	event_add(&s->tick, &second);
 	return s;
+}
+
+void sessions_on_welcome(struct sessions *s, void (*fill)(const void *arg, const struct user *user, struct wire_welcome *w), const void *arg)
+{
+	s->fill = fill;
+	s->fill_arg = arg;
 }
 
 void sessions_free(struct sessions *s)

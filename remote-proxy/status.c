@@ -55,11 +55,12 @@ json_t *status_make(const struct status_rooms *r)
 {
 	char at[ADDR_STRLEN];
 
-	return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "version", PLAIT_VERSION,
+	return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "version", PLAIT_VERSION,
 			 "listen", addr_print(&r->config->listen, at), "kernel", kernel_status(r->caps), "tcp_memory",
 			 tcp_memory(), "sessions", (json_int_t)sessions_count(r->sessions), "relays",
 			 (json_int_t)users_relays(r->users), "relays_max", (json_int_t)r->config->max_relays,
 			 "strangers", (json_int_t)quiet_strangers(r->quiet), "dialling",
 			 (json_int_t)hall_dialling(r->hall), "users", users_status(r->users), "egress",
-			 egress_status(r->egress), "gateways", dock_status(r->dock), "counters", admin_counters());
+			 egress_status(r->egress), "gateways", dock_status(r->dock), "tunnel",
+			 tundev_status(r->tundev), "counters", admin_counters());
 }

@@ -11,6 +11,7 @@
 #include "quiet.h"
 #include "sessions.h"
 #include "sock.h"
+#include "tundev.h"
 #include "users.h"
 
 struct status_rooms {
@@ -19,6 +20,7 @@ struct status_rooms {
 	const struct users *users;
 	const struct sessions *sessions;
 	const struct dock *dock;
+	const struct tundev *tundev;
 	const struct quiet *quiet;
 	const struct hall *hall;
 	const struct egress *egress;

@@ -36,6 +36,10 @@
 	X(udp_copies, "datagrams that had come before: copies and replays")    \
 	X(udp_old, "datagrams too old to tell whether they had come before")   \
 	X(udp_moved, "times a path was met at a new address")                  \
+	X(nat_malformed, "packets out of the tunnel that make no sense, or hide where they go") \
+	X(nat_source, "packets out of the tunnel with a source that is not their user's") \
+	X(nat_policy, "packets out of the tunnel that policy refused")          \
+	X(nat_nobody, "packets to an inner address without a user, or away")    \
 	X(tun_refused, "inner packets that the kernel would not take")          \
 	X(tun_malformed, "inner packets from the kernel that make no sense")    \
 	X(udp_refused, "datagrams that the kernel would not take")              \

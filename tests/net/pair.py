@@ -100,6 +100,7 @@ class Pair:
     def _remote_config(self, pin):
         return {"listen": {"port": 7200},
                 "remote": {"key_file": self.remote.key, "control": self.remote.control, "log": "debug"},
+                "tunnel": {"rules_dir": self.topo.rules_dir()},
                 "user home": {"key": pin}}
 
     @staticmethod

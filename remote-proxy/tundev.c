@@ -1,0 +1,447 @@
+/* Theory of operation
+ *
+ * One TUN device serves all users. What comes out of a user's tunnel is checked (nat.h) and written to the device; what the kernel sends
+ * into the device is read, its destination tells whose it is, and that user's tunnel takes it. Nothing waits here: reading goes on
+ * for a number of rounds while there is something, each tunnel that was given packets is told when the batch is over, and a user who is
+ * away loses what is sent to him.
+ *
+ * The device has an MTU that fits every line, and users have lines of their own: each user's address is a route of its own whose metric is
+ * the MTU of his tunnel, so the kernel answers "too big" with the right size. A route for the whole pool leads what belongs to nobody
+ * into the device too, and not out to the Internet.
+ *
+ * Around it: forwarding is switched on while the daemon runs (and where IPv6 addresses of this machine come from router advertisements,
+ * these are kept, though a forwarding machine would ignore them), the firewall's part is done by a script, and the guard
+ * takes both out should the daemon be killed. The device itself goes with the process.
+ *
+ * Without TUN, or when one of these steps fails, TCP is served alone: WELCOME then names no inner addresses. */
+#include "tundev.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "counter.h"
+#include "hold.h"
+#include "log.h"
+#include "nat.h"
+#include "rtnl_own.h"
+#include "tun.h"
+#include "tunnel.h"
+#include "tunrules.h"
+
+#define DEVICE_MTU 1500
+#define ROUNDS 64
+#define ERR 640
+
+struct port { /* where one user's tunnel ends */
+	struct tundev *dev;
+	unsigned user;
+	struct tunnel *tunnel;
+	unsigned mtu;
+	bool fed; /* in this batch */
+};
+
+struct tundev {
+	struct event_base *base;
+	const struct config *config;
+	struct seal *seal;
+	struct guard *guard;
+	struct nat *nat;
+	struct tun *tun;
+	struct netlink *nl;
+	struct hold *hold;
+	struct event readable, routes_due;
+	enum tunrules_mode used;
+	bool rules_in;
+	char why[ERR];
+	struct tun_packet packet[TUN_PACKETS];
+	struct port *port; /* by user */
+};
+
+/* --- out of the tunnels --- */
+
+static void on_deliver(void *arg, uint8_t *packet, size_t len)
+{
+	struct port *p = arg;
+
+	if (nat_may_pass(p->dev->nat, p->user, packet, len))
+		tun_write(p->dev->tun, packet, len);
+}
+
+static void on_flush(void *arg)
+{
+	struct port *p = arg;
+
+	tun_flush(p->dev->tun);
+}
+
+static void on_mtu(void *arg, unsigned mtu)
+{
+	struct port *p = arg;
+
+	if (p->mtu != mtu)
+		event_active(&p->dev->routes_due, 0, 0);
+	p->mtu = mtu;
+}
+
+/* --- into them --- */
+
+static void send_one(struct tundev *t, const struct tun_packet *packet)
+{
+	int user = nat_owner(t->nat, packet->data, packet->len);
+	struct port *p = user < 0 ? NULL : &t->port[user];
+
+	if (p && p->tunnel) {
+		tunnel_send(p->tunnel, packet->data, packet->len);
+		p->fed = true;
+	} else if (p) {
+		counters.nat_nobody++;
+	}
+}
+
+static void end_batch(struct tundev *t)
+{
+	for (size_t u = 0; u < t->config->n_users; u++) {
+		if (t->port[u].fed)
+			tunnel_send_end(t->port[u].tunnel);
+		t->port[u].fed = false;
+	}
+}
+
+/* A read that filled the array may have left more of a super-packet, which no event would tell of. */
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct tundev *t = arg;
+	unsigned n, round = 0;
+
+	(void)fd, (void)what;
+	do {
+		n = tun_read(t->tun, t->packet, TUN_PACKETS);
+		for (unsigned i = 0; i < n; i++)
+			send_one(t, &t->packet[i]);
+	} while (n == TUN_PACKETS || (n && ++round < ROUNDS));
+	end_batch(t);
+}
+
+/* --- routes --- */
+
+static int add_route(const struct tundev *t, struct rtnl_set *s, const struct prefix *dst, unsigned mtu)
+{
+	struct rtnl_new_route r = { .table = rtnl_range_nat.table, .dst = *dst, .index = tun_index(t->tun), .metrics = { .mtu = mtu } };
+	struct addr a = { .port = 0 };
+
+	memcpy(a.ip, dst->ip, sizeof(a.ip));
+	r.v6 = !addr_is_v4(&a);
+	return rtnl_set_route(s, &r);
+}
+
+static int add_user(const struct tundev *t, struct rtnl_set *s, const struct port *p)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+	const struct config_user *user = &t->config->users[p->user];
+	struct addr a;
+	int err = 0;
+
+	for (int i = 0; i < 2; i++) {
+		struct prefix host = { .bits = 128 };
+
+		if (!p->tunnel || !nat_inner(t->nat, p->user, families[i], &a))
+			continue;
+		memcpy(host.ip, a.ip, sizeof(host.ip));
+		err |= add_route(t, s, &host, p->mtu);
+	}
+	for (size_t i = 0; i < user->n_routes; i++) /* also while he is away: they are nobody else's */
+		err |= add_route(t, s, &user->routes[i], p->tunnel ? p->mtu : 0);
+	return err;
+}
+
+static int sync_routes(struct tundev *t, bool in)
+{
+	struct rtnl_set want = { 0 };
+	struct addr a;
+	int err = 0;
+
+	for (size_t i = 0; in && i < t->config->n_pools; i++)
+		err |= add_route(t, &want, &t->config->pools[i], 0);
+	for (size_t u = 0; in && u < t->config->n_users; u++)
+		err |= add_user(t, &want, &t->port[u]);
+	for (int v6 = 0; in && v6 < 2; v6++) {
+		struct rtnl_new_rule rule = { .v6 = v6, .priority = rtnl_range_nat.priority, .table = rtnl_range_nat.table };
+
+		if (nat_own(t->nat, v6 ? AF_INET6 : AF_INET, &a))
+			err |= rtnl_set_rule(&want, &rule);
+	}
+	if (!err)
+		err = rtnl_sync(t->nl, &want, &rtnl_range_nat);
+	rtnl_set_clear(&want);
+	return err;
+}
+
+static void on_routes_due(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	sync_routes(arg, true);
+}
+
+/* --- users come and go --- */
+
+static struct assoc *raise(void *arg, struct user *user)
+{
+	static const struct tunnel_ops ops = { on_deliver, on_flush, on_mtu };
+	struct tundev *t = arg;
+	struct port *p = &t->port[user_index(user)];
+
+	p->tunnel = tunnel_new(t->base, t->seal, ASSOC_REMOTE, &t->config->tunnel_how, &ops, p);
+	if (!p->tunnel)
+		return NULL;
+	p->mtu = tunnel_mtu(p->tunnel);
+	event_active(&t->routes_due, 0, 0);
+	return tunnel_assoc(p->tunnel);
+}
+
+static void raze(void *arg, struct user *user, struct assoc *a)
+{
+	struct tundev *t = arg;
+	struct port *p = &t->port[user_index(user)];
+
+	(void)a;
+	tunnel_free(p->tunnel);
+	p->tunnel = NULL;
+	event_active(&t->routes_due, 0, 0);
+}
+
+const struct dock_ops tundev_ops = { raise, raze };
+
+void tundev_welcome(const void *tundev, const struct user *user, struct wire_welcome *w)
+{
+	const struct tundev *t = tundev;
+	struct addr a;
+	size_t len;
+
+	if (t->why[0])
+		return;
+	if (nat_inner(t->nat, user_index(user), AF_INET, &a))
+		memcpy(w->inner4, addr_bytes(&a, &len), sizeof(w->inner4));
+	if (nat_inner(t->nat, user_index(user), AF_INET6, &a))
+		memcpy(w->inner6, a.ip, sizeof(w->inner6));
+	w->mtu = DEVICE_MTU;
+}
+
+/* --- birth and end --- */
+
+/* A machine that forwards ignores router advertisements, unless accept_ra is 2. */
+static void keep_advertisements(struct hold *h)
+{
+	DIR *d = opendir("/proc/sys/net/ipv6/conf");
+	char path[96];
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.' || !strcmp(e->d_name, "lo") || strlen(e->d_name) >= IFNAMSIZ)
+			continue;
+		snprintf(path, sizeof(path), "net/ipv6/conf/%.15s/accept_ra", e->d_name);
+		hold_change(h, path, 1, 2);
+	}
+	if (d)
+		closedir(d);
+}
+
+static void forward(struct tundev *t)
+{
+	struct addr a;
+
+	if (nat_own(t->nat, AF_INET, &a))
+		hold_set(t->hold, "net/ipv4/ip_forward", 1);
+	if (!nat_own(t->nat, AF_INET6, &a))
+		return;
+	keep_advertisements(t->hold);
+	hold_set(t->hold, "net/ipv6/conf/all/forwarding", 1);
+}
+
+static size_t own_hosts(const struct config *c, struct prefix *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_allow; i++)
+		if (c->allow[i].bits == 128)
+			out[n++] = c->allow[i];
+	return n;
+}
+
+/* Runs `up` or `down` of the firewall's part. */
+static int firewall(struct tundev *t, bool up, char *err, size_t err_len)
+{
+	static const enum tunrules_mode modes[] = {
+		[RULES_AUTO] = TUNRULES_BY_CHOICE,
+		[RULES_IPTABLES] = TUNRULES_BY_IPTABLES,
+		[RULES_NFTABLES] = TUNRULES_BY_NFTABLES,
+	};
+	const struct config *c = t->config;
+	struct prefix open[CONFIG_PREFIXES];
+	char held[HOLD_TEXT];
+	struct script undo;
+	struct tunrules_plan plan = { .dir = c->rules_dir, .device = c->tunnel_device, .closed = true, .range = &rtnl_range_nat };
+
+	if (c->rules == RULES_NONE)
+		return 0;
+	plan.mode = modes[c->rules];
+	plan.inner = c->pools;
+	plan.n_inner = c->nat ? c->n_pools : 0;
+	plan.open = open;
+	plan.n_open = own_hosts(c, open);
+	plan.held = hold_print(t->hold, held);
+	if (!up)
+		return tunrules_down(&plan, t->used, err, err_len);
+	if (tunrules_up(&plan, &t->used, err, err_len))
+		return -1;
+	t->rules_in = true;
+	if (tunrules_script(&plan, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
+		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
+	return 0;
+}
+
+static int open_device(struct tundev *t)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+	struct addr a;
+
+	t->tun = tun_open(t->config->tunnel_device, DEVICE_MTU);
+	if (!t->tun) {
+		snprintf(t->why, sizeof(t->why), "%s: %s", t->config->tunnel_device,
+			 errno == ENOENT ? "this kernel has no TUN device (/dev/net/tun)" : strerror(errno));
+		return -1;
+	}
+	for (int i = 0; i < 2; i++) {
+		struct prefix host = { .bits = 128 };
+		int err;
+
+		if (!nat_own(t->nat, families[i], &a))
+			continue;
+		memcpy(host.ip, a.ip, sizeof(host.ip));
+		err = tun_add_address(t->tun, &host);
+		if (err && families[i] == AF_INET) {
+			snprintf(t->why, sizeof(t->why), "%s has no address: %s", t->config->tunnel_device, strerror(-err));
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* 0, or -1 and t->why. */
+static int start(struct tundev *t)
+{
+	t->nl = netlink_open(NETLINK_ROUTE);
+	t->hold = hold_new();
+	if (!t->nl || !t->hold) {
+		snprintf(t->why, sizeof(t->why), "%s", strerror(errno));
+		return -1;
+	}
+	if (sync_routes(t, false) < 0 || open_device(t))
+		return -1;
+	forward(t);
+	if (firewall(t, true, t->why, sizeof(t->why)))
+		return -1;
+	if (sync_routes(t, true) < 0) {
+		snprintf(t->why, sizeof(t->why), "no routes to the inner addresses");
+		return -1;
+	}
+	event_assign(&t->readable, t->base, tun_fd(t->tun), EV_READ | EV_PERSIST, on_readable, t);
+	return event_add(&t->readable, NULL);
+}
+
+static void stop(struct tundev *t)
+{
+	char err[ERR];
+
+	if (event_initialized(&t->readable))
+		event_del(&t->readable);
+	if (t->nl)
+		sync_routes(t, false);
+	if (t->rules_in && firewall(t, false, err, sizeof(err)))
+		log_warn("%s", err);
+	t->rules_in = false;
+	tun_close(t->tun);
+	t->tun = NULL;
+	hold_free(t->hold);
+	t->hold = NULL;
+	if (t->nl)
+		netlink_close(t->nl);
+	t->nl = NULL;
+}
+
+struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
+			  struct guard *guard)
+{
+	struct tundev *t = calloc(1, sizeof(*t));
+
+	if (t)
+		t->port = calloc(config->n_users, sizeof(*t->port));
+	if (!t || !t->port || !(t->nat = nat_new(config, policy))) {
+		tundev_free(t);
+		return NULL;
+	}
+	t->base = base;
+	t->config = config;
+	t->seal = seal;
+	t->guard = guard;
+	event_assign(&t->routes_due, base, -1, 0, on_routes_due, t);
+	for (unsigned u = 0; u < config->n_users; u++)
+		t->port[u] = (struct port){ .dev = t, .user = u };
+	if (!config->tunnel) {
+		snprintf(t->why, sizeof(t->why), "switched off (enable = no)");
+	} else if (start(t)) {
+		if (!t->why[0])
+			snprintf(t->why, sizeof(t->why), "out of memory, or netlink refused");
+		log_warn("no tunnel, TCP only: %s", t->why);
+		stop(t);
+	} else {
+		log_info("the tunnel ends in %s%s", config->tunnel_device, config->nat ? ", and what comes out gets this machine's address" : "");
+	}
+	return t;
+}
+
+void tundev_free(struct tundev *t)
+{
+	if (!t)
+		return;
+	if (t->base) {
+		event_del(&t->routes_due);
+		stop(t);
+	}
+	nat_free(t->nat);
+	free(t->port);
+	free(t);
+}
+
+const char *tundev_why(const struct tundev *t)
+{
+	return t->why[0] ? t->why : NULL;
+}
+
+static json_t *port_status(const struct tundev *t, const struct port *p)
+{
+	char four[ADDR_STRLEN] = "", six[ADDR_STRLEN] = "";
+	struct addr a;
+
+	if (nat_inner(t->nat, p->user, AF_INET, &a))
+		addr_print_ip(&a, four);
+	if (nat_inner(t->nat, p->user, AF_INET6, &a))
+		addr_print_ip(&a, six);
+	return json_pack("{s:s, s:s, s:s, s:o}", "user", t->config->users[p->user].name, "inner4", four, "inner6", six, "tunnel",
+			 p->tunnel ? tunnel_status(p->tunnel) : json_null());
+}
+
+json_t *tundev_status(const struct tundev *t)
+{
+	json_t *users = json_array();
+	const struct tun_caps *caps = t->tun ? tun_caps(t->tun) : NULL;
+
+	for (size_t u = 0; !t->why[0] && u < t->config->n_users; u++)
+		json_array_append_new(users, port_status(t, &t->port[u]));
+	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o}", "state", t->why[0] ? t->why : "up", "device", t->config->tunnel_device, "rules",
+			 t->rules_in ? tunrules_name(t->used) : "out", "uso", caps && caps->uso, "tso", caps && caps->tso, "users",
+			 users);
+}

@@ -1,0 +1,34 @@
+/* tundev: the VPS's TUN device, and the tunnels of all users that end in it. See tundev.c for the theory. */
+#ifndef PLAIT_TUNDEV_H
+#define PLAIT_TUNDEV_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "config.h"
+#include "dock.h"
+#include "guard.h"
+#include "policy.h"
+#include "seal.h"
+#include "wire.h"
+
+struct tundev;
+
+/* Makes the device, routes and rules. Where that cannot be done, or is not wanted, there is no tunnel, and tundev_why() says why. NULL: a
+ * sentence was logged, and this machine cannot be used as it is configured. */
+struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
+			  struct guard *guard);
+void tundev_free(struct tundev *t); /* takes all out; after the dock; NULL is fine */
+
+const char *tundev_why(const struct tundev *t); /* NULL: it works */
+
+/* For the dock: a user's association is that of his tunnel. */
+extern const struct dock_ops tundev_ops;
+
+/* Fills in what a user's WELCOME says of the tunnel: nothing while there is none. */
+void tundev_welcome(const void *tundev, const struct user *user, struct wire_welcome *w);
+
+json_t *tundev_status(const struct tundev *t);
+
+#endif
