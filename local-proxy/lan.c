@@ -4,7 +4,7 @@
  * go; under REDIRECT conntrack remembers it. Both are known before a byte is read. Three kinds
  * of connection have no business here and are reset: one made straight to our port, one to
  * the VPS (the rules exempt it; if it comes all the same, something loops), and one more than
- * max_relays; without a session also all others, if on_remote_down says so. Everything else becomes an `opening`. */
+ * max_relays; and all others while the remote is away. Everything else becomes an `opening`. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -21,6 +21,7 @@ struct lan {
 	struct lan_house house;
 	struct listener *listener;
 	bool redirect;
+	bool away; /* the remote, for so long that nobody should wait for it */
 	unsigned count; /* openings and relays */
 	struct opening_list openings;
 	struct log_limit said;
@@ -58,8 +59,8 @@ static void on_connection(void *arg, int fd, const struct addr *src)
 	} else if (l->count >= l->house.config->max_relays) {
 		counters.refused_limit++;
 		refuse(l, fd, src, "max_relays reached");
-	} else if (l->house.config->on_remote_down == DOWN_REJECT && !remote_session(l->house.remote)) {
-		refuse(l, fd, src, "no session with the remote, and on_remote_down = reject");
+	} else if (l->away) {
+		refuse(l, fd, src, "the remote is away");
 	} else {
 		remote_wanted(l->house.remote);
 		paths_busy(l->house.paths);
@@ -76,6 +77,7 @@ struct lan *lan_new(const struct lan_house *house)
 	if (!l)
 		return NULL;
 	l->house = *house;
+	l->away = house->config->on_remote_down == DOWN_REJECT;
 	l->redirect = house->config->intercept == INTERCEPT_REDIRECT;
 	LIST_INIT(&l->openings);
 	fd = sock_listen_lan(&at, !l->redirect);
@@ -113,6 +115,7 @@ void lan_session(struct lan *l, bool up, bool restarted)
 {
 	struct opening *o, *next;
 
+	l->away = !up;
 	for (o = LIST_FIRST(&l->openings); o; o = next) {
 		next = opening_next(o);
 		if (up)

@@ -364,6 +364,8 @@ void remote_session_refused(struct remote *r, const struct session *s)
 
 void remote_links_changed(struct remote *r)
 {
+	if (r->now)
+		talk_ping(r->now);
 	if (r->next || (r->now && talk_speaks(r->now)))
 		return;
 	begin_talk_now(r);
