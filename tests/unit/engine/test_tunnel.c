@@ -196,6 +196,218 @@ static void a_line_dies_in_silence(void **st)
 	}
 }
 
+static uint64_t status_number(struct sim *s, unsigned end, const char *class, const char *name)
+{
+	json_t *st = tunnel_status(s->end[end]);
+	uint64_t n = (uint64_t)json_integer_value(json_object_get(json_object_get(json_object_get(st, "classes"), class), name));
+
+	json_decref(st);
+	return n;
+}
+
+static uint64_t status_memory(struct sim *s, unsigned end)
+{
+	json_t *st = tunnel_status(s->end[end]);
+	uint64_t n = (uint64_t)json_integer_value(json_object_get(st, "memory"));
+
+	json_decref(st);
+	return n;
+}
+
+/* What a ping sees over three lines of 5 % each way: both ways together at most 0.005 % lost. */
+static void three_bad_lines_make_a_good_one(void **st)
+{
+	struct sim_link l[3] = { { .delay_us = 15000, .loss_ppm = 50000 },
+				 { .delay_us = 25000, .loss_ppm = 50000 },
+				 { .delay_us = 40000, .loss_ppm = 50000 } };
+	struct sim *s = sim_new(3, l, &usual, 7);
+
+	(void)st;
+	for (unsigned i = 0; i < 2 * 100000; i++) {
+		if (i % 10 == 0)
+			sim_send(s, 0, 0, 84, 0);
+		if (i % 10 == 5)
+			sim_send(s, 1, 0, 84, 0);
+		tunnel_send_end(s->end[0]);
+		tunnel_send_end(s->end[1]);
+		sim_step(s);
+	}
+	sim_run(s, 1000000);
+	sim_print(s, "three lines");
+	assert_all_once(&s->flow[0][0], 1);
+	assert_all_once(&s->flow[0][1], 1);
+	assert_in_range(sim_latency(&s->flow[0][0], 990), 15000, 26000); /* the second line's */
+	sim_free(s);
+}
+
+/* With new keys every second, under loss, numbers begin anew each time. */
+static void new_keys_cost_nothing(void **st)
+{
+	struct sim_link l[2] = { { .delay_us = 10000, .loss_ppm = 20000 }, { .delay_us = 15000, .loss_ppm = 20000 } };
+	struct sim *s = sim_new(2, l, &usual, 8);
+
+	(void)st;
+	for (unsigned n = 0; n < 20; n++) {
+		stream(s, 0, 200, 250, 1000000);
+		sim_rekey(s);
+	}
+	sim_run(s, 1000000);
+	sim_print(s, "20 times new keys");
+	assert_all_once(&s->flow[0][0], 1);
+	assert_in_range(status_number(s, 0, "R", "resent"), 0, 40);
+	sim_free(s);
+}
+
+static void all_lines_die_and_come_back(void **st)
+{
+	struct sim_link l[2] = { { .delay_us = 10000 }, { .delay_us = 15000 } };
+	struct sim *s = sim_new(2, l, &usual, 9);
+	uint64_t healed;
+
+	(void)st;
+	stream(s, 0, 200, 50, 1000000);
+	for (unsigned i = 0; i < 4; i++)
+		s->link[i / 2][i % 2].dead = true;
+	stream(s, 0, 200, 50, 20000000);
+	for (unsigned i = 0; i < 4; i++)
+		s->link[i / 2][i % 2].dead = false;
+	healed = sim_us;
+	while (s->flow[0][0].last_us < healed && sim_us - healed < 5000000)
+		stream(s, 0, 200, 50, 20000);
+	printf("# the first packet came after %.0f ms\n", (double)(sim_us - healed) / 1e3);
+	assert_true(sim_us - healed < 1200000); /* a probe of a line that was down for long */
+	stream(s, 1, 200, 50, 2000000);
+	sim_run(s, 500000);
+	assert_all_once(&s->flow[1][0], 0);
+	sim_free(s);
+}
+
+static void a_backup_waits_and_a_metered_line_helps_with_calls_only(void **st)
+{
+	struct sim_link l[3] = { { .delay_us = 10000, .rate = 20000000 / 8, .queue_us = 200000 },
+				 { .delay_us = 15000, .rate = 20000000 / 8, .queue_us = 200000 },
+				 { .delay_us = 20000, .rate = 20000000 / 8, .queue_us = 200000 } };
+	struct load load = { .bulk_rate = 12000000 / 8, .bulk_len = 1250, .bulk_flows = 1, .call = true };
+	struct sim *s = sim_new(3, l, &usual, 10);
+	uint64_t backup, metered;
+
+	(void)st;
+	assoc_set_use(tunnel_assoc(s->end[0]), 1, WIRE_USE_COPIES);
+	assoc_set_use(tunnel_assoc(s->end[0]), 2, WIRE_USE_BACKUP);
+	sim_run(s, 100000);
+	metered = s->link[1][0].bytes;
+	backup = s->link[2][0].bytes;
+	load_it(s, &load, 5000000);
+	assert_in_range(s->link[1][0].bytes - metered, 50 * 250, 300000); /* the call's copies, the flow's first packets, probes */
+	assert_true(s->link[2][0].bytes - backup < 60000);		     /* probes */
+	s->link[0][0].dead = s->link[0][1].dead = true;
+	load_it(s, &load, 5000000);
+	sim_print(s, "metered, backup");
+	assert_all_once(&s->flow[0][0], 0);
+	assert_true(s->link[2][0].bytes - backup > 5000000); /* now it carries all */
+	assert_true(s->link[1][0].bytes - metered < 800000);
+	sim_free(s);
+}
+
+static void redundancy_is_what_was_asked_for(void **st)
+{
+	struct sim_link l[2] = { { .delay_us = 10000, .rate = 50000000 / 8, .queue_us = 200000 },
+				 { .delay_us = 15000, .rate = 50000000 / 8, .queue_us = 200000 } };
+	struct load load = { .bulk_rate = 12000000 / 8, .bulk_len = 1250, .bulk_flows = 1, .call = true };
+	static const unsigned least[] = { [TUNNEL_AUTO] = 50, [TUNNEL_ALWAYS] = 99, [TUNNEL_NEVER] = 0 };
+	struct tunnel_config config = usual;
+
+	(void)st;
+	for (config.redundancy = TUNNEL_AUTO; config.redundancy <= TUNNEL_NEVER; config.redundancy++) {
+		struct sim *s = sim_new(2, l, &config, 11);
+		uint64_t bulk, calls;
+
+		load_it(s, &load, 5000000);
+		bulk = status_number(s, 1, "B", "duplicates") * 100 / status_number(s, 0, "B", "packets");
+		calls = status_number(s, 1, "R", "duplicates") * 100 / status_number(s, 0, "R", "packets");
+		printf("# redundancy %d: copies of bulk %u %%, of R %u %%\n", config.redundancy, (unsigned)bulk, (unsigned)calls);
+		assert_in_range(bulk, least[config.redundancy], config.redundancy == TUNNEL_NEVER ? 0 : 100);
+		assert_in_range(calls, config.redundancy == TUNNEL_NEVER ? 0 : 99, config.redundancy == TUNNEL_NEVER ? 0 : 100);
+		assert_all_once(&s->flow[0][0], 0);
+		sim_free(s);
+	}
+}
+
+/* A mark of congestion reaches who understands it; a marked packet of anybody else is dropped. */
+static void congestion_marks_get_through(void **st)
+{
+	struct sim_link l[1] = { { .delay_us = 10000 } };
+	struct sim *s = sim_new(1, l, &usual, 12);
+
+	(void)st;
+	s->link[0][0].mark = true;
+	sim_send(s, 0, 0, 200, 46 << 2 | 2);
+	tunnel_send_end(s->end[0]);
+	assert_int_equal(s->link[0][0].last_tos, 46 << 2 | 2);
+	sim_run(s, 50000);
+	assert_int_equal(s->flow[0][0].got, 1);
+	assert_int_equal(s->ecn_seen, 3);
+	sim_send(s, 0, 0, 200, 0);
+	tunnel_send_end(s->end[0]);
+	sim_run(s, 300000);
+	assert_int_equal(s->flow[0][0].got, 1);
+	sim_free(s);
+}
+
+/* Longer than the path takes: two pieces, and whole again. */
+static void long_packets_pass_in_pieces(void **st)
+{
+	struct sim_link l[2] = { { .delay_us = 10000, .mtu = 1300 }, { .delay_us = 10000, .mtu = 1300 } };
+	struct sim *s = sim_new(2, l, &usual, 13);
+
+	(void)st;
+	assert_in_range(s->mtu[0] ? s->mtu[0] : tunnel_mtu(s->end[0]), 1280, 1280);
+	for (unsigned n = 0; n < 1000; n++) {
+		sim_send(s, 0, n % 2, 1300 + n % 2 * 140, 0);
+		tunnel_send_end(s->end[0]);
+		sim_run(s, 4000);
+	}
+	sim_run(s, 200000);
+	sim_print(s, "in pieces");
+	assert_all_once(&s->flow[0][0], 0);
+	assert_all_once(&s->flow[1][0], 0);
+	sim_free(s);
+}
+
+static void an_idle_tunnel_holds_no_packets(void **st)
+{
+	struct sim_link l[2] = { { .delay_us = 10000, .loss_ppm = 50000 }, { .delay_us = 10000 } };
+	struct sim *s = sim_new(2, l, &usual, 14);
+	struct load load = { .bulk_rate = 12000000 / 8, .bulk_len = 1250, .bulk_flows = 2, .call = true };
+
+	(void)st;
+	load_it(s, &load, 2000000);
+	sim_send(s, 0, 0, 1440, 0);
+	tunnel_send_end(s->end[0]);
+	assert_true(status_memory(s, 0) > 0);
+	sim_run(s, 5000000);
+	assert_int_equal(status_memory(s, 0), 0);
+	assert_int_equal(status_memory(s, 1), 0);
+	sim_free(s);
+}
+
+/* Small packets, far more than the lines carry: the excess is dropped, the queue in the modem stays short. */
+static void a_flood_of_small_packets_drowns_itself(void **st)
+{
+	struct sim_link l[2] = { { .delay_us = 10000, .rate = 5000000 / 8, .queue_us = 300000 },
+				 { .delay_us = 15000, .rate = 5000000 / 8, .queue_us = 300000 } };
+	struct load load = { .bulk_rate = 20000000 / 8, .bulk_len = 100, .bulk_flows = 3, .call = true };
+	struct sim *s = sim_new(2, l, &usual, 15);
+
+	(void)st;
+	load_it(s, &load, 5000000);
+	sim_print(s, "flood");
+	assert_int_equal(s->flow[0][0].twice + s->flow[1][0].twice, 0);
+	assert_true(s->flow[0][0].got * 100 >= s->flow[0][0].sent * 99);
+	assert_in_range(sim_latency(&s->flow[0][0], 990), 10000, 75000);
+	sim_free(s);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +417,15 @@ int main(int argc, char **argv)
 		cmocka_unit_test(bulk_uses_unequal_lines),
 		cmocka_unit_test(bulk_is_repaired),
 		cmocka_unit_test(a_line_dies_in_silence),
+		cmocka_unit_test(three_bad_lines_make_a_good_one),
+		cmocka_unit_test(new_keys_cost_nothing),
+		cmocka_unit_test(all_lines_die_and_come_back),
+		cmocka_unit_test(a_backup_waits_and_a_metered_line_helps_with_calls_only),
+		cmocka_unit_test(redundancy_is_what_was_asked_for),
+		cmocka_unit_test(congestion_marks_get_through),
+		cmocka_unit_test(long_packets_pass_in_pieces),
+		cmocka_unit_test(an_idle_tunnel_holds_no_packets),
+		cmocka_unit_test(a_flood_of_small_packets_drowns_itself),
 	};
 
 	if (argc > 1)

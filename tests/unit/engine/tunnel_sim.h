@@ -38,7 +38,9 @@ struct sim_link { /* one direction of a line */
 	uint32_t delay_us, loss_ppm, queue_us;
 	uint32_t burst_us; /* losses come in outages of this mean length */
 	uint64_t rate;	   /* bytes a second; 0: endless */
-	bool dead;
+	bool dead, mark; /* mark: every packet as congested */
+	uint32_t mtu;	 /* longest UDP payload; 0: any */
+	uint8_t last_tos;
 	uint64_t free_us, bad_until_us, good_until_us;
 	struct sim_dgram *ring;
 	uint32_t head, tail;
@@ -107,6 +109,9 @@ static void sim_put(struct sim *s, struct sim_link *l, uint8_t tos, const void *
 	struct sim_dgram *d = &l->ring[l->head % SIM_RING];
 
 	l->sent++;
+	l->last_tos = tos;
+	if (l->mtu && len > l->mtu)
+		return;
 	if (l->rate && start - sim_us > l->queue_us) {
 		l->overflowed++;
 		return;
@@ -123,7 +128,7 @@ static void sim_put(struct sim *s, struct sim_link *l, uint8_t tos, const void *
 		abort();
 	d->at_us = l->free_us + l->delay_us;
 	d->len = (uint16_t)len;
-	d->tos = tos;
+	d->tos = l->mark ? tos | 3 : tos;
 	memcpy(d->data, data, len);
 	l->head++;
 }
