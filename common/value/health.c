@@ -66,6 +66,7 @@ struct inner {
 	uint32_t asked;	   /* how many */
 	uint32_t peer_seq, peer_time, peer_packets, rx_packets;
 	uint64_t rx_bytes, probe_us, heard_us;
+	uint64_t ahead_us; /* when the lead was first seen to be far ahead; 0: it is not */
 	uint32_t owd, pace;
 	struct least owd_least, rtt_least;
 	struct loss loss[2];
@@ -338,6 +339,7 @@ bool health_got_probe(struct health *h, const struct wire_probe *p, uint64_t now
 	in->rx_packets = h->side[HEALTH_RX].packets;
 	in->rx_bytes = h->side[HEALTH_RX].bytes;
 	in->probe_us = now_us;
+	in->ahead_us = 0;
 	calm_down(h, HEALTH_RX, now_us);
 	return true;
 }
@@ -454,14 +456,17 @@ void health_lead(const struct health *h, struct health_lead *lead)
 
 /* --- time --- */
 
-/* What the peer sent beside the lead on this path is overdue, by `need` of its probes. */
-static bool lead_is_far(const struct health *h, const struct health_view *v, uint32_t need, uint64_t now)
+/* The peer has sent `need` probes elsewhere, and what it sent here at that time is overdue. */
+static bool lead_is_far(struct health *h, const struct health_view *v, uint32_t need, uint64_t now)
 {
-	const struct inner *in = peek(h);
+	struct inner *in = inner(h);
 	int32_t ahead = (int32_t)(v->lead->time_us - in->peer_time), slower = (int32_t)(in->owd - v->lead->owd_us);
-	uint64_t due = v->lead->at_us + (slower > 0 ? (uint32_t)slower : 0) + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
 
-	return v->lead->known && in->peer && ahead > (int64_t)need * in->pace && ahead > SUSPECT_US / 2 && now > due;
+	if (!v->lead->known || !in->peer || ahead <= (int64_t)need * in->pace || ahead <= SUSPECT_US / 2)
+		return false;
+	if (!in->ahead_us)
+		in->ahead_us = v->lead->at_us;
+	return now > in->ahead_us + (slower > 0 ? (uint32_t)slower : 0) + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
 }
 
 static void judge_rx(struct health *h, const struct health_view *v, uint64_t now)
