@@ -66,6 +66,13 @@ static void tell(struct harm *h)
 	}
 }
 
+static uint32_t queue_of(const struct health *h)
+{
+	uint32_t up = h->side[HEALTH_TX].queue_us, down = h->side[HEALTH_RX].queue_us;
+
+	return up > down ? up : down;
+}
+
 /* What each line carried since the last look; false when that cannot be told of all. */
 static bool look(struct harm *h, struct weigh_second *line)
 {
@@ -76,7 +83,11 @@ static bool look(struct harm *h, struct weigh_second *line)
 		struct rtnl_stats now = { 0 }, was = h->last[i];
 
 		h->last[i] = now;
-		line[i] = (struct weigh_second){ .in = is_in(h, i), .rtt_us = health ? health->min_rtt_us : 0 };
+		line[i] = (struct weigh_second){ .in = is_in(h, i) };
+		if (health) {
+			line[i].rtt_us = health->min_rtt_us;
+			line[i].queue_us = queue_of(health);
+		}
 		if (rtnl_stats(h->nl, h->config->links[i].device, &now))
 			continue; /* not there: it carried nothing */
 		h->last[i] = now;
@@ -120,6 +131,8 @@ struct harm *harm_new(struct event_base *base, const struct config *config, stru
 	if (!h)
 		return NULL;
 	*h = (struct harm){ .config = config, .links = links, .roles = roles, .ops = *ops, .arg = arg };
+	for (size_t i = 0; i < config->n_links; i++)
+		weigh_hint(&h->weigh, i, config->links[i].rate_down / 8, config->links[i].rate_up / 8);
 	h->nl = netlink_open(NETLINK_ROUTE);
 	h->second = event_new(base, -1, EV_PERSIST, on_second, h);
 	if (!h->nl || !h->second || (config->n_links > 1 && event_add(h->second, &(struct timeval){ .tv_sec = 1 }))) {

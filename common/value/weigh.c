@@ -1,10 +1,12 @@
 /* Theory of operation
  *
  * A line that is much slower than the others makes the whole slower than without it: what it was given last arrives last, and all that follows
- * waits for that. It costs most where it brings least, so it is weighed by its share of the bytes, in seconds in which there was enough to
- * carry that every line was asked for all it has: the best line near the most it was ever seen to carry, and the second before no
- * different. A line that brings less than NEAR of the bytes, or less than FAR when its round trip is FAR_TIMES that of the
- * best line, has a second against it; ENOUGH of those without one that speaks for it put it aside.
+ * waits for that. It costs most where it brings least, so it is weighed by its share of what all of them can carry: its own rate in
+ * a second in which it was asked for all it has, and the most that was seen of the others. It was asked for all when bytes wait before
+ * it, when it carries most of what was ever seen of it, or when the best of the others is that busy; the rate of the whole
+ * says nothing, since a harmful line may have brought it down to a fraction. A line that brings less than NEAR of the sum, or less than FAR
+ * when its round trip is FAR_TIMES that of the best line, has a second against it; ENOUGH of those without one that speaks for it put it
+ * aside. The first second of a transfer is not looked at.
  *
  * Aside, it carries nothing by which it could be judged. So while there is much to carry it is tried again: after a rest, which doubles with
  * each failure (REST_MS to REST_MAX_MS), and at once when the others carry far more than when it was judged: what was too little
@@ -17,9 +19,11 @@
 
 #define LEAST 125000 /* bytes a second: below 1 Mbit/s nobody waits for lines */
 #define NEAR 80	     /* per mille */
-#define FAR 200
+#define FAR 120
 #define FAR_TIMES 4
 #define FAR_US 50000
+#define QUEUE_US 25000
+#define LITTLE 10000 /* bytes a second */
 #define ENOUGH 3
 #define FEWER 2
 #define TRIAL 6
@@ -38,14 +42,15 @@ static uint64_t sum_of(const struct weigh_second *line, size_t n, int way)
 	return sum;
 }
 
-static size_t best_of(const struct weigh_second *line, size_t n, int way)
+/* The line that can carry most, of those that are in use. */
+static size_t best_of(const struct weigh *w, size_t n, const struct weigh_second *line, int way)
 {
-	size_t best = 0;
+	size_t best = n;
 
-	for (size_t i = 1; i < n; i++)
-		if (line[i].bytes[way] > line[best].bytes[way])
+	for (size_t i = 0; i < n; i++)
+		if (line[i].in && !w->line[i].aside && (best == n || w->line[i].peak[way] > w->line[best].peak[way]))
 			best = i;
-	return best;
+	return best < n ? best : 0;
 }
 
 static uint32_t limit_of(const struct weigh_second *line, const struct weigh_second *best)
@@ -55,11 +60,8 @@ static uint32_t limit_of(const struct weigh_second *line, const struct weigh_sec
 	return far ? FAR : NEAR;
 }
 
-/* Was there enough to carry? */
-static bool demand(struct weigh *w, const struct weigh_second *line, size_t n, int way)
+static void remember(struct weigh *w, const struct weigh_second *line, size_t n, int way)
 {
-	size_t best = best_of(line, n, way);
-
 	for (size_t i = 0; i < n; i++) {
 		struct weigh_line *l = &w->line[i];
 
@@ -67,7 +69,23 @@ static bool demand(struct weigh *w, const struct weigh_second *line, size_t n, i
 		if (line[i].bytes[way] > l->peak[way])
 			l->peak[way] = line[i].bytes[way];
 	}
-	return sum_of(line, n, way) >= LEAST && line[best].bytes[way] >= w->line[best].peak[way] / 3;
+}
+
+/* It carries most of what it can. */
+static bool is_full(const struct weigh_line *l, const struct weigh_second *line, int way)
+{
+	return line->queue_us > QUEUE_US || (line->bytes[way] >= LITTLE && line->bytes[way] >= l->peak[way] / 10 * 6);
+}
+
+/* What the others can carry. */
+static uint64_t beside(const struct weigh *w, const struct weigh_second *line, size_t n, size_t not, int way)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (i != not && line[i].in && !w->line[i].aside)
+			sum += w->line[i].peak[way];
+	return sum;
 }
 
 static void put_aside(struct weigh_line *l, uint64_t now_ms)
@@ -82,16 +100,16 @@ static void put_aside(struct weigh_line *l, uint64_t now_ms)
 	l->retry_ms = now_ms + l->rest_ms;
 }
 
-static bool judge(struct weigh_line *l, const struct weigh_second *line, uint64_t sum, uint32_t limit, int way, uint64_t now_ms)
+static bool judge(struct weigh_line *l, const struct weigh_second *line, uint64_t others, uint32_t limit, int way, uint64_t now_ms)
 {
 	unsigned get_up = GET_UP + 4 * line->rtt_us / 1000000;
 
 	if (l->trial && ++l->tried <= get_up)
 		return false;
-	l->share = (uint32_t)(line->bytes[way] * 1000 / sum);
-	l->limit = limit;
 	l->rate = line->bytes[way];
-	l->level = sum;
+	l->level = l->rate + others;
+	l->share = (uint32_t)(l->rate * 1000 / l->level);
+	l->limit = limit;
 	l->way = way;
 	if (l->share >= limit + limit / 4)
 		l->against = 0;
@@ -126,49 +144,54 @@ static bool brings_much_the_other_way(const struct weigh_second *line, size_t n,
 	return sum >= LEAST && line[i].bytes[!way] * 1000 / sum >= limit;
 }
 
+static bool weigh_one(struct weigh *w, const struct weigh_second *line, size_t n, size_t i, size_t best, int way, uint64_t now_ms)
+{
+	struct weigh_line *l = &w->line[i];
+	uint32_t limit = limit_of(&line[i], &line[best]);
+
+	if (l->aside)
+		return try_again(l, sum_of(line, n, way), now_ms);
+	if (brings_much_the_other_way(line, n, i, way, limit))
+		return false;
+	if (!is_full(l, &line[i], way) && !is_full(&w->line[best], &line[best], way))
+		return false;
+	return judge(l, &line[i], beside(w, line, n, i, way), limit, way, now_ms);
+}
+
+void weigh_hint(struct weigh *w, size_t line, uint64_t down, uint64_t up)
+{
+	w->line[line].peak[0] = down;
+	w->line[line].peak[1] = up;
+}
+
 bool weigh_second(struct weigh *w, const struct weigh_second *line, size_t n, uint64_t now_ms)
 {
 	int way = sum_of(line, n, 1) > sum_of(line, n, 0);
-	uint64_t sum = sum_of(line, n, way);
-	size_t best = best_of(line, n, way);
+	size_t best;
 	bool changed = false;
 
-	w->busy = demand(w, line, n, way) ? w->busy + 1 : 0;
-	for (size_t i = 0; i < n && w->busy >= 2; i++) {
-		struct weigh_line *l = &w->line[i];
-		uint32_t limit = limit_of(&line[i], &line[best]);
-
-		l->in = line[i].in;
-		if (i == best || !line[i].in)
-			continue;
-		if (l->aside)
-			changed |= try_again(l, sum, now_ms);
-		else if (!brings_much_the_other_way(line, n, i, way, limit))
-			changed |= judge(l, &line[i], sum, limit, way, now_ms);
-	}
+	remember(w, line, n, way);
+	best = best_of(w, n, line, way);
+	w->busy = sum_of(line, n, way) >= LEAST ? w->busy + 1 : 0;
+	for (size_t i = 0; i < n && w->busy >= 2; i++)
+		if (i != best && line[i].in)
+			changed |= weigh_one(w, line, n, i, best, way, now_ms);
 	return changed;
-}
-
-static uint64_t beside(const struct weigh *w, const bool *present, size_t n, int way)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < n; i++)
-		if (present[i] && !w->line[i].aside)
-			sum += w->line[i].peak[way];
-	return sum;
 }
 
 bool weigh_present(struct weigh *w, const bool *present, size_t n)
 {
+	struct weigh_second line[WEIGH_LINES] = { 0 };
 	bool changed = false;
 
+	for (size_t i = 0; i < n; i++)
+		line[i].in = present[i];
 	for (size_t i = 0; i < n; i++) {
 		struct weigh_line *l = &w->line[i];
-		uint64_t sum = beside(w, present, n, l->way);
+		uint64_t others = beside(w, line, n, i, l->way);
 
 		/* alone, or beside what nothing is known of, it is used as a backup anyway */
-		if (!l->aside || !present[i] || !sum || l->rate * 1000 < (l->rate + sum) * (l->limit + l->limit / 4))
+		if (!l->aside || !present[i] || !others || l->rate * 1000 < (l->rate + others) * (l->limit + l->limit / 4))
 			continue;
 		l->aside = false;
 		changed = true;

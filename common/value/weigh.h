@@ -12,6 +12,7 @@ struct weigh_second { /* of one line */
 	bool in;	   /* it was there, and all others think it an equal */
 	uint64_t bytes[2]; /* down, up */
 	uint32_t rtt_us;   /* its least; 0: not known */
+	uint32_t queue_us; /* how long bytes wait before it, the worse direction */
 };
 
 struct weigh_line {
@@ -20,10 +21,10 @@ struct weigh_line {
 	bool in;	      /* as last told */
 	unsigned against;     /* seconds that spoke against it */
 	unsigned tried;	      /* seconds of the trial */
-	uint32_t share;	      /* of the bytes, per mille, when it was last judged */
+	uint32_t share;	      /* per mille of what all can carry, when it was last judged */
 	uint32_t limit;	      /* what was asked of it then */
-	uint64_t rate;	      /* bytes a second then, */
-	uint64_t level;	      /* of all lines together */
+	uint64_t rate;	      /* bytes a second that it carried then, */
+	uint64_t level;	      /* with what the others can carry */
 	int way;	      /* and which direction that was */
 	uint64_t peak[2];     /* most bytes in a second, slowly forgotten */
 	uint64_t retry_ms, since_ms;
@@ -32,8 +33,11 @@ struct weigh_line {
 
 struct weigh { /* all zero: nothing known */
 	struct weigh_line line[WEIGH_LINES];
-	unsigned busy; /* seconds in a row in which there was enough to carry */
+	unsigned busy; /* seconds in a row in which there was something to carry */
 };
+
+/* Known beforehand: so many bytes a second, down and up (0: not). */
+void weigh_hint(struct weigh *w, size_t line, uint64_t down, uint64_t up);
 
 /* A second has passed. True when some line's verdict is another now. */
 bool weigh_second(struct weigh *w, const struct weigh_second *line, size_t n, uint64_t now_ms);

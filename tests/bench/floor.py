@@ -67,7 +67,7 @@ def run_pair(name, way, a):
         got = {"A": [], "B": [], "both": [], "share": []}
         with Pair(topo, deadline=30) as pair:
             wait_for(lambda: pair.local.status()["rules"] != "out", 10, "interception")
-            transfer(topo, way, topo.sum_bits(way), a.seconds / 2)
+            transfer(topo, way, topo.sum_bits(way), a.seconds)
             for _ in range(a.reps):
                 for line, key in ((0, "A"), (1, "B")):
                     got[key].append(alone(topo, way, line, a.seconds))

@@ -26,8 +26,8 @@ static int begin(void **state)
 /* One second of two lines that carried so many Mbit/s down and up; true: a verdict changed. */
 static bool carried(double a, double b, double a_up, double b_up)
 {
-	struct weigh_second s[2] = { { true, { (uint64_t)(a * M), (uint64_t)(a_up * M) }, rtt[0] },
-				     { true, { (uint64_t)(b * M), (uint64_t)(b_up * M) }, rtt[1] } };
+	struct weigh_second s[2] = { { true, { (uint64_t)(a * M), (uint64_t)(a_up * M) }, rtt[0], 0 },
+				     { true, { (uint64_t)(b * M), (uint64_t)(b_up * M) }, rtt[1], 0 } };
 
 	now += 1000;
 	return weigh_second(&w, s, 2, now);
@@ -88,8 +88,41 @@ static void little_traffic_and_short_bursts_say_nothing(void **state)
 		assert_false(carried(0, 0, 0, 0));
 	}
 	assert_int_equal(seconds(1, 19, 9), 0);
-	for (int i = 0; i < 50; i++) /* what is less than a third of what the line can do */
+	for (int i = 0; i < 50; i++) /* what is little for the first line needs no second one */
 		assert_false(carried(6, 0, 0, 0));
+}
+
+static void one_that_chokes_all_is_found_out(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		carried(19, 0.9, 0, 0);
+	memset(&w.line[1].against, 0, sizeof(w.line[1].against));
+	for (int i = 0; i < 2; i++) /* it is as busy as ever, and the first line waits for it */
+		assert_false(carried(3, 0.9, 0, 0));
+	assert_true(carried(3, 0.9, 0, 0));
+	for (int i = 0; i < 25; i++) /* and alone the first one is fast: that is no news */
+		assert_false(carried(19, 0, 0, 0));
+}
+
+static void one_that_got_slow_is_found_out_by_its_queue(void **state)
+{
+	struct weigh_second s[2] = { { true, { 4 * M, 0 }, 20000, 1000 }, { true, { M / 2, 0 }, 20000, 400000 } };
+	unsigned n = 0;
+
+	(void)state;
+	seconds(100, 19, 15);
+	while (!weigh_second(&w, s, 2, now += 1000))
+		assert_true(++n < 5);
+	assert_true(w.line[1].aside);
+}
+
+static void rates_that_are_known_beforehand_count(void **state)
+{
+	(void)state;
+	weigh_hint(&w, 0, 20 * M, 2 * M);
+	weigh_hint(&w, 1, 20 * M, 2 * M);
+	assert_int_equal(seconds(100, 5, 0), 0); /* a film, and nothing else since the start */
 }
 
 static void it_is_tried_again_with_longer_and_longer_rests(void **state)
@@ -156,6 +189,9 @@ int main(void)
 		cmocka_unit_test_setup(a_far_line_must_bring_more, begin),
 		cmocka_unit_test_setup(both_ways_count, begin),
 		cmocka_unit_test_setup(little_traffic_and_short_bursts_say_nothing, begin),
+		cmocka_unit_test_setup(one_that_chokes_all_is_found_out, begin),
+		cmocka_unit_test_setup(one_that_got_slow_is_found_out_by_its_queue, begin),
+		cmocka_unit_test_setup(rates_that_are_known_beforehand_count, begin),
 		cmocka_unit_test_setup(it_is_tried_again_with_longer_and_longer_rests, begin),
 		cmocka_unit_test_setup(one_that_got_better_is_taken_back, begin),
 		cmocka_unit_test_setup(more_to_carry_is_a_reason_to_try, begin),
