@@ -9,9 +9,9 @@
  * proportion to what it is longer. The answer to a change comes a round trip and a report later, so the gain is low enough not to swing.
  * base itself follows slowly: up by a fiftieth a round while the queue is empty and somebody waits (by an eighth, to what arrived
  * lately), not beyond what is seen to arrive; down by a
- * twentieth when the queue has been long for HIGH_US in spite of steering: the path has become slower, or somebody else (TCP beside us) fills
- * it. A quarter of what was delivered lately we keep: a share is ours, too. A queue while we send less than half of our rate is not
- * our doing, and says nothing.
+ * twentieth when the queue has been long for HIGH_US in spite of steering, and does not shrink: the path has become slower, or somebody else (TCP beside us) fills
+ * it. A quarter of what was delivered lately we keep: a share is ours, too. A queue while we send less than half of our rate,
+ * and all of it arrives, is not our doing and says nothing.
  *
  * tokens: a bucket of 5 ms, since a timer of the loop is that coarse. spare: another, filled by nine tenths of the rate less the load of
  * first copies; redundancy is paid from it. share: a third, of 30 %, for copies of what is urgent when there is no spare room. */
@@ -78,11 +78,17 @@ void pace_fill(struct pace *p, uint64_t now_us)
 	p->spare = least(p->spare + (int64_t)in(idle, past), (int64_t)in(idle, SPARE_US));
 }
 
+/* Is it we who fill the queue? Reports of what arrives lag behind what we send, so that alone proves nothing at once. */
+static bool is_ours(const struct pace *p, uint64_t now)
+{
+	return p->sent >= p->rate / 2 || (p->over_us && now - p->over_us > HIGH_US);
+}
+
 /* Without a queue that would tell, the path shows its limit by delivering no more. */
 static void start(struct pace *p, const struct pace_seen *s, uint64_t now)
 {
-	if (p->sent < p->rate / 2 && s->queue_us > TARGET_US)
-		return; /* not our queue */
+	if (s->queue_us > TARGET_US && !is_ours(p, now))
+		return;
 	if (s->queue_us > TARGET_US || (p->stuck_us && now - p->stuck_us > HIGH_US)) {
 		p->base = s->delivered && s->delivered < p->rate ? s->delivered : p->rate;
 		if (p->base < p->rate / 4) /* too low to be true: what arrives is told of late */
@@ -102,8 +108,9 @@ static void believe(struct pace *p, const struct pace_seen *s, uint64_t now)
 		p->high_us = 0;
 	else if (!p->high_us)
 		p->high_us = now;
-	else if (now - p->high_us > HIGH_US + s->srtt_us && p->base / 20 * 19 > s->delivered / 4)
+	else if (now - p->high_us > HIGH_US + s->srtt_us && s->queue_us >= p->queue_us && p->base / 20 * 19 > s->delivered / 4)
 		p->base = p->base / 20 * 19;
+	p->queue_us = s->queue_us;
 	if (s->queue_us > 2 * TARGET_US)
 		p->base -= p->base / 200;
 	if (p->limited && s->queue_us < TARGET_US && (!s->delivered || p->base < s->delivered / 20 * 21))
@@ -129,9 +136,13 @@ void pace_judge(struct pace *p, const struct pace_seen *s, uint64_t now_us)
 	if (now_us - p->judged_us < (s->srtt_us > least_us ? s->srtt_us : least_us))
 		return;
 	p->judged_us = now_us;
+	if (!s->delivered || p->sent <= s->delivered / 20 * 21)
+		p->over_us = 0;
+	else if (!p->over_us)
+		p->over_us = now_us;
 	if (p->starting)
 		start(p, s, now_us);
-	if (!p->starting && (p->sent >= p->rate / 2 || s->queue_us < QUEUE_CUT_US)) {
+	if (!p->starting && (s->queue_us < QUEUE_CUT_US || is_ours(p, now_us))) {
 		believe(p, s, now_us);
 		steer(p, s);
 	}

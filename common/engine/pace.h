@@ -13,6 +13,8 @@ struct pace {
 	uint64_t filled_us; /* tokens and spare are of then */
 	uint64_t judged_us;
 	uint64_t high_us;   /* since when the modem's queue has been too long; 0: it is not */
+	uint64_t over_us;   /* since when we have sent more than arrives; 0: we do not */
+	uint32_t queue_us;  /* as it was when judged last */
 	uint64_t load;	    /* bytes a second of first copies, smoothed */
 	uint64_t sent;	    /* all bytes a second, smoothed */
 	int64_t share;	    /* bytes that may go as copies of what is urgent, room or no room */
