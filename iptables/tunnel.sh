@@ -7,7 +7,8 @@
 #                     what comes from these and leaves by another device gets that one's (the VPS). "": nothing
 #   PLAIT_QUIC        1 refuses the LAN's QUIC (UDP port 443) at once, so that programs take TCP (0)
 #   PLAIT_QUIC_ALLOW  prefixes for which it is not refused
-#   PLAIT_CLOSED      1 lets nothing that comes out of the tunnel into this machine, nor back into the tunnel (0): the VPS
+#   PLAIT_CLOSED      all: lets nothing that comes out of the tunnel into this machine, nor back into the tunnel (the VPS); new:
+#                     lets nothing begin from there (the gateway); "": open
 #   PLAIT_OPEN        addresses of this machine that are open all the same
 #   PLAIT_TABLE       routing table of the tunnel, and
 #   PLAIT_PRIORITY    first and last priority of the rules that lead there: "25200 25209". plait puts these in by itself; `down`
@@ -19,7 +20,7 @@ PLAIT_LAN=${PLAIT_LAN-}
 PLAIT_MASQUERADE=${PLAIT_MASQUERADE-}
 PLAIT_QUIC=${PLAIT_QUIC:-0}
 PLAIT_QUIC_ALLOW=${PLAIT_QUIC_ALLOW-}
-PLAIT_CLOSED=${PLAIT_CLOSED:-0}
+PLAIT_CLOSED=${PLAIT_CLOSED-}
 PLAIT_OPEN=${PLAIT_OPEN-}
 PLAIT_TABLE=${PLAIT_TABLE-}
 PLAIT_PRIORITY=${PLAIT_PRIORITY-}

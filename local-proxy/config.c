@@ -18,6 +18,11 @@ static const char *const role_names[] = { "primary", "backup", "off", NULL };
 static const char *const down_names[] = { "direct", "reject", NULL };
 static const char *const auto_word[] = { "auto", NULL };
 static const char *const none_word[] = { "none", NULL };
+static const char *const no_yes[] = { "no", "yes", NULL };
+static const char *const quic_names[] = { "auto", "tunnel", "reject", NULL };
+static const char *const redundancy_names[] = { "auto", "always", "never", NULL };
+static const char *const fec_names[] = { "off", "auto", NULL };
+static const char *const dscp_names[] = { "copy", "class", "zero", NULL };
 static const char *const rules_names[] = { "auto", "iptables", "nftables", "none", NULL };
 
 /* A numeric address, or a name made of what names are made of. */
@@ -81,6 +86,21 @@ static const struct inifile_option lan_options[] = {
 	{ .key = "bypass", .set = inifile_prefixes, FIELD(bypass), .max = CONFIG_PREFIXES, .many = INIFILE_LIST,
 	  .count = offsetof(struct config, n_bypass) },
 	{ .key = "max_relays", .set = inifile_u32, FIELD(max_relays), .min = 1, .max = 1000000 },
+	{ .key = NULL },
+};
+
+static const struct inifile_option tunnel_options[] = {
+	{ .key = "enable", .set = inifile_name, FIELD(tunnel), .names = no_yes },
+	{ .key = "device", .set = inifile_device, FIELD(tunnel_device) },
+	{ .key = "nat", .set = inifile_bool, FIELD(nat) },
+	{ .key = "quic", .set = inifile_name, FIELD(quic), .names = quic_names },
+	{ .key = "quic_allow", .set = inifile_prefixes, FIELD(quic_allow), .max = CONFIG_PREFIXES, .many = INIFILE_LIST,
+	  .count = offsetof(struct config, n_quic_allow) },
+	{ .key = "redundancy", .set = inifile_name, FIELD(tunnel_how.redundancy), .names = redundancy_names },
+	{ .key = "fec", .set = inifile_name, FIELD(tunnel_how.fec), .names = fec_names },
+	{ .key = "dscp", .set = inifile_name, FIELD(tunnel_how.dscp), .names = dscp_names },
+	{ .key = "deadline", .set = inifile_msec, FIELD(tunnel_how.deadline_ms), .min = 10, .max = 2000 },
+	{ .key = "aggregate", .set = inifile_bool, FIELD(tunnel_how.aggregate) },
 	{ .key = NULL },
 };
 
@@ -157,6 +177,7 @@ static const struct inifile_section sections[] = {
 	{ .name = "remote", .options = remote_options },
 	{ .name = "local", .options = local_options },
 	{ .name = "lan", .options = lan_options, .check = check_lan },
+	{ .name = "tunnel", .options = tunnel_options },
 	{ .name = "pool", .options = pool_options, .check = check_pool },
 	{ .name = "relay", .options = relay_options },
 	{ .name = "link", .options = link_options, FIELD(links), .stride = sizeof(struct config_link), .max = CONFIG_LINKS,
@@ -173,6 +194,10 @@ static void set_defaults(struct config *c)
 		.control = "/run/plait/local.sock",
 		.log = LOG_LVL_INFO,
 		.state_dir = "/var/lib/plait",
+		.tunnel = TUNNEL_ON,
+		.tunnel_device = "plait0",
+		.nat = true,
+		.tunnel_how = { .deadline_ms = 150 },
 		.lan_port = 7201,
 		.intercept = INTERCEPT_TPROXY,
 		.rules = RULES_AUTO,

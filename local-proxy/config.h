@@ -56,6 +56,9 @@ struct config {
 	enum config_tunnel tunnel;	/* enable = yes | no */
 	char tunnel_device[IFNAMSIZ];	/* device = plait0 */
 	enum config_quic quic;		/* quic = auto | tunnel | reject */
+	struct prefix quic_allow[CONFIG_PREFIXES]; /* quic_allow = 198.51.100.0/24, ... never rejected */
+	size_t n_quic_allow;
+	bool nat;			/* nat = yes: the LAN hides behind the inner address */
 	struct tunnel_config tunnel_how; /* redundancy = auto, fec = off, dscp = copy, deadline = 150ms, aggregate = no */
 
 	/* [lan] */

@@ -23,6 +23,7 @@
 #include "sock_subflow.h"
 #include "steward.h"
 #include "tls.h"
+#include "tundev.h"
 #include "tune.h"
 #include "vitals.h"
 
@@ -43,7 +44,7 @@ struct gateway {
 	struct seal *seal;
 	struct relay_loop *relays;
 	struct links *links;
-	struct assoc *assoc;
+	struct tundev *tundev;
 	struct paths *paths;
 	struct steward *steward;
 	struct remote *remote;
@@ -76,6 +77,7 @@ static void on_session(void *arg, bool up, bool restarted)
 	if (up)
 		interception_session(g->interception, true);
 	steward_session(g->steward, up);
+	tundev_session(g->tundev, up ? remote_welcome(g->remote) : NULL);
 }
 
 static void on_addresses(void *arg)
@@ -88,6 +90,7 @@ static void on_addresses(void *arg)
 
 	interception_remotes(g->interception, targets, n);
 	paths_targets(g->paths, targets, n);
+	tundev_remotes(g->tundev, targets, n);
 }
 
 static void on_redirected(void *arg, bool redirect)
@@ -121,6 +124,7 @@ static void on_path(void *arg, unsigned path, enum health_state was)
 	struct gateway *g = arg;
 
 	paths_on_path(g->paths, path, was);
+	tundev_path(g->tundev);
 }
 
 static void on_unknown(void *arg)
@@ -175,9 +179,9 @@ static json_t *status(void *arg)
 	paths_status(g->paths, links);
 	identity_pin(g->identity, pin);
 	seal_b64(b64, pin);
-	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "version", PLAIT_VERSION, "connected",
+	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "version", PLAIT_VERSION, "connected",
 			 remote_session(g->remote) != NULL, "key", b64, "remote", remote_status(g->remote), "links", links, "pool",
-			 pool_status(g->pool), "lan", lan_status(g->lan), "rules",
+			 pool_status(g->pool), "tunnel", tundev_status(g->tundev), "lan", lan_status(g->lan), "rules",
 			 interception_mode(g->interception), "relays", (int)relay_loop_count(g->relays),
 			 "kernel", vitals_kernel(&g->caps), "memory", vitals_memory(), "counters", admin_counters());
 }
@@ -186,11 +190,13 @@ static json_t *status(void *arg)
 
 static int raise_paths(struct gateway *g)
 {
-	static const struct assoc_ops assoc_ops = { .path = on_path, .unknown = on_unknown };
 	static const struct paths_ops paths_ops = { on_unknown, bytes_moved };
 
-	g->assoc = assoc_new(g->loop.base, g->seal, ASSOC_LOCAL, &assoc_ops, g);
-	g->paths = g->assoc ? paths_new(g->loop.base, &g->config, g->links, g->assoc, &paths_ops, g) : NULL;
+	g->tundev = tundev_new(g->loop.base, &g->config, g->seal, g->guard);
+	if (!g->tundev)
+		return -1;
+	tunnel_watch(tundev_tunnel(g->tundev), on_path, on_unknown, g);
+	g->paths = paths_new(g->loop.base, &g->config, g->links, tunnel_assoc(tundev_tunnel(g->tundev)), &paths_ops, g);
 	for (size_t i = 0; g->paths && i < links_count(g->links); i++)
 		on_use(g, i);
 	return g->paths ? 0 : -1;
@@ -247,7 +253,7 @@ static void raze_house(struct gateway *g)
 	pool_free(g->pool);
 	remote_free(g->remote);
 	paths_free(g->paths);
-	assoc_free(g->assoc);
+	tundev_free(g->tundev);
 	steward_free(g->steward);
 	links_free(g->links);
 	seal_free(g->seal);

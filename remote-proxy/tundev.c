@@ -283,7 +283,7 @@ static int firewall(struct tundev *t, bool up, char *err, size_t err_len)
 	struct prefix open[CONFIG_PREFIXES];
 	char held[HOLD_TEXT];
 	struct script undo;
-	struct tunrules_plan plan = { .dir = c->rules_dir, .device = c->tunnel_device, .closed = true, .range = &rtnl_range_nat };
+	struct tunrules_plan plan = { .dir = c->rules_dir, .device = c->tunnel_device, .closed = "all", .range = &rtnl_range_nat };
 
 	if (c->rules == RULES_NONE)
 		return 0;

@@ -71,7 +71,7 @@ int tunrules_script(const struct tunrules_plan *plan, enum tunrules_mode mode, c
 	    set_prefixes(out, "PLAIT_QUIC_ALLOW", plan->quic_allow, plan->n_quic_allow) ||
 	    set_prefixes(out, "PLAIT_OPEN", plan->open, plan->n_open))
 		return -1;
-	if (script_setenv(out, "PLAIT_QUIC", "%d", plan->reject_quic) || script_setenv(out, "PLAIT_CLOSED", "%d", plan->closed))
+	if (script_setenv(out, "PLAIT_QUIC", "%d", plan->reject_quic) || script_setenv(out, "PLAIT_CLOSED", "%s", plan->closed))
 		return -1;
 	return script_setenv(out, "PLAIT_HELD", "%s", plan->held ? plan->held : "") ? -1 : 0;
 }

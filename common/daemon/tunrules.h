@@ -25,7 +25,7 @@ struct tunrules_plan {
 	bool reject_quic;
 	const struct prefix *quic_allow;
 	size_t n_quic_allow;
-	bool closed; /* nothing out of the tunnel may enter this machine but to these */
+	const char *closed; /* "all": nothing out of the tunnel may enter this machine but to these; "new": nothing may begin; "" */
 	const struct prefix *open;
 	size_t n_open;
 	const struct rtnl_range *range; /* of our routes and rules, for the run that undoes all */

@@ -97,7 +97,7 @@ static int bring_up(struct tun *t, unsigned mtu)
 	t->index = r.ifr_ifindex;
 	if (interface_ioctl(t->name, SIOCGIFFLAGS, &r))
 		return -1;
-	r.ifr_flags |= IFF_UP;
+	r.ifr_flags = (short)((r.ifr_flags | IFF_UP) & ~IFF_MULTICAST); /* nobody here joins groups, and the kernel would report them */
 	return interface_ioctl(t->name, SIOCSIFFLAGS, &r);
 }
 

@@ -1,0 +1,478 @@
+/* Theory of operation
+ *
+ * The device is there from the beginning to the end. Whether anything is sent into it is a matter of routes (tunroutes.c).
+ * Beside the routes the firewall does its part (tunnel.sh): the LAN gets our inner address, and nothing begins from out there.
+ *
+ * The routes go in with the first session that names inner addresses and has a usable path. They go out when the session is lost, or no
+ * path was usable for LOST_MS, and come back when both have lasted HEALTHY_MS. With on_remote_down = reject they are in from the beginning,
+ * and what is sent while nobody carries it is lost. When the process is killed the device vanishes by itself, and the guard takes out the rest.
+ *
+ * QUIC is refused by the firewall, according to `quic`; auto is decided anew every few seconds, by what the lines were said or seen
+ * to carry: where that is not known, it is not refused.
+ *
+ * What comes out of the tunnel must be for the inner address (or, with nat = no, for anything behind us): the VPS has no business with
+ * other addresses of the house. */
+#include "tundev.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "classify.h"
+#include "clock.h"
+#include "counter.h"
+#include "log.h"
+#include "rtnl_own.h"
+#include "rules.h"
+#include "tun.h"
+#include "tunroutes.h"
+#include "tunrules.h"
+
+#define ROUNDS 64
+#define LOST_MS 5000
+#define HEALTHY_MS 10000
+#define RETRY_MS 60000
+#define QUIC_MS 5000
+#define ERR 640
+
+struct tundev {
+	struct event_base *base;
+	const struct config *config;
+	struct guard *guard;
+	struct tunnel *tunnel;
+	struct tun *tun;
+	struct netlink *nl;
+	char why[ERR]; /* there is no device */
+
+	bool session, usable, in, was_in, rules_in, reject_quic;
+	uint64_t since_ms; /* of want() being what it is */
+	bool wanted;
+	const char *trouble; /* why it is not in though wanted */
+	bool has[2];	     /* [v6] */
+	struct addr inner[2];
+	struct addr remotes[TUNDEV_REMOTES];
+	size_t n_remotes;
+	enum tunrules_mode used;
+
+	struct event readable, timer, quic;
+	struct tun_packet packet[TUN_PACKETS];
+};
+
+/* --- packets --- */
+
+static bool is_ours(const struct tundev *t, const uint8_t *packet, size_t len)
+{
+	struct inner in;
+
+	if (inner_parse(&in, packet, len)) {
+		counters.nat_malformed++;
+		return false;
+	}
+	if (!t->config->nat)
+		return true;
+	for (int v6 = 0; v6 < 2; v6++)
+		if (t->has[v6] && addr_same_ip(&t->inner[v6], &in.dst))
+			return true;
+	counters.nat_nobody++;
+	return false;
+}
+
+static void on_deliver(void *arg, uint8_t *packet, size_t len)
+{
+	struct tundev *t = arg;
+
+	if (t->tun && is_ours(t, packet, len))
+		tun_write(t->tun, packet, len);
+}
+
+static void on_flush(void *arg)
+{
+	struct tundev *t = arg;
+
+	if (t->tun)
+		tun_flush(t->tun);
+}
+
+static void on_mtu(void *arg, unsigned mtu)
+{
+	struct tundev *t = arg;
+	int err = t->tun ? tun_set_mtu(t->tun, mtu) : 0;
+
+	if (err)
+		log_warn("%s: MTU %u: %s", t->config->tunnel_device, mtu, strerror(-err));
+}
+
+/* A read that filled the array may have left more of a super-packet, which no event would tell of. */
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct tundev *t = arg;
+	unsigned n, round = 0;
+
+	(void)fd, (void)what;
+	do {
+		n = tun_read(t->tun, t->packet, TUN_PACKETS);
+		for (unsigned i = 0; i < n; i++)
+			tunnel_send(t->tunnel, t->packet[i].data, t->packet[i].len);
+	} while (n == TUN_PACKETS || (n && ++round < ROUNDS));
+	tunnel_send_end(t->tunnel);
+}
+
+static int sync_routes(struct tundev *t, bool in)
+{
+	struct tunroutes want = { .config = t->config, .index = t->tun ? tun_index(t->tun) : 0, .remotes = t->remotes, .n_remotes = t->n_remotes };
+
+	for (int v6 = 0; v6 < 2; v6++) {
+		want.in[v6] = in && (t->has[v6] || t->config->on_remote_down == DOWN_REJECT);
+		want.source[v6] = t->has[v6] ? &t->inner[v6] : NULL;
+	}
+	return tunroutes_sync(t->nl, &want);
+}
+
+/* --- the firewall's part --- */
+
+static void plan(const struct tundev *t, struct tunrules_plan *p)
+{
+	static const enum tunrules_mode modes[] = {
+		[RULES_AUTO] = TUNRULES_BY_CHOICE,
+		[RULES_IPTABLES] = TUNRULES_BY_IPTABLES,
+		[RULES_NFTABLES] = TUNRULES_BY_NFTABLES,
+	};
+	const struct config *c = t->config;
+
+	*p = (struct tunrules_plan){
+		.mode = t->rules_in ? t->used : modes[c->rules],
+		.dir = c->rules_dir,
+		.device = c->tunnel_device,
+		.lan_devices = c->lan_devices,
+		.n_lan_devices = c->n_lan_devices,
+		.masquerade_out = c->nat,
+		.reject_quic = t->reject_quic,
+		.quic_allow = c->quic_allow,
+		.n_quic_allow = c->n_quic_allow,
+		.closed = c->nat ? "new" : "",
+		.range = &rtnl_range_tunnel,
+	};
+}
+
+static int rules_put_in(struct tundev *t)
+{
+	struct tunrules_plan p;
+	struct script undo;
+	char err[ERR];
+
+	if (t->config->rules == RULES_NONE)
+		return 0;
+	plan(t, &p);
+	if (tunrules_up(&p, &t->used, err, sizeof(err))) {
+		log_error("the tunnel is not used: %s", err);
+		t->rules_in = false;
+		return -1;
+	}
+	t->rules_in = true;
+	if (tunrules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
+		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
+	return 0;
+}
+
+static void rules_take_out(struct tundev *t)
+{
+	struct tunrules_plan p;
+	char err[ERR];
+
+	plan(t, &p);
+	if (t->rules_in && tunrules_down(&p, t->used, err, sizeof(err)))
+		log_warn("%s", err);
+	t->rules_in = false;
+}
+
+/* --- in and out --- */
+
+static void wake_in(struct tundev *t, uint64_t ms)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(&t->timer, &tv);
+}
+
+static void put_in(struct tundev *t)
+{
+	if (t->in)
+		return;
+	t->trouble = NULL;
+	if (rules_put_in(t) || sync_routes(t, true)) {
+		sync_routes(t, false);
+		t->trouble = "rules or routes were refused, see the log";
+		wake_in(t, RETRY_MS);
+		return;
+	}
+	log_info("UDP, ICMP and the like go through the tunnel");
+	t->in = t->was_in = true;
+}
+
+static void take_out(struct tundev *t, const char *why)
+{
+	if (!t->in)
+		return;
+	sync_routes(t, false);
+	log_warn("UDP, ICMP and the like go out directly: %s", why);
+	t->in = false;
+}
+
+static bool wants(const struct tundev *t)
+{
+	return t->config->on_remote_down == DOWN_REJECT || (t->session && t->usable && (t->has[0] || t->has[1]));
+}
+
+/* Acts on what is wanted, now or when it has lasted long enough. */
+static void judge(struct tundev *t)
+{
+	uint64_t now = clock_ms(), lasted, needed;
+
+	if (!t->tun)
+		return;
+	if (wants(t) != t->wanted) {
+		t->wanted = !t->wanted;
+		t->since_ms = now;
+	}
+	if (t->wanted == t->in)
+		return;
+	needed = t->wanted ? (t->was_in ? HEALTHY_MS : 0) : t->session ? LOST_MS : 0;
+	lasted = now - t->since_ms;
+	if (lasted < needed)
+		wake_in(t, needed - lasted);
+	else if (t->wanted)
+		put_in(t);
+	else
+		take_out(t, t->session ? "no line carries the tunnel" : "there is no session with the VPS");
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	judge(arg);
+}
+
+/* Scripts run outside of the callbacks that ask for them. */
+static void judge_soon(struct tundev *t)
+{
+	wake_in(t, 0);
+}
+
+void tundev_path(struct tundev *t)
+{
+	struct assoc *a = tunnel_assoc(t->tunnel);
+
+	t->usable = false;
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if (assoc_has_path(a, i) && assoc_use(a, i) != WIRE_USE_NOT)
+			t->usable |= health_usable(assoc_health(a, i)->state);
+	if (t->wanted != wants(t))
+		judge_soon(t);
+}
+
+/* The inner address of one family, or NULL. True: it is another now. */
+static bool set_inner(struct tundev *t, int v6, const struct addr *now)
+{
+	struct prefix host = { .bits = 128 };
+	int err = 0;
+
+	if (now ? t->has[v6] && addr_same_ip(&t->inner[v6], now) : !t->has[v6])
+		return false;
+	if (t->has[v6]) {
+		memcpy(host.ip, t->inner[v6].ip, sizeof(host.ip));
+		tun_del_address(t->tun, &host);
+	}
+	t->has[v6] = now != NULL;
+	if (now) {
+		t->inner[v6] = *now;
+		memcpy(host.ip, now->ip, sizeof(host.ip));
+		err = tun_add_address(t->tun, &host);
+	}
+	if (err) {
+		log_warn("%s: no IPv%d: %s", t->config->tunnel_device, v6 ? 6 : 4, strerror(-err));
+		t->has[v6] = false;
+	}
+	return true;
+}
+
+static bool all_zero(const uint8_t *p, size_t len)
+{
+	return !p[0] && !memcmp(p, p + 1, len - 1);
+}
+
+static bool take_addresses(struct tundev *t, const struct wire_welcome *w)
+{
+	struct addr four, six;
+	bool has4 = !all_zero(w->inner4, sizeof(w->inner4)) && !addr_from_bytes(&four, w->inner4, sizeof(w->inner4), 0);
+	bool has6 = !all_zero(w->inner6, sizeof(w->inner6)) && !addr_from_bytes(&six, w->inner6, sizeof(w->inner6), 0);
+	bool changed = set_inner(t, 0, has4 ? &four : NULL);
+
+	return set_inner(t, 1, has6 && !addr_is_v4(&six) ? &six : NULL) || changed;
+}
+
+void tundev_session(struct tundev *t, const struct wire_welcome *w)
+{
+	t->session = w != NULL;
+	if (!t->tun)
+		return;
+	if (w && take_addresses(t, w) && t->in)
+		sync_routes(t, true);
+	judge_soon(t);
+}
+
+void tundev_remotes(struct tundev *t, const struct addr *addrs, size_t n)
+{
+	t->n_remotes = n < TUNDEV_REMOTES ? n : TUNDEV_REMOTES;
+	memcpy(t->remotes, addrs, t->n_remotes * sizeof(*addrs));
+	if (t->in)
+		sync_routes(t, true);
+}
+
+/* --- QUIC --- */
+
+/* What this line brings down, in bits a second; 0: not known. */
+static uint64_t line_rate(const struct tundev *t, unsigned line)
+{
+	const struct assoc *a = tunnel_assoc(t->tunnel);
+
+	if (line >= t->config->n_links || !assoc_has_path(a, line) || assoc_use(a, line) != WIRE_USE_FULL ||
+	    assoc_health(a, line)->state != HEALTH_UP)
+		return 0;
+	return t->config->links[line].rate_down;
+}
+
+static bool tcp_is_better(const struct tundev *t)
+{
+	uint64_t best = 0, second = 0;
+
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		uint64_t rate = line_rate(t, i);
+
+		if (rate > best) {
+			second = best;
+			best = rate;
+		} else if (rate > second) {
+			second = rate;
+		}
+	}
+	return second > best / 2;
+}
+
+static void on_quic(evutil_socket_t fd, short what, void *arg)
+{
+	struct tundev *t = arg;
+	bool reject = t->config->quic == QUIC_REJECT || (t->config->quic == QUIC_AUTO && tcp_is_better(t));
+
+	(void)fd, (void)what;
+	if (reject == t->reject_quic)
+		return;
+	t->reject_quic = reject;
+	if (t->in && rules_put_in(t) == 0)
+		log_info("QUIC %s", reject ? "is refused: TCP uses all lines" : "goes through the tunnel");
+}
+
+/* --- birth and end --- */
+
+static int start_device(struct tundev *t)
+{
+	static const struct timeval quic = { QUIC_MS / 1000, 0 };
+
+	t->nl = netlink_open(NETLINK_ROUTE);
+	if (!t->nl)
+		return -1;
+	sync_routes(t, false); /* what a crashed run left */
+	if (t->config->tunnel == TUNNEL_OFF) {
+		snprintf(t->why, sizeof(t->why), "switched off (enable = no)");
+		return -1;
+	}
+	t->tun = tun_open(t->config->tunnel_device, tunnel_mtu(t->tunnel));
+	if (!t->tun) {
+		snprintf(t->why, sizeof(t->why), "%s: %s", t->config->tunnel_device,
+			 errno == ENOENT ? "this kernel has no TUN device (/dev/net/tun)" : strerror(errno));
+		return -1;
+	}
+	event_assign(&t->readable, t->base, tun_fd(t->tun), EV_READ | EV_PERSIST, on_readable, t);
+	if (event_add(&t->readable, NULL) || event_add(&t->quic, &quic))
+		return -1;
+	t->reject_quic = t->config->quic == QUIC_REJECT;
+	judge_soon(t);
+	return 0;
+}
+
+struct tundev *tundev_new(struct event_base *base, const struct config *config, struct seal *seal, struct guard *guard)
+{
+	static const struct tunnel_ops ops = { on_deliver, on_flush, on_mtu };
+	struct tundev *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->base = base;
+	t->config = config;
+	t->guard = guard;
+	t->tunnel = tunnel_new(base, seal, ASSOC_LOCAL, &config->tunnel_how, &ops, t);
+	if (!t->tunnel) {
+		free(t);
+		return NULL;
+	}
+	event_assign(&t->timer, base, -1, 0, on_timer, t);
+	event_assign(&t->quic, base, -1, EV_PERSIST, on_quic, t);
+	if (start_device(t)) {
+		if (!t->why[0])
+			snprintf(t->why, sizeof(t->why), "%s", strerror(errno));
+		log_warn("no tunnel, UDP and ICMP go out directly: %s", t->why);
+	}
+	return t;
+}
+
+void tundev_free(struct tundev *t)
+{
+	if (!t)
+		return;
+	event_del(&t->timer);
+	event_del(&t->quic);
+	if (t->tun)
+		event_del(&t->readable);
+	if (t->nl)
+		sync_routes(t, false);
+	rules_take_out(t);
+	tunnel_free(t->tunnel);
+	tun_close(t->tun);
+	if (t->nl)
+		netlink_close(t->nl);
+	free(t);
+}
+
+struct tunnel *tundev_tunnel(const struct tundev *t)
+{
+	return t->tunnel;
+}
+
+static const char *state(const struct tundev *t)
+{
+	if (t->why[0])
+		return t->why;
+	if (t->in)
+		return "up";
+	if (t->trouble)
+		return t->trouble;
+	if (!t->session)
+		return "no session";
+	return !t->has[0] && !t->has[1] ? "the VPS has no tunnel" : t->usable ? "waiting for the lines to last" : "no line carries it";
+}
+
+json_t *tundev_status(const struct tundev *t)
+{
+	const struct tun_caps *caps = t->tun ? tun_caps(t->tun) : NULL;
+	char four[ADDR_STRLEN] = "", six[ADDR_STRLEN] = "";
+
+	if (t->has[0])
+		addr_print_ip(&t->inner[0], four);
+	if (t->has[1])
+		addr_print_ip(&t->inner[1], six);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o}", "state", state(t), "device", t->config->tunnel_device, "inner4", four,
+			 "inner6", six, "rules", t->rules_in ? tunrules_name(t->used) : "out", "quic",
+			 t->reject_quic ? "reject" : "tunnel", "uso", caps && caps->uso, "tso", caps && caps->tso, "traffic",
+			 tunnel_status(t->tunnel));
+}
