@@ -6,6 +6,8 @@
 #include "inifile.h"
 
 #define FIELD(f) .offset = offsetof(struct config, f)
+#define REMOTE(f) .offset = offsetof(struct config_remote, f)
+#define PORT 7200
 #define OF_LINK(f) .offset = offsetof(struct config_link, f)
 #define DAY 86400
 #define GIGA 1000000000ull
@@ -40,6 +42,14 @@ static int set_host(void *field, const struct inifile_option *o, const char *tex
 	return inifile_string(field, o, text, why);
 }
 
+/* The name of a service: _plait._tcp.example.org */
+static int set_srv(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why)
+{
+	if (*text != '_' || !strstr(text, "._tcp."))
+		return inifile_refuse(why, "%.60s is no service: that is written _plait._tcp.example.org", text);
+	return set_host(field, o, text, why);
+}
+
 /* Name servers, by address, with or without a port. */
 static int set_resolver(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why)
 {
@@ -57,11 +67,12 @@ static int set_resolver(void *field, const struct inifile_option *o, const char 
 }
 
 static const struct inifile_option remote_options[] = {
-	{ .key = "host", .set = set_host, FIELD(host), .min = 1, .max = 256, .need = INIFILE_REQUIRED },
-	{ .key = "port", .set = inifile_port, FIELD(port) },
-	{ .key = "key", .set = inifile_pin, FIELD(pin), .need = INIFILE_REQUIRED },
-	{ .key = "allow_private", .set = inifile_bool, FIELD(private_ok) },
-	{ .key = "resolver", .set = set_resolver, FIELD(resolver), .max = 256 },
+	{ .key = "host", .set = set_host, REMOTE(host), .min = 1, .max = 256 },
+	{ .key = "srv", .set = set_srv, REMOTE(srv), .min = 1, .max = 256 },
+	{ .key = "port", .set = inifile_port, REMOTE(port) },
+	{ .key = "key", .set = inifile_pin, REMOTE(pin), .need = INIFILE_REQUIRED },
+	{ .key = "allow_private", .set = inifile_bool, REMOTE(private_ok) },
+	{ .key = "resolver", .set = set_resolver, REMOTE(resolver), .max = 256 },
 	{ .key = NULL },
 };
 
@@ -153,6 +164,31 @@ static int check_link(const void *base, const void *entry, struct inifile_why *w
 	return 0;
 }
 
+static void remote_defaults(void *entry)
+{
+	struct config_remote *r = entry;
+
+	r->port = PORT;
+}
+
+/* One of host and srv, and nothing twice: a second session with the same remote would end the first. */
+static int check_remote(const void *base, const void *entry, struct inifile_why *why)
+{
+	const struct config *c = base;
+	const struct config_remote *r = entry;
+
+	if (!*r->host && !*r->srv)
+		return inifile_refuse(why, "needs host =, or srv =");
+	if (*r->host && *r->srv)
+		return inifile_refuse(why, "either host = or srv =, not both");
+	if (*r->srv && r->port != PORT)
+		return inifile_refuse(why, "port = goes with host =: a service tells its ports");
+	for (const struct config_remote *other = c->remotes; other < r; other++)
+		if (!strcmp(other->host, r->host) && !strcmp(other->srv, r->srv) && other->port == r->port)
+			return inifile_refuse(why, "it is [remote %s] once more", other->name);
+	return 0;
+}
+
 static int check_lan(const void *base, const void *entry, struct inifile_why *why)
 {
 	const struct config *c = base;
@@ -174,7 +210,9 @@ static int check_pool(const void *base, const void *entry, struct inifile_why *w
 }
 
 static const struct inifile_section sections[] = {
-	{ .name = "remote", .options = remote_options },
+	{ .name = "remote", .options = remote_options, FIELD(remotes), .stride = sizeof(struct config_remote), .max = CONFIG_REMOTES,
+	  .count = offsetof(struct config, n_remotes), .title = sizeof(((struct config_remote *)0)->name),
+	  .named = INIFILE_MAYBE_NAMED, .defaults = remote_defaults, .check = check_remote },
 	{ .name = "local", .options = local_options },
 	{ .name = "lan", .options = lan_options, .check = check_lan },
 	{ .name = "tunnel", .options = tunnel_options },
@@ -189,7 +227,6 @@ static const struct inifile_section sections[] = {
 static void set_defaults(struct config *c)
 {
 	*c = (struct config){
-		.port = 7200,
 		.key_file = PLAIT_SYSCONFDIR "/plait/local.key",
 		.control = "/run/plait/local.sock",
 		.log = LOG_LVL_INFO,
@@ -220,6 +257,10 @@ int config_load(struct config *c, const char *path, char *err, size_t err_len)
 	set_defaults(c);
 	if (inifile_load(path, sections, c, err, err_len))
 		return -1;
+	if (!c->n_remotes) {
+		snprintf(err, err_len, "%s: there is no section [remote], which needs host = and key =", path);
+		return -1;
+	}
 	if (check_lan(c, c, &why)) { /* also when there is no [lan] at all */
 		snprintf(err, err_len, "%s: [lan]: %s", path, why.text);
 		return -1;

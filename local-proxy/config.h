@@ -13,6 +13,7 @@
 #include "wire.h"
 
 #define CONFIG_LINKS 8	    /* the kernel's limit of MPTCP endpoints */
+#define CONFIG_REMOTES 4
 #define CONFIG_AUTO UINT32_MAX /* initcwnd: learnt */
 #define CONFIG_LAN_DEVICES 16
 #define CONFIG_PREFIXES 64
@@ -36,14 +37,17 @@ struct config_link {		 /* [link NAME] */
 	uint32_t quota_day;	 /* quota_day = 1: of the month, when it begins anew */
 };
 
-struct config {
-	/* [remote] */
-	char host[256];			/* host = name or address */
-	uint16_t port;			/* port = 7200 */
-	uint8_t pin[WIRE_PIN];		/* key = base64 */
-	bool private_ok;		/* allow_private = no: a name may not resolve to a private address */
-	char resolver[256];		/* resolver = (empty: /etc/resolv.conf) */
+struct config_remote {		 /* [remote], [remote NAME]: the first that is well is used */
+	char name[32];
+	char host[256];		 /* host = name or address */
+	char srv[256];		 /* srv = _plait._tcp.example.org, instead of host and port */
+	uint16_t port;		 /* port = 7200 */
+	uint8_t pin[WIRE_PIN];	 /* key = base64 */
+	bool private_ok;	 /* allow_private = no: a name may not resolve to a private address */
+	char resolver[256];	 /* resolver = (empty: /etc/resolv.conf) */
+};
 
+struct config {
 	/* [local] */
 	char key_file[256];		/* key_file = /etc/plait/local.key */
 	char control[108];		/* control = /run/plait/local.sock */
@@ -84,6 +88,8 @@ struct config {
 	uint32_t idle_s;		/* idle = 7440s */
 	uint32_t stall_s;		/* stall = 90s: unacknowledged for so long and nobody answers */
 
+	struct config_remote remotes[CONFIG_REMOTES];
+	size_t n_remotes;
 	struct config_link links[CONFIG_LINKS];
 	size_t n_links;
 };

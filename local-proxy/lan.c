@@ -53,7 +53,7 @@ static void on_connection(void *arg, int fd, const struct addr *src)
 	if (destination(l, fd, &dst)) {
 		counters.intercept_loops++;
 		refuse(l, fd, src, "it was made to plait's own port");
-	} else if (remote_is_target(l->house.remote, &dst)) {
+	} else if (remotes_is_target(l->house.remotes, &dst)) {
 		counters.intercept_loops++;
 		refuse(l, fd, src, "it goes to the VPS itself, which is never intercepted: is there a loop?");
 	} else if (l->count >= l->house.config->max_relays) {
@@ -62,7 +62,7 @@ static void on_connection(void *arg, int fd, const struct addr *src)
 	} else if (l->away) {
 		refuse(l, fd, src, "the remote is away");
 	} else {
-		remote_wanted(l->house.remote);
+		remotes_wanted(l->house.remotes);
 		paths_busy(l->house.paths);
 		opening_new(&l->house, &l->openings, &l->count, fd, src, &dst);
 	}
@@ -111,7 +111,7 @@ void lan_redirected(struct lan *l, bool redirect)
 	l->redirect = redirect;
 }
 
-void lan_session(struct lan *l, bool up, bool restarted)
+void lan_session(struct lan *l, bool up)
 {
 	struct opening *o, *next;
 
@@ -119,9 +119,19 @@ void lan_session(struct lan *l, bool up, bool restarted)
 	for (o = LIST_FIRST(&l->openings); o; o = next) {
 		next = opening_next(o);
 		if (up)
-			opening_session(o, restarted);
+			opening_session(o);
 		else
 			opening_give_up(o);
+	}
+}
+
+void lan_restarted(struct lan *l, const struct remote *r)
+{
+	struct opening *o, *next;
+
+	for (o = LIST_FIRST(&l->openings); o; o = next) {
+		next = opening_next(o);
+		opening_restarted(o, r);
 	}
 }
 

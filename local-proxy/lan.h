@@ -8,7 +8,7 @@
 #include "paths.h"
 #include "pool.h"
 #include "relay.h"
-#include "remote.h"
+#include "remotes.h"
 
 struct lan;
 
@@ -16,7 +16,7 @@ struct lan;
 struct lan_house {
 	struct event_base *base;
 	const struct config *config;
-	struct remote *remote;
+	struct remotes *remotes;
 	struct paths *paths;
 	struct pool *pool;
 	struct relay_loop *relays;
@@ -30,8 +30,11 @@ void lan_free(struct lan *l);
 /* How the rules bring connections here. */
 void lan_redirected(struct lan *l, bool redirect);
 
-/* A session began, ended, or (restarted) is with another process: those who wait for one go on. */
-void lan_session(struct lan *l, bool up, bool restarted);
+/* A session began or ended: those who wait for one go on, or not. */
+void lan_session(struct lan *l, bool up);
+
+/* The process of this remote is another one: what it was asked for is lost. */
+void lan_restarted(struct lan *l, const struct remote *r);
 
 json_t *lan_status(const struct lan *l);
 

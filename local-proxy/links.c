@@ -88,7 +88,7 @@ static unsigned endpoint_id(const struct links *l, size_t i, int side)
 		return 0;
 	if (l->n <= 4)
 		return MPTCP_PM_LINKS + (unsigned)i + (side == LINE_V6 ? 4 : 0);
-	if (addr_parse(&remote, l->config->host, 0) == 0 && !addr_is_v4(&remote))
+	if (addr_parse(&remote, l->config->remotes[0].host, 0) == 0 && !addr_is_v4(&remote))
 		first = LINE_V6;
 	if (side != first && line_side_up(line, first))
 		return 0;
@@ -104,7 +104,7 @@ static bool mixed(const struct links *l)
 		for (int s = 0; s < LINE_SIDES; s++)
 			if (line_up(&l->line[i]) && !line_side_up(&l->line[i], s))
 				common[s] = false;
-	if (addr_parse(&host, l->config->host, 0) == 0)
+	if (l->config->n_remotes == 1 && addr_parse(&host, l->config->remotes[0].host, 0) == 0)
 		return !common[addr_is_v4(&host) ? LINE_V4 : LINE_V6];
 	return !(common[LINE_V4] && common[LINE_V6]); /* a name may stand for either */
 }

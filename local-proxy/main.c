@@ -17,7 +17,7 @@
 #include "paths.h"
 #include "pool.h"
 #include "relay.h"
-#include "remote.h"
+#include "remotes.h"
 #include "rules.h"
 #include "sock.h"
 #include "sock_subflow.h"
@@ -47,7 +47,7 @@ struct gateway {
 	struct tundev *tundev;
 	struct paths *paths;
 	struct steward *steward;
-	struct remote *remote;
+	struct remotes *remotes;
 	struct pool *pool;
 	struct lan *lan;
 	struct admin *admin;
@@ -63,30 +63,43 @@ static int complain(const char *what)
 
 /* --- what happens --- */
 
-static void on_session(void *arg, bool up, bool restarted)
+static void on_session(void *arg, enum remotes_news news)
 {
+	bool up = news != REMOTES_AWAY, switched = news == REMOTES_SWITCHED;
 	struct gateway *g = arg;
+	struct addr targets[INTERCEPTION_REMOTES];
 
-	paths_session(g->paths, remote_session(g->remote), up ? remote_welcome(g->remote)->index : 0, restarted);
-	if (restarted) /* the other end of every relay is gone, and MPTCP without subflows would not say so */
-		relay_loop_clear(g->relays);
+	if (switched)
+		paths_targets(g->paths, targets, remotes_active_targets(g->remotes, targets, INTERCEPTION_REMOTES));
+	paths_session(g->paths, remotes_session(g->remotes), up ? remotes_welcome(g->remotes)->index : 0, switched);
 	if (!up) /* first of all: who is reset below may come again at once */
 		interception_session(g->interception, false);
-	pool_session(g->pool, up, restarted);
-	lan_session(g->lan, up, restarted);
+	pool_session(g->pool, up, switched);
+	lan_session(g->lan, up);
 	if (up)
 		interception_session(g->interception, true);
 	steward_session(g->steward, up);
-	tundev_session(g->tundev, up ? remote_welcome(g->remote) : NULL);
+	tundev_session(g->tundev, up ? remotes_welcome(g->remotes) : NULL);
+}
+
+/* The other end of all these relays is gone, and MPTCP without subflows would not say so. */
+static void on_restarted(void *arg, const struct remote *r)
+{
+	struct gateway *g = arg;
+
+	relay_loop_clear(g->relays, r);
+	lan_restarted(g->lan, r);
 }
 
 static void on_addresses(void *arg)
 {
-	struct gateway *g = arg;
-
 	struct addr targets[INTERCEPTION_REMOTES];
+	struct gateway *g = arg;
+	size_t n;
 
-	size_t n = remote_targets(g->remote, targets, INTERCEPTION_REMOTES);
+	if (!g->interception)
+		return;
+	n = remotes_targets(g->remotes, targets, INTERCEPTION_REMOTES);
 
 	interception_remotes(g->interception, targets, n);
 	paths_targets(g->paths, targets, n);
@@ -111,11 +124,11 @@ static void on_links(void *arg)
 {
 	struct gateway *g = arg;
 
-	if (!g->remote || !g->pool)
+	if (!g->remotes || !g->pool)
 		return;
 	steward_links_changed(g->steward);
 	paths_links_changed(g->paths);
-	remote_links_changed(g->remote);
+	remotes_links_changed(g->remotes);
 	pool_refresh(g->pool);
 }
 
@@ -131,7 +144,7 @@ static void on_unknown(void *arg)
 {
 	struct gateway *g = arg;
 
-	remote_suspect(g->remote);
+	remotes_suspect(g->remotes);
 }
 
 static void on_use(void *arg, size_t line)
@@ -180,7 +193,7 @@ static json_t *status(void *arg)
 	identity_pin(g->identity, pin);
 	seal_b64(b64, pin);
 	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "version", PLAIT_VERSION, "connected",
-			 remote_session(g->remote) != NULL, "key", b64, "remote", remote_status(g->remote), "links", links, "pool",
+			 remotes_session(g->remotes) != NULL, "key", b64, "remote", remotes_status(g->remotes), "links", links, "pool",
 			 pool_status(g->pool), "tunnel", tundev_status(g->tundev), "lan", lan_status(g->lan), "rules",
 			 interception_mode(g->interception), "relays", (int)relay_loop_count(g->relays),
 			 "kernel", vitals_kernel(&g->caps), "memory", vitals_memory(), "counters", admin_counters());
@@ -206,7 +219,7 @@ static int raise_house(struct gateway *g)
 {
 	const struct config *c = &g->config;
 	struct relay_limits limits = { c->idle_s, HALF_IDLE_S, c->stall_s };
-	struct remote_ops ops = { on_session, on_addresses };
+	struct remotes_ops ops = { on_session, on_restarted, on_addresses };
 	struct sock_wan wan = { .mark = RULES_SELF_MARK, .notsent_lowat = c->notsent_lowat, .keepalive = WAN_KEEPALIVE_S,
 				.congestion = SOCK_WAITING };
 	struct lan_house house = { .base = g->loop.base, .config = c };
@@ -223,12 +236,12 @@ static int raise_house(struct gateway *g)
 	steward_serve(g->steward, g->admin);
 	if (raise_paths(g))
 		return complain("out of memory");
-	g->remote = remote_new(g->loop.base, c, g->links, g->tls, &wan, &ops, g);
-	g->pool = g->remote ? pool_new(g->loop.base, c, g->links, g->remote, g->seal) : NULL;
+	g->remotes = remotes_new(g->loop.base, c, g->links, g->tls, &wan, &ops, g);
+	g->pool = g->remotes ? pool_new(g->loop.base, c, g->links, g->remotes, g->seal) : NULL;
 	if (!g->pool)
 		return complain("out of memory");
 	relay_loop_observe(g->relays, on_observed, g);
-	house.remote = g->remote;
+	house.remotes = g->remotes;
 	house.paths = g->paths;
 	house.pool = g->pool;
 	house.relays = g->relays;
@@ -251,7 +264,7 @@ static void raze_house(struct gateway *g)
 	relay_loop_free(g->relays); /* its relays report to lan */
 	lan_free(g->lan);
 	pool_free(g->pool);
-	remote_free(g->remote);
+	remotes_free(g->remotes);
 	paths_free(g->paths);
 	tundev_free(g->tundev);
 	steward_free(g->steward);

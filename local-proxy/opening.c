@@ -144,6 +144,7 @@ static void become_relay(struct opening *o)
 	setup.got_eof = o->eof;
 	setup.got_reset = o->reset;
 	upstream_hand_over(u, &setup);
+	setup.group = upstream_remote(u);
 	counters.opens_clear += !setup.sealed;
 	counters.bytes_up += o->kept_len; /* these went with OPEN or behind it, those came inside ACCEPT */
 	counters.bytes_down += setup.owed_len[RELAY_NEAR];
@@ -197,7 +198,7 @@ static void doubt(struct opening *o)
 	o->state = DOUBT;
 	o->asked = true;
 	event_del(&o->timer);
-	o->revoke = remote_revoke(o->house->remote, upstream_session(o->up), upstream_ctr(o->up), on_revoked, o);
+	o->revoke = remote_revoke(upstream_remote(o->up), upstream_session(o->up), upstream_ctr(o->up), on_revoked, o);
 	if (!o->revoke)
 		fail(o, "out of memory");
 }
@@ -234,7 +235,7 @@ static void unserved(struct opening *o)
 
 static bool wants_clear(const struct opening *o)
 {
-	const struct wire_welcome *w = remote_welcome(o->house->remote);
+	const struct wire_welcome *w = remote_welcome(upstream_remote(o->up));
 
 	return o->house->config->clear && w && w->flags & WIRE_F_CLEAR && wire_is_tls(o->kept, o->kept_len);
 }
@@ -328,7 +329,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 /* Takes the next step towards OPEN, from whatever state. */
 static void go(struct opening *o)
 {
-	if (!remote_session(o->house->remote)) {
+	if (!remotes_session(o->house->remotes)) {
 		o->state = SESSION;
 		wake_in(o, SESSION_MS);
 		return;
@@ -340,7 +341,7 @@ static void go(struct opening *o)
 		send_open(o);
 		return;
 	}
-	o->up = upstream_new(o->house->base, o->house->remote, o->house->seal, on_upstream, o);
+	o->up = upstream_new(o->house->base, remotes_active(o->house->remotes), o->house->seal, on_upstream, o);
 	if (!o->up) {
 		fail(o, "out of memory");
 		return;
@@ -375,7 +376,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		go(o);
 		break;
 	case SESSION:
-		if (remote_session(o->house->remote))
+		if (remotes_session(o->house->remotes))
 			go(o);
 		else
 			fail(o, "no session with the remote");
@@ -406,11 +407,21 @@ static void bereave(struct opening *o)
 	wake_in(o, LOOK_MS);
 }
 
-void opening_session(struct opening *o, bool restarted)
+void opening_session(struct opening *o)
 {
+	bool stranded = o->up && !remote_session(upstream_remote(o->up)); /* with a remote that is away */
+
 	if (o->state == SESSION)
 		go(o);
-	else if (o->state >= OPENED && restarted)
+	else if (o->state == UP && stranded)
+		again(o);
+	else if (o->state >= OPENED && stranded)
+		opening_give_up(o);
+}
+
+void opening_restarted(struct opening *o, const struct remote *r)
+{
+	if (o->state >= OPENED && (!o->up || upstream_remote(o->up) == r))
 		bereave(o);
 }
 

@@ -15,8 +15,10 @@ LIST_HEAD(opening_list, opening);
 void opening_new(const struct lan_house *house, struct opening_list *list, unsigned *count, int fd,
 		 const struct addr *src, const struct addr *dst);
 
-/* A session is there again; restarted: with another process than before. */
-void opening_session(struct opening *o, bool restarted);
+/* There is a session, perhaps with another remote. */
+void opening_session(struct opening *o);
+/* The process of this remote is another one than before. */
+void opening_restarted(struct opening *o, const struct remote *r);
 /* There is no session any more, and no hope of one: resets the client, who may try another way. */
 void opening_give_up(struct opening *o);
 void opening_free(struct opening *o); /* resets the client */

@@ -30,7 +30,7 @@ struct pool {
 	struct event_base *base;
 	const struct config *config;
 	const struct links *links;
-	struct remote *remote;
+	struct remotes *remotes;
 	struct seal *seal;
 	struct upstream_list warm, dialling;
 	unsigned n_warm, n_dialling;
@@ -46,14 +46,14 @@ static unsigned least(unsigned a, unsigned b)
 
 static unsigned cap(const struct pool *p)
 {
-	const struct wire_welcome *w = remote_welcome(p->remote);
+	const struct wire_welcome *w = remotes_welcome(p->remotes);
 
 	return w ? least(p->config->pool_max, w->pool_cap) : 0;
 }
 
 static uint64_t age_ms(const struct pool *p)
 {
-	const struct wire_welcome *w = remote_welcome(p->remote);
+	const struct wire_welcome *w = remotes_welcome(p->remotes);
 
 	return 1000 * (uint64_t)least(p->config->pool_age_s, w && w->pool_age ? w->pool_age : UINT32_MAX);
 }
@@ -107,10 +107,10 @@ static void on_refill(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (!remote_session(p->remote) || clock_ms() < p->rest_until_ms)
+	if (!remotes_session(p->remotes) || clock_ms() < p->rest_until_ms)
 		return;
 	while (p->n_warm + p->n_dialling < goal && p->n_dialling < DIALS_MAX) {
-		u = upstream_new(p->base, p->remote, p->seal, on_dialling, p);
+		u = upstream_new(p->base, remotes_active(p->remotes), p->seal, on_dialling, p);
 		if (!u)
 			return;
 		upstream_list_add(&p->dialling, u);
@@ -164,7 +164,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 /* --- for the rest of the house --- */
 
 struct pool *pool_new(struct event_base *base, const struct config *config, const struct links *links,
-		      struct remote *remote, struct seal *seal)
+		      struct remotes *remotes, struct seal *seal)
 {
 	struct timeval tick = { 0, TICK_MS * 1000 };
 	struct pool *p = calloc(1, sizeof(*p));
@@ -174,7 +174,7 @@ struct pool *pool_new(struct event_base *base, const struct config *config, cons
 	p->base = base;
 	p->config = config;
 	p->links = links;
-	p->remote = remote;
+	p->remotes = remotes;
 	p->seal = seal;
 	p->want = config->pool_min;
 	TAILQ_INIT(&p->warm);
@@ -236,9 +236,9 @@ void pool_distrust(struct pool *p)
 		drop(p, &p->warm, &p->n_warm, TAILQ_FIRST(&p->warm));
 }
 
-void pool_session(struct pool *p, bool up, bool restarted)
+void pool_session(struct pool *p, bool up, bool switched)
 {
-	if (!up || restarted)
+	if (!up || switched)
 		drop_all(p);
 	p->rest_until_ms = 0;
 	if (up)
@@ -248,7 +248,7 @@ void pool_session(struct pool *p, bool up, bool restarted)
 static bool has_line(const struct pool *p, const struct upstream *u)
 {
 	struct addr target[8], src[CONFIG_LINKS];
-	size_t n = remote_targets(p->remote, target, 8);
+	size_t n = remotes_active_targets(p->remotes, target, 8);
 
 	for (size_t t = 0; t < n; t++) {
 		size_t m = links_sources(p->links, &target[t], src, CONFIG_LINKS);

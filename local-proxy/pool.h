@@ -6,13 +6,13 @@
 
 #include "config.h"
 #include "links.h"
-#include "remote.h"
+#include "remotes.h"
 #include "upstream.h"
 
 struct pool;
 
 struct pool *pool_new(struct event_base *base, const struct config *config, const struct links *links,
-		      struct remote *remote, struct seal *seal);
+		      struct remotes *remotes, struct seal *seal);
 void pool_free(struct pool *p);
 
 /* A warm connection (the caller becomes its owner), or NULL: dial one. */
@@ -21,8 +21,8 @@ struct upstream *pool_take(struct pool *p, upstream_cb cb, void *arg);
 /* One that was taken had died without a sign: the others may have, too. */
 void pool_distrust(struct pool *p);
 
-/* A session began, ended, or (restarted) is with another process. */
-void pool_session(struct pool *p, bool up, bool restarted);
+/* A session began, ended, or (switched) is with another process. */
+void pool_session(struct pool *p, bool up, bool switched);
 
 /* Some line or address changed: what waits on one that is gone is dropped. */
 void pool_refresh(struct pool *p);

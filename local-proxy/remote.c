@@ -1,4 +1,4 @@
-/* remote: keeps a session with the VPS alive, and knows whether it is there.
+/* remote: keeps a session with one VPS alive, and knows whether it is there.
  *
  * Theory of operation. There are at most two talks: `now`, whose session new connections attach to, and `next`, which
  * replaces it. `next` is begun when there is no `now`, when `now` has reached the age the
@@ -43,7 +43,8 @@
 #define GRACE_MS 4500
 
 struct remote {
-	const struct config *config;
+	char host[256];
+	uint16_t port;
 	struct talk_setup setup;
 	struct remote_ops ops;
 	void *arg;
@@ -51,7 +52,8 @@ struct remote {
 	struct addr targets[TARGETS_MAX];
 	size_t n_targets;
 	uint8_t boot[16]; /* its last one */
-	bool booted;
+	bool booted, retired;
+	uint64_t well_ms;   /* since when all is well; 0: it is not */
 	struct talk *now, *next;
 	uint64_t lost_ms;   /* since when the connection of `now` is broken; 0: it is not */
 	uint64_t away_ms;   /* since when there is no session */
@@ -107,7 +109,7 @@ static void next_failed(struct remote *r, const char *why)
 
 	if (r->n_targets)
 		addr_print(&r->targets[0], text);
-	log_limited(&r->said, "remote %s (%s): %s", r->config->host, text, why);
+	log_limited(&r->said, "remote %s (%s): %s", r->host, text, why);
 	talk_free(r->next);
 	r->next = NULL;
 	r->failures++;
@@ -130,7 +132,7 @@ static void on_broke(void *arg, struct talk *t, const char *why)
 
 static void say_welcome(const struct remote *r, const struct wire_welcome *w, bool restarted)
 {
-	log_info("session with %s: %s%s", r->config->host, w->aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305",
+	log_info("session with %s: %s%s", r->host, w->aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305",
 		 restarted ? "; it was restarted" : "");
 }
 
@@ -159,7 +161,9 @@ static void on_welcomed(void *arg, struct talk *t)
 	if (!old || restarted)
 		say_welcome(r, w, restarted);
 	talk_free(old);
-	r->ops.session(r->arg, true, restarted);
+	if (!r->well_ms)
+		r->well_ms = clock_ms();
+	r->ops.session(r->arg, r, true, restarted);
 }
 
 static void on_frame(void *arg, struct talk *t, uint8_t type, const uint8_t *value, size_t len)
@@ -183,7 +187,7 @@ static void begin_talk(struct remote *r)
 {
 	static const struct talk_ops ops = { on_welcomed, on_frame, on_broke };
 
-	if (r->next || !r->n_targets || event_pending(&r->retry, EV_TIMEOUT, NULL))
+	if (r->next || r->retired || !r->n_targets || event_pending(&r->retry, EV_TIMEOUT, NULL))
 		return;
 	r->next = talk_new(&r->setup, r->targets, r->n_targets, patience_ms(r), &ops, r);
 	if (!r->next)
@@ -212,13 +216,14 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 
 static void give_up_session(struct remote *r, uint64_t now)
 {
-	log_warn("no session with %s any more", r->config->host);
+	log_warn("no session with %s any more", r->host);
 	revoke_answer_all(&r->revokes);
 	talk_free(r->now);
 	r->now = NULL;
 	r->lost_ms = 0;
+	r->well_ms = 0;
 	r->away_ms = now;
-	r->ops.session(r->arg, false, false);
+	r->ops.session(r->arg, r, false, false);
 	begin_talk(r);
 }
 
@@ -230,16 +235,23 @@ static unsigned doubt_ms(const struct remote *r)
 	return ms < DOUBT_MIN_MS ? DOUBT_MIN_MS : ms < DOUBT_MAX_MS ? ms : DOUBT_MAX_MS;
 }
 
+static uint64_t silent_since(const struct remote *r)
+{
+	return r->lost_ms ? r->lost_ms : talk_asked_ms(r->now);
+}
+
 static void tend_now(struct remote *r, uint64_t now)
 {
-	uint64_t since = r->lost_ms ? r->lost_ms : talk_asked_ms(r->now);
+	uint64_t since = silent_since(r);
 	uint32_t rekey = talk_welcome(r->now)->rekey;
+	bool doubted = since && now - since >= doubt_ms(r);
 
 	if (since && now - since >= GRACE_MS) {
 		give_up_session(r, now);
 		return;
 	}
-	if ((since && now - since >= doubt_ms(r)) || revoke_has_waited(&r->revokes, now) ||
+	r->well_ms = doubted || r->lost_ms ? 0 : r->well_ms ? r->well_ms : now;
+	if (doubted || revoke_has_waited(&r->revokes, now) ||
 	    (rekey && talk_age_ms(r->now) / 1000 >= rekey))
 		begin_talk(r);
 	if (now - talk_heard_ms(r->now) >= (now - r->wanted_ms < WANTED_MS ? PING_MS : PING_IDLE_MS))
@@ -269,34 +281,35 @@ static void on_resolved(void *arg, const struct addr *addrs, size_t count)
 
 	r->n_targets = count < TARGETS_MAX ? count : TARGETS_MAX;
 	memcpy(r->targets, addrs, r->n_targets * sizeof(*addrs));
-	r->ops.addresses(r->arg);
+	r->ops.addresses(r->arg, r);
 	if (!r->now || !talk_speaks(r->now))
 		begin_talk_now(r);
 }
 
 /* --- for the rest of the house --- */
 
-struct remote *remote_new(struct event_base *base, const struct config *config, const struct links *links,
-			  struct tls_ctx *tls, const struct sock_wan *opt, const struct remote_ops *ops, void *arg)
+struct remote *remote_new(const struct remote_house *house, const struct config_remote *c, const char *host, uint16_t port,
+			  const struct remote_ops *ops, void *arg)
 {
 	struct timeval often = { 0, TICK_MS * 1000 };
 	struct remote *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return NULL;
-	r->config = config;
-	r->setup = (struct talk_setup){ .base = base, .links = links, .tls = tls, .opt = *opt, .pin = config->pin,
-					.clear = config->clear };
-	seal_random(r->setup.boot, sizeof(r->setup.boot));
+	memcpy(r->host, host, strlen(host) + 1);
+	r->port = port;
+	r->setup = (struct talk_setup){ .base = house->base, .links = house->links, .tls = house->tls, .opt = house->opt,
+					.pin = c->pin, .clear = house->clear };
+	memcpy(r->setup.boot, house->boot, sizeof(house->boot));
 	r->ops = *ops;
 	r->arg = arg;
 	r->retry_ms = RETRY_MIN_MS;
 	r->away_ms = r->ticked_ms = clock_ms();
 	LIST_INIT(&r->revokes);
-	event_assign(&r->retry, base, -1, 0, on_retry, r);
-	event_assign(&r->tick, base, -1, EV_PERSIST, on_tick, r);
+	event_assign(&r->retry, house->base, -1, 0, on_retry, r);
+	event_assign(&r->tick, house->base, -1, EV_PERSIST, on_tick, r);
 	event_add(&r->tick, &often);
-	r->resolve = resolve_new(base, config->host, config->port, config->resolver, config->private_ok, on_resolved, r);
+	r->resolve = resolve_new(house->base, host, port, c->resolver, c->private_ok, on_resolved, r);
 	if (!r->resolve) {
 		remote_free(r);
 		return NULL;
@@ -362,6 +375,45 @@ void remote_session_refused(struct remote *r, const struct session *s)
 		begin_talk_now(r);
 }
 
+const char *remote_host(const struct remote *r)
+{
+	return r->host;
+}
+
+uint16_t remote_port(const struct remote *r)
+{
+	return r->port;
+}
+
+unsigned remote_silent_ms(const struct remote *r)
+{
+	uint64_t since = r->now ? silent_since(r) : r->away_ms;
+
+	return since ? (unsigned)(clock_ms() - since) : 0;
+}
+
+uint64_t remote_well_ms(const struct remote *r)
+{
+	return r->well_ms;
+}
+
+bool remote_heard_since(const struct remote *r, uint64_t ms)
+{
+	return r->now && talk_speaks(r->now) && talk_heard_ms(r->now) >= ms;
+}
+
+bool remote_tried(const struct remote *r)
+{
+	return r->failures > 0;
+}
+
+void remote_retire(struct remote *r, bool retired)
+{
+	r->retired = retired;
+	if (!retired && !r->now)
+		begin_talk(r);
+}
+
 void remote_links_changed(struct remote *r)
 {
 	if (r->now)
@@ -393,8 +445,8 @@ json_t *remote_status(const struct remote *r)
 
 	for (size_t i = 0; i < r->n_targets; i++)
 		json_array_append_new(list, json_string(addr_print(&r->targets[i], text)));
-	return json_pack("{s:s, s:o, s:b, s:b, s:s, s:b, s:i}", "host", r->config->host, "addresses", list, "connected",
+	return json_pack("{s:s, s:i, s:o, s:b, s:b, s:s, s:b, s:i}", "host", r->host, "port", (int)r->port, "addresses", list, "connected",
 			 r->now && talk_speaks(r->now), "session", r->now != NULL, "aead",
 			 !w ? "none" : w->aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305", "clear",
-			 w && r->config->clear && w->flags & WIRE_F_CLEAR, "rtt_ms", r->now ? (int)talk_rtt_ms(r->now) : 0);
+			 w && r->setup.clear && w->flags & WIRE_F_CLEAR, "rtt_ms", r->now ? (int)talk_rtt_ms(r->now) : 0);
 }

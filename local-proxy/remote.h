@@ -1,4 +1,4 @@
-/* remote: the VPS as the gateway knows it: its addresses, and the session with it. See remote.c. */
+/* remote: one VPS as the gateway knows it: its addresses, and the session with it. See remote.c. */
 #ifndef PLAIT_REMOTE_H
 #define PLAIT_REMOTE_H
 
@@ -18,13 +18,24 @@
 struct remote;
 
 struct remote_ops {
-	void (*session)(void *arg, bool up, bool restarted); /* a session began, or the last one is gone; restarted: it was
-							      * another process, what was attached to it is void */
-	void (*addresses)(void *arg); /* remote_targets() answers differently */
+	/* A session began, or the last one is gone; restarted: it was another process, what was attached to it is void. */
+	void (*session)(void *arg, struct remote *r, bool up, bool restarted);
+	void (*addresses)(void *arg, struct remote *r); /* remote_targets() answers differently */
 };
 
-struct remote *remote_new(struct event_base *base, const struct config *config, const struct links *links,
-			  struct tls_ctx *tls, const struct sock_wan *opt, const struct remote_ops *ops, void *arg);
+/* What all remotes share; links and tls outlive them. */
+struct remote_house {
+	struct event_base *base;
+	const struct links *links;
+	struct tls_ctx *tls;
+	struct sock_wan opt;
+	uint8_t boot[16]; /* ours */
+	bool clear;
+};
+
+/* host and port are those of c, unless it names a service: then they are one of its targets. */
+struct remote *remote_new(const struct remote_house *house, const struct config_remote *c, const char *host, uint16_t port,
+			  const struct remote_ops *ops, void *arg);
 void remote_free(struct remote *r); /* says BYE */
 
 struct session *remote_session(const struct remote *r); /* the newest; NULL while there is none. Not a reference */
@@ -49,6 +60,15 @@ void remote_suspect(struct remote *r);
  * known (then: served). */
 struct revoke *remote_revoke(struct remote *r, const struct session *s, uint64_t ctr, remote_revoked cb, void *arg);
 void remote_revoke_cancel(struct revoke *v); /* NULL is fine */
+
+/* For the choice between several. */
+const char *remote_host(const struct remote *r);
+uint16_t remote_port(const struct remote *r);
+unsigned remote_silent_ms(const struct remote *r); /* how long an answer is owed, or its connection broken; 0: all is well */
+uint64_t remote_well_ms(const struct remote *r);   /* clock_ms() since when all is well; 0: it is not */
+bool remote_heard_since(const struct remote *r, uint64_t ms); /* clock_ms() */
+bool remote_tried(const struct remote *r);	   /* an attempt has failed since the last session */
+void remote_retire(struct remote *r, bool retired);	   /* while it is, no new connection to it is begun */
 
 /* The lines changed: perhaps one can be reached now. */
 void remote_links_changed(struct remote *r);

@@ -417,6 +417,11 @@ bool upstream_severed(const struct upstream *u)
 	return u->fd < 0 || sock_severed(u->fd);
 }
 
+struct remote *upstream_remote(const struct upstream *u)
+{
+	return u->remote;
+}
+
 uint16_t upstream_status(const struct upstream *u)
 {
 	return u->status;

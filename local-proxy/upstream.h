@@ -49,6 +49,7 @@ bool upstream_unheard(const struct upstream *u);
 /* True when no line carries it any more. */
 bool upstream_severed(const struct upstream *u);
 
+struct remote *upstream_remote(const struct upstream *u);
 uint16_t upstream_status(const struct upstream *u);
 struct session *upstream_session(const struct upstream *u); /* NULL before the attach */
 uint64_t upstream_ctr(const struct upstream *u);

@@ -59,7 +59,9 @@ __attribute__((format(printf, 3, 4))) static int fail(struct load *l, unsigned l
 /* "[link adsl]", for sentences; a plain section has no title. */
 static const char *heading(const struct load *l, char buf[96])
 {
-	snprintf(buf, 96, l->at->max ? "[%.40s %.40s]" : "[%.40s]", l->at->name, l->at->max ? l->entry : "");
+	bool named = l->at->max && !(l->at->named == INIFILE_MAYBE_NAMED && !strcmp(l->entry, l->at->name));
+
+	snprintf(buf, 96, named ? "[%.40s %.40s]" : "[%.40s]", l->at->name, named ? l->entry : "");
 	return buf;
 }
 
@@ -93,6 +95,8 @@ static char *new_entry(struct load *l, const struct inifile_section *s, const ch
 	size_t *count = (size_t *)(void *)(l->base + s->count);
 	char *first = l->base + s->offset, *entry = first + *count * s->stride;
 
+	if (!*title && s->named == INIFILE_MAYBE_NAMED)
+		title = s->name;
 	if (!*title)
 		return fail(l, l->line, "[%s] needs a name: [%s NAME]", s->name, s->name), NULL;
 	if (strlen(title) >= s->title || !title_ok(title))

@@ -42,6 +42,7 @@ struct inifile_section {
 	/* [name TITLE], once per title: an array of `max` entries of `stride` bytes at `offset`, filled up to the size_t at
 	 * `count`. Each entry begins with `char name[title]`. max 0: a plain [name], and options are offsets from the base. */
 	size_t offset, stride, max, count, title;
+	enum { INIFILE_NAMED, INIFILE_MAYBE_NAMED } named; /* the second: [name] is one of them, and is called name */
 	void (*defaults)(void *entry);
 	/* After the last line of the section: 0, or -1 and why. */
 	int (*check)(const void *base, const void *entry, struct inifile_why *why);

@@ -1,4 +1,4 @@
-/* resolve: keeps the addresses of one name fresh.
+/* resolve: keeps the addresses of one name, or the targets of one service, fresh.
  *
  * Theory of operation. A round asks for A and AAAA at once. What comes back is cut to RESOLVE_MAX
  * addresses, rid of those that no host in the Internet can have, and compared with what is known:
@@ -7,6 +7,8 @@
  * whatever way, changes nothing: the last good addresses stay, and the next round comes after a
  * pause that doubles from 1 to 60 s, give or take a quarter. Rounds that were asked for and
  * brought nothing new lengthen that pause as well, so a dead peer does not become a load on DNS.
+ *
+ * c-ares does not tell how long the targets of a service are good: SRV_TTL_S.
  *
  * Each round has a c-ares channel of its own, so a resolv.conf that DHCP rewrote is read again. A
  * channel must not die inside its own callback: it lives until the next round or the end. */
@@ -22,6 +24,9 @@
 
 #define TTL_MIN_S 30
 #define TTL_MAX_S 3600
+#define SRV_TTL_S 300
+#define DNS_IN 1
+#define DNS_SRV 33
 #define PAUSE_MIN_MS 1000
 #define PAUSE_MAX_MS 60000
 #define TRY_MS 2000
@@ -41,8 +46,11 @@ struct resolve {
 	uint16_t port;
 	bool numeric, private_ok;
 	resolve_cb cb;
+	resolve_srv_cb srv_cb; /* instead: it is a service */
 	void *arg;
 
+	struct srv targets[RESOLVE_SRV_MAX];
+	size_t n_targets;
 	struct addr known[RESOLVE_MAX];
 	size_t n_known;
 	uint32_t pause_ms;
@@ -215,8 +223,82 @@ static bool learn(struct resolve *r, const struct addr *found, size_t n)
 
 static void round_failed(struct resolve *r, const char *why)
 {
-	log_limited(&r->said, "%s: %s%s", r->host, why, r->n_known ? "; the addresses known so far stay" : "");
+	log_limited(&r->said, "%s: %s%s", r->host, why, r->n_known || r->n_targets ? "; what is known so far stays" : "");
 	next_round(r, take_pause(r));
+}
+
+static void round_succeeded(struct resolve *r, bool news, int ttl)
+{
+	if (news || !r->asked)
+		r->pause_ms = PAUSE_MIN_MS;
+	r->asked = false;
+	next_round(r, (uint64_t)ttl * 1000);
+	if (news)
+		event_active(r->news_ev, EV_TIMEOUT, 0); /* tells from the loop, not from inside c-ares */
+}
+
+static bool same_srv(const struct srv *a, const struct srv *b)
+{
+	return a->priority == b->priority && a->weight == b->weight && a->port == b->port && !strcasecmp(a->host, b->host);
+}
+
+static bool srv_among(const struct srv *s, const struct srv *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (same_srv(s, &list[i]))
+			return true;
+	}
+	return false;
+}
+
+/* A target of "." says that the service is not offered; one without a port is none. */
+static size_t sift_srv(const struct ares_srv_reply *reply, struct srv out[RESOLVE_SRV_MAX])
+{
+	size_t n = 0;
+
+	for (; reply && n < RESOLVE_SRV_MAX; reply = reply->next) {
+		size_t len = strlen(reply->host);
+
+		while (len && reply->host[len - 1] == '.')
+			len--;
+		if (!len || len >= sizeof(out[n].host) || !reply->port)
+			continue;
+		memset(&out[n], 0, sizeof(out[n]));
+		memcpy(out[n].host, reply->host, len);
+		out[n].priority = reply->priority;
+		out[n].weight = reply->weight;
+		out[n].port = reply->port;
+		n += !srv_among(&out[n], out, n);
+	}
+	return n;
+}
+
+static void on_srv_answer(void *arg, int status, int timeouts, unsigned char *buf, int len)
+{
+	struct ares_srv_reply *reply = NULL;
+	struct srv found[RESOLVE_SRV_MAX];
+	struct resolve *r = arg;
+	size_t n;
+	bool same;
+
+	(void)timeouts;
+	r->busy = false;
+	if (status == ARES_EDESTRUCTION || status == ARES_ECANCELLED)
+		return;
+	if (status == ARES_SUCCESS)
+		status = ares_parse_srv_reply(buf, len, &reply);
+	if (status != ARES_SUCCESS) {
+		round_failed(r, ares_strerror(status));
+		return;
+	}
+	n = sift_srv(reply, found);
+	ares_free_data(reply);
+	same = n == r->n_targets;
+	for (size_t i = 0; same && i < n; i++)
+		same = srv_among(&found[i], r->targets, r->n_targets);
+	memcpy(r->targets, found, n * sizeof(*found));
+	r->n_targets = n;
+	round_succeeded(r, !same, SRV_TTL_S);
 }
 
 static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo *answer)
@@ -239,12 +321,7 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
 		return;
 	}
 	news = learn(r, found, n);
-	if (news || !r->asked)
-		r->pause_ms = PAUSE_MIN_MS;
-	r->asked = false;
-	next_round(r, (uint64_t)ttl * 1000);
-	if (news)
-		event_active(r->news_ev, EV_TIMEOUT, 0); /* tells from the loop, not from inside c-ares */
+	round_succeeded(r, news, ttl);
 }
 
 static void channel_end(struct resolve *r)
@@ -294,7 +371,10 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	r->busy = true;
-	ares_getaddrinfo(r->channel, r->host, NULL, &hints, on_answer, r);
+	if (r->srv_cb)
+		ares_query(r->channel, r->host, DNS_IN, DNS_SRV, on_srv_answer, r);
+	else
+		ares_getaddrinfo(r->channel, r->host, NULL, &hints, on_answer, r);
 	tend_timeout(r);
 }
 
@@ -306,7 +386,10 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	r->cb(r->arg, r->known, r->n_known); /* which may free r */
+	if (r->srv_cb)
+		r->srv_cb(r->arg, r->targets, r->n_targets);
+	else
+		r->cb(r->arg, r->known, r->n_known); /* either may free r */
 }
 
 /* c-ares takes commas only. */
@@ -323,8 +406,7 @@ static char *without_blanks(const char *text)
 	return copy;
 }
 
-struct resolve *resolve_new(struct event_base *base, const char *host, uint16_t port, const char *servers, bool private_ok,
-			    resolve_cb cb, void *arg)
+static struct resolve *make(struct event_base *base, const char *host, const char *servers)
 {
 	struct resolve *r;
 
@@ -335,7 +417,7 @@ struct resolve *resolve_new(struct event_base *base, const char *host, uint16_t 
 		ares_library_cleanup();
 		return NULL;
 	}
-	*r = (struct resolve){ .base = base, .port = port, .private_ok = private_ok, .cb = cb, .arg = arg, .pause_ms = PAUSE_MIN_MS };
+	*r = (struct resolve){ .base = base, .pause_ms = PAUSE_MIN_MS };
 	LIST_INIT(&r->watches);
 	r->host = strdup(host);
 	r->servers = without_blanks(servers ? servers : "");
@@ -346,9 +428,34 @@ struct resolve *resolve_new(struct event_base *base, const char *host, uint16_t 
 		resolve_free(r);
 		return NULL;
 	}
+	next_round(r, 0);
+	return r;
+}
+
+struct resolve *resolve_new(struct event_base *base, const char *host, uint16_t port, const char *servers, bool private_ok,
+			    resolve_cb cb, void *arg)
+{
+	struct resolve *r = make(base, host, servers);
+
+	if (!r)
+		return NULL;
+	r->port = port;
+	r->private_ok = private_ok;
+	r->cb = cb;
+	r->arg = arg;
 	r->numeric = !addr_parse(&r->known[0], host, port);
 	r->n_known = r->numeric;
-	next_round(r, 0);
+	return r;
+}
+
+struct resolve *resolve_srv_new(struct event_base *base, const char *name, const char *servers, resolve_srv_cb cb, void *arg)
+{
+	struct resolve *r = make(base, name, servers);
+
+	if (!r)
+		return NULL;
+	r->srv_cb = cb;
+	r->arg = arg;
 	return r;
 }
 
@@ -371,7 +478,7 @@ void resolve_free(struct resolve *r)
 
 void resolve_failed(struct resolve *r)
 {
-	if (r->numeric || r->busy || r->asked || !r->n_known)
+	if (r->numeric || r->busy || r->asked || !(r->n_known || r->n_targets))
 		return; /* nothing to ask, or asking already */
 	r->asked = true;
 	next_round(r, take_pause(r));

@@ -8,8 +8,10 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "srv.h"
 
 #define RESOLVE_MAX 16		/* addresses kept of an answer */
+#define RESOLVE_SRV_MAX 16	/* targets of a service likewise */
 #define RESOLVE_MARK 0x706c0002 /* SO_MARK of its sockets: plait's own, never intercepted */
 
 struct resolve;
@@ -22,6 +24,11 @@ typedef void (*resolve_cb)(void *arg, const struct addr *addrs, size_t count);
  * loopback addresses (a host given as an address always may). NULL: no memory. */
 struct resolve *resolve_new(struct event_base *base, const char *host, uint16_t port, const char *servers, bool private_ok,
 			    resolve_cb cb, void *arg);
+
+/* The same for the targets of a service, in no order: "_plait._tcp.example.org". None may be left: the service is not offered. */
+typedef void (*resolve_srv_cb)(void *arg, const struct srv *list, size_t count);
+struct resolve *resolve_srv_new(struct event_base *base, const char *name, const char *servers, resolve_srv_cb cb, void *arg);
+
 void resolve_free(struct resolve *r);
 
 /* The addresses do not work: ask again before their time, but not more and more often. */

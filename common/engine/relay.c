@@ -75,6 +75,7 @@ struct relay {
 	uint64_t observed_ms; /* when WAN was looked at last */
 	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
 	struct relay_budget *budget;
+	const void *group;
 	relay_done done;
 	void *arg;
 };
@@ -572,19 +573,22 @@ void relay_loop_observe(struct relay_loop *loop, relay_observer observer, void *
 	loop->observe_arg = arg;
 }
 
-void relay_loop_clear(struct relay_loop *loop)
+void relay_loop_clear(struct relay_loop *loop, const void *group)
 {
-	struct relay *r;
+	struct relay *r, *next;
 
-	while ((r = LIST_FIRST(&loop->running)))
-		finish(r, RELAY_CLOSED);
+	for (r = LIST_FIRST(&loop->running); r; r = next) {
+		next = LIST_NEXT(r, link);
+		if (!group || r->group == group)
+			finish(r, RELAY_CLOSED);
+	}
 }
 
 void relay_loop_free(struct relay_loop *loop)
 {
 	if (!loop)
 		return;
-	relay_loop_clear(loop);
+	relay_loop_clear(loop, NULL);
 	on_sweep(-1, 0, loop);
 	event_del(&loop->tick);
 	event_del(&loop->sweep);
@@ -645,6 +649,7 @@ struct relay *relay_new(struct relay_loop *loop, const struct relay_setup *s)
 	r->key[0] = s->key[0];
 	r->key[1] = s->key[1];
 	r->budget = s->budget;
+	r->group = s->group;
 	r->done = s->done;
 	r->arg = s->arg;
 	loop->now = clock_ms();

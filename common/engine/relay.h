@@ -46,7 +46,7 @@ void relay_loop_congestion(struct relay_loop *loop, const char *name);
 #define RELAY_OBSERVE (256 << 10)
 typedef void (*relay_observer)(void *arg, int wan_fd);
 void relay_loop_observe(struct relay_loop *loop, relay_observer observe, void *arg);
-void relay_loop_clear(struct relay_loop *loop); /* resets whatever runs now */
+void relay_loop_clear(struct relay_loop *loop, const void *group); /* resets what runs now, of one group; NULL: of all */
 void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
 unsigned relay_loop_count(const struct relay_loop *loop);
 uint64_t relay_loop_moved(const struct relay_loop *loop); /* bytes read from any end so far */
@@ -69,6 +69,7 @@ struct relay_setup {
 	const void *owed[2];
 	size_t owed_len[2];
 	struct relay_budget *budget; /* may be NULL */
+	const void *group;	     /* only compared */
 	relay_done done;	     /* bytes[RELAY_NEAR]: payload read from NEAR; called from the loop, once */
 	void *arg;
 };

@@ -40,9 +40,9 @@ static void defaults(void **state)
 {
 	(void)state;
 	assert_int_equal(load(REMOTE LAN), 0);
-	assert_string_equal(c.host, "vps.example.net");
-	assert_int_equal(c.port, 7200);
-	assert_int_equal(c.pin[1], 1);
+	assert_string_equal(c.remotes[0].host, "vps.example.net");
+	assert_int_equal(c.remotes[0].port, 7200);
+	assert_int_equal(c.remotes[0].pin[1], 1);
 	assert_false(c.private_ok);
 	assert_string_equal(c.resolver, "");
 	assert_string_equal(c.key_file, PLAIT_SYSCONFDIR "/plait/local.key");
@@ -146,7 +146,7 @@ static void hosts_and_resolvers(void **state)
 	refuses("[remote]\nresolver = dns.example\n", ":2: resolver: dns.example is not");
 	assert_int_equal(load(REMOTE "resolver = 192.0.2.53, [2001:db8::53]:5353\n" LAN), 0);
 	assert_int_equal(load("[remote]\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nhost = 2001:db8::1\n" LAN), 0);
-	assert_string_equal(c.host, "2001:db8::1");
+	assert_string_equal(c.remotes[0].host, "2001:db8::1");
 }
 
 int main(void)
