@@ -5,14 +5,17 @@
  * for each (address of the remote, source address of a line that can reach it), best line first.
  * The first starts at once; the next starts STAGGER_MS later, or as soon as one fails.
  * Whoever connects first wins; the others are reset before a byte of ours was sent on
- * them. After DEADLINE_MS, or when every attempt has failed, the dial has failed with the last
+ * them. A line that is used for whole connections only is first for its share of the dials, one in as many as there are
+ * lines, and last otherwise; its attempts are plain TCP. After DEADLINE_MS, or when every attempt has failed, the dial has failed with the last
  * error. The callback comes from the loop, never from inside dial_start(). */
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "clock.h"
 #include "dial.h"
+#include "seal.h"
 
 #define ATTEMPTS_MAX 16
 #define STAGGER_MS 250
@@ -21,6 +24,7 @@
 struct attempt {
 	struct dial *dial;
 	struct addr to, src;
+	bool plain;
 	int fd;
 	struct event writable;
 };
@@ -89,6 +93,7 @@ static void start_next(struct dial *d)
 	struct attempt *a = &d->attempts[d->started++];
 
 	a->dial = d;
+	d->opt.plain = a->plain;
 	a->fd = sock_dial_wan(&a->to, &a->src, &d->opt);
 	if (a->fd < 0) {
 		d->last_error = errno;
@@ -120,6 +125,23 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		end(d, -1, NULL, d->last_error);
 }
 
+/* Puts one of those that are used for whole connections in front, in its turn. */
+static void take_turns(const struct links *links, struct addr *src, size_t n)
+{
+	uint32_t turn;
+	struct addr first;
+
+	if (n < 2)
+		return;
+	seal_random(&turn, sizeof(turn));
+	turn %= (uint32_t)n;
+	if (!links_is_whole(links, &src[turn]))
+		return;
+	first = src[turn];
+	memmove(src + 1, src, turn * sizeof(*src));
+	src[0] = first;
+}
+
 static void plan(struct dial *d, const struct links *links, const struct addr *targets, size_t count)
 {
 	struct addr src[CONFIG_LINKS];
@@ -127,9 +149,11 @@ static void plan(struct dial *d, const struct links *links, const struct addr *t
 	for (size_t t = 0; t < count; t++) {
 		size_t n = links_sources(links, &targets[t], src, CONFIG_LINKS);
 
+		take_turns(links, src, n);
 		for (size_t s = 0; s < n && d->count < ATTEMPTS_MAX; s++, d->count++) {
 			d->attempts[d->count].to = targets[t];
 			d->attempts[d->count].src = src[s];
+			d->attempts[d->count].plain = links_is_whole(links, &src[s]);
 			d->attempts[d->count].fd = -1;
 		}
 	}

@@ -460,6 +460,13 @@ bool links_mixed(const struct links *l)
 	return l->mixed;
 }
 
+bool links_is_whole(const struct links *l, const struct addr *src)
+{
+	size_t i = links_index(l, src);
+
+	return i < l->n && judges_standing(&l->judges[i]) == LINKS_WHOLE;
+}
+
 const char *links_name(const struct links *l, const struct addr *src)
 {
 	size_t i = links_index(l, src);

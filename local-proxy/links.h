@@ -49,6 +49,9 @@ size_t links_sources(const struct links *l, const struct addr *to, struct addr *
 /* The lines that are up have no family in common in which the VPS is reached: connections need subflows of both. */
 bool links_mixed(const struct links *l);
 
+/* Connections from this source are to be plain TCP: its line is used for whole ones. */
+bool links_is_whole(const struct links *l, const struct addr *src);
+
 /* The line that owns this source address, for logs; "?" when none does. */
 const char *links_name(const struct links *l, const struct addr *src);
 

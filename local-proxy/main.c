@@ -78,7 +78,8 @@ static void on_session(void *arg, enum remotes_news news)
 	lan_session(g->lan, up);
 	if (up)
 		interception_session(g->interception, true);
-	steward_session(g->steward, up);
+	steward_session(g->steward, up, targets, up ? remotes_active_targets(g->remotes, targets, INTERCEPTION_REMOTES) :
+						      remotes_targets(g->remotes, targets, INTERCEPTION_REMOTES));
 	tundev_session(g->tundev, up ? remotes_welcome(g->remotes) : NULL);
 }
 
@@ -102,8 +103,12 @@ static void on_addresses(void *arg)
 	n = remotes_targets(g->remotes, targets, INTERCEPTION_REMOTES);
 
 	interception_remotes(g->interception, targets, n);
-	paths_targets(g->paths, targets, n);
 	tundev_remotes(g->tundev, targets, n);
+	n = remotes_active_targets(g->remotes, targets, INTERCEPTION_REMOTES);
+	paths_targets(g->paths, targets, n);
+	if (!remotes_session(g->remotes))
+		n = remotes_targets(g->remotes, targets, INTERCEPTION_REMOTES);
+	steward_session(g->steward, remotes_session(g->remotes) != NULL, targets, n);
 }
 
 static void on_redirected(void *arg, bool redirect)
@@ -180,6 +185,7 @@ static void on_observed(void *arg, int wan_fd)
 		much |= links_learn(g->links, &path[i]);
 	if (much)
 		pool_renew(g->pool);
+	steward_observed(g->steward, wan_fd);
 }
 
 static json_t *status(void *arg)
@@ -230,7 +236,7 @@ static int raise_house(struct gateway *g)
 		return complain("out of memory");
 	relay_loop_congestion(g->relays, sock_congestion_choice(&g->caps, c->congestion));
 	g->links = links_new(g->loop.base, c, on_links, g);
-	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ on_use, bytes_moved, line_health }, g) : NULL;
+	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ RULES_SELF_MARK, on_use, bytes_moved, line_health }, g) : NULL;
 	if (!g->steward)
 		return -1;
 	steward_serve(g->steward, g->admin);

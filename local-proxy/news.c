@@ -96,10 +96,10 @@ void news_links(struct news *n, const struct links *links)
 	json_decref(all);
 }
 
-void news_remote(struct news *n, bool up, const char *why)
+void news_remote(struct news *n, bool up, const char *address, const char *why)
 {
 	const char *state = up ? "up" : "down";
-	const char *env[] = { "REMOTE", n->config->remotes[0].host, "STATE", state, "WHY", why, NULL };
+	const char *env[] = { "REMOTE", address, "STATE", state, "WHY", why, NULL };
 
 	if (n->remote && !strcmp(n->remote, state))
 		return;

@@ -17,7 +17,7 @@ void news_free(struct news *n);
 
 /* Perhaps some line is another now. */
 void news_links(struct news *n, const struct links *links);
-void news_remote(struct news *n, bool up, const char *why);
+void news_remote(struct news *n, bool up, const char *address, const char *why);
 /* "quota-warning", "quota-spent", "quota-renewed" */
 void news_quota(struct news *n, size_t line, const char *event, const char *why);
 

@@ -12,6 +12,8 @@
 #include "news.h"
 #include "quota.h"
 #include "rtnl_stats.h"
+#include "sock.h"
+#include "strip.h"
 
 struct steward {
 	const struct config *config;
@@ -22,8 +24,10 @@ struct steward {
 	struct news *news;
 	struct quota *quota;
 	struct harm *harm;
+	struct strip *strip;
 	struct netlink *nl;
-	bool born; /* from now on others are told */
+	bool born;    /* from now on others are told */
+	bool session; /* there was one: its loss is news */
 };
 
 static void on_use(void *arg, size_t line)
@@ -61,7 +65,8 @@ struct steward *steward_new(struct event_base *base, const struct config *config
 	s->arg = arg;
 	s->quota = quota_new(base, config, links, on_quota, s);
 	s->harm = harm_new(base, config, links, s->roles, &(struct harm_ops){ ops->moved, ops->health }, arg);
-	if (!s->quota || !s->harm) {
+	s->strip = strip_new(base, config, links, ops->mark);
+	if (!s->quota || !s->harm || !s->strip) {
 		log_error("out of memory");
 		steward_free(s);
 		return NULL;
@@ -75,6 +80,7 @@ void steward_free(struct steward *s)
 {
 	if (!s)
 		return;
+	strip_free(s->strip);
 	harm_free(s->harm);
 	quota_free(s->quota);
 	roles_free(s->roles);
@@ -92,12 +98,28 @@ struct roles *steward_roles(const struct steward *s)
 void steward_links_changed(struct steward *s)
 {
 	harm_links_changed(s->harm);
+	strip_links_changed(s->strip);
 	news_links(s->news, s->links);
 }
 
-void steward_session(struct steward *s, bool up)
+void steward_session(struct steward *s, bool up, const struct addr *remote, size_t n)
 {
-	news_remote(s->news, up, up ? "a session was agreed" : "nothing was heard of it");
+	char text[ADDR_STRLEN] = "";
+
+	if (n)
+		addr_print_ip(remote, text);
+	if (up || s->session)
+		news_remote(s->news, up, text, up ? "a session was agreed" : "nothing was heard of it");
+	s->session |= up;
+	strip_targets(s->strip, remote, n, up);
+}
+
+void steward_observed(struct steward *s, int wan_fd)
+{
+	struct addr from;
+
+	if (!sock_is_mptcp(wan_fd) && sock_local(wan_fd, &from) == 0)
+		strip_doubt(s->strip, &from);
 }
 
 /* --- answers --- */

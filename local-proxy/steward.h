@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "addr.h"
 #include "admin.h"
 #include "config.h"
 #include "health.h"
@@ -15,6 +16,7 @@
 struct steward;
 
 struct steward_ops {
+	uint32_t mark; /* SO_MARK of our own connections */
 	void (*use)(void *arg, size_t line);			      /* roles_use() of this line is another now (not from inside steward_new) */
 	uint64_t (*moved)(void *arg);				      /* grows by the bytes that TCP's relays move */
 	const struct health *(*health)(void *arg, size_t line);	      /* what probes know of it, or NULL */
@@ -28,7 +30,10 @@ struct roles *steward_roles(const struct steward *s);
 
 /* What happens. */
 void steward_links_changed(struct steward *s);
-void steward_session(struct steward *s, bool up);
+/* The remote is (up) or ought to be at these addresses. Again whenever that changes. */
+void steward_session(struct steward *s, bool up, const struct addr *remote, size_t n);
+/* A connection to the remote that carries much. */
+void steward_observed(struct steward *s, int wan_fd);
 
 /* The requests "links" and "link NAME ROLE". */
 void steward_serve(struct steward *s, struct admin *admin);

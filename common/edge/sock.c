@@ -238,7 +238,7 @@ static int bind_source(int fd, const struct addr *src, int family)
 int sock_dial_wan(const struct addr *to, const struct addr *src, const struct sock_wan *opt)
 {
 	int family = opt->mixed ? AF_INET6 : addr_family(to);
-	int fd = socket_wan(family);
+	int fd = opt->plain ? socket_stream(family, IPPROTO_TCP) : socket_wan(family);
 
 	if (fd < 0)
 		return -1;

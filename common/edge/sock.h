@@ -34,6 +34,7 @@ struct sock_wan {
 	uint32_t mark;		/* SO_MARK, 0 = none */
 	uint32_t notsent_lowat; /* bytes, 0 = leave */
 	uint32_t keepalive;	/* seconds of silence before the first probe, 0 = off */
+	bool plain;		/* TCP: Multipath TCP does not get through */
 	bool mixed;		/* subflows of both families: the kernel allows them to an AF_INET6 socket only */
 };
 

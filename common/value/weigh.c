@@ -28,8 +28,8 @@
 #define FEWER 2
 #define TRIAL 6
 #define GET_UP 2 /* seconds of a trial that do not count, and four round trips */
-#define REST_MS 30000
-#define REST_MAX_MS 600000
+#define REST_MS 60000
+#define REST_MAX_MS 900000
 #define LONG_MS 600000
 #define SOON_MS 10000
 
@@ -126,7 +126,7 @@ static bool judge(struct weigh_line *l, const struct weigh_second *line, uint64_
 
 static bool try_again(struct weigh_line *l, uint64_t sum, uint64_t now_ms)
 {
-	bool more = sum > l->level + l->level / 4 && now_ms - l->since_ms >= SOON_MS;
+	bool more = sum > l->level + l->level / 10 * 6 && now_ms - l->since_ms >= SOON_MS;
 
 	if (now_ms < l->retry_ms && !more)
 		return false;

@@ -29,8 +29,8 @@ class House:
         try:
             self.state = self.topo.new_dir("state")
             self.set.setdefault("local.state_dir", self.state / "plait")
-            self.pair = Pair(self.topo, local_set=self.set).start()
-            wait_for(lambda: self.pair.local.status()["rules"] != "out", 5, "interception")
+            self.pair = Pair(self.topo, local_set=self.set, deadline=40).start()
+            wait_for(lambda: self.pair.local.status()["rules"] != "out", 15, "interception")
             self.listener = listen(self.topo.server, 9000)
             self.flows = []
         except BaseException:

@@ -1,0 +1,110 @@
+"""Fear: a middlebox on one line that knows no Multipath TCP takes the whole house down to one line, or off the net."""
+import time
+
+import pytest
+
+from test_roles import House
+from topology import wait_for
+
+DROP = "table inet box { chain f { type filter hook forward priority 0; tcp option 30 exists drop; }; }"
+
+
+def strip(house, line, on):
+    house.topo.line[line].set(strip="on" if on else "off")
+
+
+def drop(house, line, on):
+    house.topo.isp[line].nft(DROP if on else "delete table inet box")
+
+
+def renumber(house, host):
+    """Line 2 gets another address: it is asked at once."""
+    old = house.link("wan2")["address4"]
+    house.topo.gw.ip(f"addr del {old}/24 dev wan2", f"addr add 192.168.2.{host}/24 dev wan2", *house.topo.wan_routes(1))
+
+
+def state(house, name, want, seconds=12):
+    wait_for(lambda: house.link(name)["state"] == want, seconds, f"{name} is {want}")
+    return house.link(name)
+
+
+class Boxed(House):
+    """A house with a middlebox on line 2 (or both) from the first packet on."""
+
+    def __init__(self, box, lines=(1,), **local_set):
+        super().__init__(**local_set)
+        self.box, self.lines, start = box, lines, self.topo.start
+
+        def prepared():
+            start()
+            for line in lines:
+                box(self, line, True)
+        self.topo.start = prepared
+
+
+@pytest.mark.parametrize("box", [strip, drop])
+def test_a_line_without_mptcp_is_found_used_whole_and_taken_back(box):
+    with Boxed(box) as house:
+        said = state(house, "wan2", "plain", 20)["why"]
+        assert said.startswith("plain TCP: "), said
+        assert house.link("wan1")["state"] == "up"
+        time.sleep(3)  # the waiting connections are of now
+        for _ in range(8):
+            house.flow()
+            house.flow(up=True)
+        house.carries(0, 10)
+        house.carries(1, 10)  # whole connections
+        assert "MP_JOIN" not in house.topo.gw.run("ss -Htin src 192.168.2.2").stdout
+        house.end_flows()
+        box(house, 1, False)
+        renumber(house, 77)
+        state(house, "wan2", "up")
+        house.flow()
+        house.carries(0)
+        house.carries(1)
+        assert house.pair.local.logged().count("by strip") <= 3  # found once, healed once, no flapping
+
+
+def test_a_house_where_no_line_has_mptcp_is_online_on_both():
+    with Boxed(drop, lines=(0, 1)) as house:  # the session itself waits for this
+        state(house, "wan1", "plain", 25)
+        state(house, "wan2", "plain", 25)
+        time.sleep(3)
+        for _ in range(8):
+            house.flow()
+        house.carries(0, 10)
+        house.carries(1, 10)
+
+
+def test_dropped_syns_do_not_switch_mptcp_off():
+    """Fault list 53: the kernel must not conclude from dead SYNs that MPTCP is to be left off for an hour."""
+    with House() as house:
+        assert house.topo.gw.run("cat /proc/sys/net/mptcp/blackhole_timeout").stdout == "0\n"
+        for line in (0, 1):
+            drop(house, line, True)
+        for _ in range(3):
+            house.topo.lan.run("timeout 4 python3 -c 'import socket; socket.create_connection((\"11.9.0.2\", 9000), 3).sendall(b\"x\")'", check=False)
+        time.sleep(5)
+        for line in (0, 1):
+            drop(house, line, False)
+        for name, host in (("wan1", 88), ("wan2", 77)):
+            i = int(name[3]) - 1
+            house.topo.gw.ip(f"addr del 192.168.{i + 1}.2/24 dev {name}", f"addr add 192.168.{i + 1}.{host}/24 dev {name}",
+                             *house.topo.wan_routes(i))
+        state(house, "wan1", "up", 20)
+        state(house, "wan2", "up", 20)
+        wait_for(lambda: house.pair.local.status()["rules"] != "out", 30, "interception, after ten seconds of health")
+        time.sleep(3)
+        house.flow()
+        house.carries(0, 8)
+        house.carries(1, 8)
+
+
+def test_loss_alone_is_no_verdict():
+    with House() as house:
+        for line in house.topo.line:
+            line.set(loss=20)
+        for host in (77, 78, 79, 80):
+            renumber(house, host)
+            time.sleep(4)
+        assert "strip" not in house.pair.local.logged()
