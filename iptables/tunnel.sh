@@ -10,9 +10,8 @@
 #   PLAIT_CLOSED      all: lets nothing that comes out of the tunnel into this machine, nor back into the tunnel (the VPS); new:
 #                     lets nothing begin from there (the gateway); "": open
 #   PLAIT_OPEN        addresses of this machine that are open all the same
-#   PLAIT_TABLE       routing table of the tunnel, and
-#   PLAIT_PRIORITY    first and last priority of the rules that lead there: "25200 25209". plait puts these in by itself; `down`
-#                     takes them out, should plait have been killed
+#   PLAIT_PRIORITY    first and last priority of plait's own rules (protocol 250) and
+#   PLAIT_TABLE       first and last number of its routing tables that `down` takes out, should plait have been killed: "25200 25209"
 #   PLAIT_HELD        kernel settings that plait changed, put back by `down`: "net/ipv4/ip_forward=1:0" (now 1, was 0)
 
 PLAIT_TUN=${PLAIT_TUN:-plait0}
@@ -73,19 +72,24 @@ forward_is_dropped() {
 	command -v iptables >/dev/null 2>&1 && iptables -w -S FORWARD 2>/dev/null | grep -q '^-P FORWARD DROP'
 }
 
+# within NUMBER FIRST LAST
+within() {
+	[ "$1" -ge "$2" ] && [ "$1" -le "$3" ]
+}
+
 # routes_down: rules first, so that none ever leads into an empty table.
+# shellcheck disable=SC2086 # two numbers each
 routes_down() {
-	[ -n "$PLAIT_PRIORITY" ] || return 0
-	# shellcheck disable=SC2086 # two numbers
-	set -- $PLAIT_PRIORITY
+	[ -n "$PLAIT_PRIORITY" ] && [ -n "$PLAIT_TABLE" ] || return 0
 	for family in 4 6; do
-		priority=$1
-		while [ "$priority" -le "$2" ]; do
-			while ip "-$family" rule del priority "$priority" 2>/dev/null; do :; done
-			priority=$((priority + 1))
+		ip "-$family" rule show 2>/dev/null | sed -n 's/^\([0-9]*\):.* proto 250.*/\1/p' | while read -r priority; do
+			within "$priority" $PLAIT_PRIORITY && ip "-$family" rule del priority "$priority" 2>/dev/null
 		done
-		[ -z "$PLAIT_TABLE" ] || ip "-$family" route flush table "$PLAIT_TABLE" 2>/dev/null || :
+		ip "-$family" route show table all proto 250 2>/dev/null | sed -n 's/.* table \([0-9]*\).*/\1/p' | sort -u | while read -r table; do
+			within "$table" $PLAIT_TABLE && ip "-$family" route flush table "$table" 2>/dev/null
+		done
 	done
+	return 0
 }
 
 # settings_down: what nobody else has changed since.

@@ -104,6 +104,12 @@ static void on_mtu(void *arg, unsigned mtu)
 		log_warn("%s: MTU %u: %s", t->config->tunnel_device, mtu, strerror(-err));
 }
 
+/* The kernel reports its groups to whatever device there is. */
+static bool is_multicast(const struct tun_packet *p)
+{
+	return p->data[0] >> 4 == 6 ? p->len > 24 && p->data[24] == 0xff : p->len > 16 && p->data[16] >> 4 == 14;
+}
+
 /* A read that filled the array may have left more of a super-packet, which no event would tell of. */
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
@@ -114,7 +120,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	do {
 		n = tun_read(t->tun, t->packet, TUN_PACKETS);
 		for (unsigned i = 0; i < n; i++)
-			tunnel_send(t->tunnel, t->packet[i].data, t->packet[i].len);
+			if (!is_multicast(&t->packet[i]))
+				tunnel_send(t->tunnel, t->packet[i].data, t->packet[i].len);
 	} while (n == TUN_PACKETS || (n && ++round < ROUNDS));
 	tunnel_send_end(t->tunnel);
 }
@@ -152,7 +159,6 @@ static void plan(const struct tundev *t, struct tunrules_plan *p)
 		.quic_allow = c->quic_allow,
 		.n_quic_allow = c->n_quic_allow,
 		.closed = c->nat ? "new" : "",
-		.range = &rtnl_range_tunnel,
 	};
 }
 
@@ -171,6 +177,7 @@ static int rules_put_in(struct tundev *t)
 		return -1;
 	}
 	t->rules_in = true;
+	p.undo = &rtnl_range_all;
 	if (tunrules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
 		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
 	return 0;

@@ -283,7 +283,7 @@ static int firewall(struct tundev *t, bool up, char *err, size_t err_len)
 	struct prefix open[CONFIG_PREFIXES];
 	char held[HOLD_TEXT];
 	struct script undo;
-	struct tunrules_plan plan = { .dir = c->rules_dir, .device = c->tunnel_device, .closed = "all", .range = &rtnl_range_nat };
+	struct tunrules_plan plan = { .dir = c->rules_dir, .device = c->tunnel_device, .closed = "all" };
 
 	if (c->rules == RULES_NONE)
 		return 0;
@@ -298,6 +298,7 @@ static int firewall(struct tundev *t, bool up, char *err, size_t err_len)
 	if (tunrules_up(&plan, &t->used, err, err_len))
 		return -1;
 	t->rules_in = true;
+	plan.undo = &rtnl_range_all;
 	if (tunrules_script(&plan, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
 		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
 	return 0;

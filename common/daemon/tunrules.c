@@ -52,7 +52,7 @@ static int set_range(const struct rtnl_range *r, struct script *out)
 {
 	if (!r)
 		return 0;
-	return script_setenv(out, "PLAIT_TABLE", "%u", r->table) ||
+	return script_setenv(out, "PLAIT_TABLE", "%u %u", r->table, r->table_end) ||
 	       script_setenv(out, "PLAIT_PRIORITY", "%u %u", r->priority, r->priority_end);
 }
 
@@ -67,7 +67,7 @@ int tunrules_script(const struct tunrules_plan *plan, enum tunrules_mode mode, c
 {
 	if (script_init(out, plan->dir, tunrules_name(mode), verb) < 0)
 		return -1;
-	if (set_devices(plan, out) || set_masquerade(plan, out) || set_range(plan->range, out) ||
+	if (set_devices(plan, out) || set_masquerade(plan, out) || set_range(plan->undo, out) ||
 	    set_prefixes(out, "PLAIT_QUIC_ALLOW", plan->quic_allow, plan->n_quic_allow) ||
 	    set_prefixes(out, "PLAIT_OPEN", plan->open, plan->n_open))
 		return -1;

@@ -28,7 +28,7 @@ struct tunrules_plan {
 	const char *closed; /* "all": nothing out of the tunnel may enter this machine but to these; "new": nothing may begin; "" */
 	const struct prefix *open;
 	size_t n_open;
-	const struct rtnl_range *range; /* of our routes and rules, for the run that undoes all */
+	const struct rtnl_range *undo;	/* routes and rules that `down` takes out too, when the process that made them is dead; or NULL */
 	const char *held;		/* hold_print() */
 };
 

@@ -12,7 +12,7 @@
  * datagram belongs to a flow that it does not name: it writes all runs first.
  *
  * The device goes when its descriptor is closed, and its routes and addresses with it, also when the process is killed. It is made
- * without a link-local IPv6 address (nobody here speaks over it, and the kernel would send multicast reports into the tunnel), and with
+ * without a link-local IPv6 address (nobody here speaks over it), and with
  * the loose reverse path check: strict, as some distributions set it, would drop all that comes in by a route of policy. */
 #include <errno.h>
 #include <fcntl.h>
@@ -97,7 +97,7 @@ static int bring_up(struct tun *t, unsigned mtu)
 	t->index = r.ifr_ifindex;
 	if (interface_ioctl(t->name, SIOCGIFFLAGS, &r))
 		return -1;
-	r.ifr_flags = (short)((r.ifr_flags | IFF_UP) & ~IFF_MULTICAST); /* nobody here joins groups, and the kernel would report them */
+	r.ifr_flags |= IFF_UP;
 	return interface_ioctl(t->name, SIOCSIFFLAGS, &r);
 }
 
