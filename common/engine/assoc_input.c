@@ -120,7 +120,8 @@ static void take_report(struct assoc *a, const struct arrival *in, const uint8_t
 
 	if (!in->way || wire_get_report(&r, value, len) < 0 || !a->way[r.path].on)
 		return;
-	health_got_report(&a->way[r.path].health, &r, &in->way->health, in->now);
+	health_got_report(&a->way[r.path].health, &r, in->way->id == r.path, in->now);
+	health_lead(&a->way[r.path].health, &a->lead);
 }
 
 static void take_frame(struct assoc *a, const struct arrival *in, uint8_t type, const uint8_t *value, size_t len)

@@ -8,11 +8,11 @@
  * least of ten seconds is the queue, and how it varies is the jitter. A REPORT that comes back on the same path gives the round
  * trip, less the time it lay waiting.
  *
- * Silence. TX is judged when a report comes, by any path: probes that it should know of and does not. RX is judged by
- * the clock, and mostly against the other paths: what the peer sent on another path (the `lead`) it sent on this one, too, in the same
- * moment; if that is here, and this path's has not come although it is due, the path is silent. A peer that stalls, and a moment in
- * which everything stalls, therefore make nobody SUSPECT. The local, which is answered, also needs no lead to call a path
- * DOWN.
+ * Silence. A path is judged against the others, by the sender's clock: probes leave on all paths together. RX is silent when the
+ * peer has sent later probes elsewhere (the `lead`) and what it sent here at that time is overdue. TX is silent when the peer
+ * knows of later probes of ours elsewhere and not of those we sent here. So neither end that stalls, nor a moment in which everything stalls,
+ * makes anybody SUSPECT. Without other paths only DOWN is said: by the local, which is answered, when nothing comes; by both, when reports
+ * come and say that nothing arrives.
  *
  *   PROBING -> UP        3 answers over 200 ms or more; doubled for each time it went down soon after, to 3.2 s at most
  *   UP -> SUSPECT        silent for 60 ms, some probes and the usual variation. How many probes: 2 on a clean line; on one that
@@ -61,7 +61,8 @@ struct inner {
 	struct {
 		uint32_t time_us, packets;
 	} ring[RING]; /* our probes, by seq */
-	uint32_t seq, acked, acked_tx, acked_rx, rtt_seq;
+	uint32_t seq, acked, acked_time, acked_tx, acked_rx, rtt_seq;
+	uint64_t told_us; /* when a report came last, by any path */
 	uint64_t asked_us; /* the first probe since something was heard; 0: none */
 	uint32_t asked;	   /* how many */
 	uint32_t peer_seq, peer_time, peer_packets, rx_packets;
@@ -393,6 +394,7 @@ static void take_ack(struct health *h, const struct wire_report *r, uint64_t now
 	in->acked_tx = sent;
 	in->acked_rx = r->packets;
 	in->acked = r->seq;
+	in->acked_time = r->time_us;
 	tx->jitter_us += (uint32_t)(((int64_t)(r->queue_us > tx->queue_us ? r->queue_us - tx->queue_us
 									   : tx->queue_us - r->queue_us) -
 				     tx->jitter_us) /
@@ -402,39 +404,17 @@ static void take_ack(struct health *h, const struct wire_report *r, uint64_t now
 	calm_down(h, HEALTH_TX, now);
 }
 
-/* Probes that the peer should know of by now, going by the way this report came. */
-static void judge_tx(struct health *h, const struct health *via, uint64_t now)
-{
-	struct inner *in = inner(h);
-	uint32_t rtt = h->srtt_us ? h->srtt_us : UNKNOWN_RTT_US, other = via->srtt_us ? via->srtt_us : UNKNOWN_RTT_US;
-	uint32_t due = rtt / 2 + other / 2 + 4 * h->rttvar_us + HELD_US, missing = 0, age = 0;
-	uint32_t need = patience(h->side[HEALTH_TX].loss_ppm);
-
-	if (in->seq - in->acked >= RING)
-		return; /* a flood of probes after a long pause: the next reports tell */
-	for (uint32_t s = in->acked + 1; s != in->seq + 1; s++) {
-		uint32_t old = (uint32_t)now - in->ring[s % RING].time_us;
-
-		if (!missing)
-			age = old;
-		if (old < due)
-			break;
-		missing++;
-	}
-	if (missing >= need && age > SUSPECT_US && age > due)
-		fall_silent(h, HEALTH_TX, age > DOWN_US && age > 2 * due, now);
-}
-
-void health_got_report(struct health *h, const struct wire_report *r, const struct health *via, uint64_t now_us)
+void health_got_report(struct health *h, const struct wire_report *r, bool own, uint64_t now_us)
 {
 	struct inner *in = inner(h);
 	bool newer = (int32_t)(r->seq - in->acked) > 0 && (int32_t)(in->seq - r->seq) >= 0;
 
 	if (!r->seq || (!newer && r->seq != in->acked))
 		return; /* nothing heard yet, overtaken, or nonsense */
+	in->told_us = now_us;
 	if (newer)
 		take_ack(h, r, now_us);
-	if (via == h && (int32_t)(r->seq - in->rtt_seq) > 0) {
+	if (own && (int32_t)(r->seq - in->rtt_seq) > 0) {
 		uint32_t took = (uint32_t)now_us - r->time_us;
 
 		in->rtt_seq = r->seq;
@@ -442,16 +422,23 @@ void health_got_report(struct health *h, const struct wire_report *r, const stru
 			take_rtt(h, took - r->hold_us, now_us);
 		round_trip(h, now_us);
 	}
-	judge_tx(h, via, now_us);
 }
 
 void health_lead(const struct health *h, struct health_lead *lead)
 {
 	const struct inner *in = peek(h);
 
-	if (!in->peer || (lead->known && (int32_t)(in->peer_time - lead->time_us) <= 0))
-		return;
-	*lead = (struct health_lead){ .known = true, .time_us = in->peer_time, .owd_us = in->owd, .at_us = in->probe_us };
+	if (in->peer && (!lead->heard || (int32_t)(in->peer_time - lead->time_us) > 0)) {
+		lead->heard = true;
+		lead->time_us = in->peer_time;
+		lead->owd_us = in->owd;
+		lead->at_us = in->probe_us;
+	}
+	if (in->acked && (!lead->told || (int32_t)(in->acked_time - lead->acked_us) > 0)) {
+		lead->told = true;
+		lead->acked_us = in->acked_time;
+		lead->rtt_us = h->srtt_us;
+	}
 }
 
 /* --- time --- */
@@ -462,11 +449,41 @@ static bool lead_is_far(struct health *h, const struct health_view *v, uint32_t 
 	struct inner *in = inner(h);
 	int32_t ahead = (int32_t)(v->lead->time_us - in->peer_time), slower = (int32_t)(in->owd - v->lead->owd_us);
 
-	if (!v->lead->known || !in->peer || ahead <= (int64_t)need * in->pace || ahead <= SUSPECT_US / 2)
+	if (!v->lead->heard || !in->peer || ahead <= (int64_t)need * in->pace || ahead <= SUSPECT_US / 2)
 		return false;
 	if (!in->ahead_us)
 		in->ahead_us = v->lead->at_us;
 	return now > in->ahead_us + (slower > 0 ? (uint32_t)slower : 0) + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
+}
+
+/* Our probes that the peer does not know of, though it knows of one that left `allow` later by another path. */
+static uint32_t missing(const struct inner *in, uint32_t acked_us, uint32_t allow)
+{
+	uint32_t n = 0, s = in->seq - in->acked >= RING ? in->seq - RING + 1 : in->acked + 1;
+
+	while (s != in->seq + 1 && (int32_t)(acked_us - in->ring[s % RING].time_us) > (int32_t)allow) {
+		n++;
+		s++;
+	}
+	return n;
+}
+
+static void judge_tx(struct health *h, const struct health_view *v, uint64_t now)
+{
+	const struct inner *in = peek(h);
+	uint32_t rtt = h->srtt_us ? h->srtt_us : UNKNOWN_RTT_US, need = patience(h->side[HEALTH_TX].loss_ppm);
+	uint32_t allow = 4 * h->rttvar_us + HELD_US + (rtt > v->lead->rtt_us ? (rtt - v->lead->rtt_us) / 2 : 0);
+	int32_t lag = (int32_t)(v->lead->acked_us - in->acked_time);
+
+	if (!in->acked || in->seq == in->acked)
+		return;
+	if (!v->lead->told || lag <= SUSPECT_US || missing(in, v->lead->acked_us, allow) < need)
+		lag = 0;
+	/* Without a lead: what left long before the last report came. */
+	if (lag > DOWN_US || missing(in, (uint32_t)in->told_us, DOWN_US + rtt + v->lead->rtt_us) > need)
+		fall_silent(h, HEALTH_TX, true, now);
+	else if (lag)
+		fall_silent(h, HEALTH_TX, false, now);
 }
 
 static void judge_rx(struct health *h, const struct health_view *v, uint64_t now)
@@ -507,6 +524,7 @@ bool health_tick(struct health *h, const struct health_view *view, uint64_t now_
 {
 	enum health_state was = h->state;
 
+	judge_tx(h, view, now_us);
 	judge_rx(h, view, now_us);
 	for (int d = 0; d < 2 && health_usable(h->state); d++)
 		judge_loss(h, view, d, now_us);

@@ -65,16 +65,18 @@ void health_make_probe(struct health *h, struct wire_probe *p, uint64_t now_us);
 bool health_got_probe(struct health *h, const struct wire_probe *p, uint64_t now_us);
 bool health_has_news(const struct health *h); /* since the last report */
 void health_make_report(struct health *h, struct wire_report *r, uint64_t now_us);
-/* via: the path on which it came; h itself or another. */
-void health_got_report(struct health *h, const struct wire_report *r, const struct health *via, uint64_t now_us);
+/* own: it came by this very path. */
+void health_got_report(struct health *h, const struct wire_report *r, bool own, uint64_t now_us);
 
-/* The newest probe of the peer on any path: its clock, ours when it came. */
+/* The newest probes of all paths. */
 struct health_lead {
-	bool known;
-	uint32_t time_us, owd_us;
-	uint64_t at_us;
+	bool heard, told;
+	uint32_t time_us, owd_us; /* of the peer: its clock, and how long it took */
+	uint64_t at_us;		  /* when that came */
+	uint32_t acked_us;	  /* of ours: when the newest that the peer told of left */
+	uint32_t rtt_us;	  /* of that path */
 };
-void health_lead(const struct health *h, struct health_lead *lead); /* takes h's if that is newer */
+void health_lead(const struct health *h, struct health_lead *lead); /* takes what is newer on h */
 
 struct health_view {
 	const struct health_lead *lead;

@@ -18,6 +18,17 @@ LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
 PORT = 7200
 
 
+@pytest.fixture(autouse=True)
+def _as_before(topo):
+    yield
+    for line, isp in zip(topo.line, topo.isp):
+        line.set(hole=None, loss=0, jitter=0)
+        isp.run("nft delete table inet filter", check=False)
+    topo.inet.run("nft delete table inet thief", check=False)
+    if "11.1.0.2/" not in topo.isp[0].run("ip -4 -br addr show inet").stdout:
+        renumber_isp(topo, 0, 2)
+
+
 def path(pair, i=0):
     return pair.local.status()["links"][i]["path"]
 
@@ -262,7 +273,7 @@ def test_udp_filtered_on_one_line_later(topo):
 def renumber_isp(topo, i, host):
     """The provider gives line i another public address: its NAT forgets everything."""
     isp, old = topo.isp[i], topo.isp[i].run("ip -4 -br addr show inet").stdout.split()[2].split("/")[0]
-    isp.ip(f"addr add 11.{i + 1}.0.{host}/24 dev inet", f"addr del {old}/24 dev inet",
+    isp.ip(f"addr del {old}/24 dev inet", f"addr add 11.{i + 1}.0.{host}/24 dev inet",
            f"route replace default via 11.{i + 1}.0.1 dev inet")
     isp.run("conntrack -D -p udp", check=False)
 
