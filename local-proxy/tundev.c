@@ -177,7 +177,7 @@ static int rules_put_in(struct tundev *t)
 		return -1;
 	}
 	t->rules_in = true;
-	p.undo = &rtnl_range_all;
+	p.undo = &rtnl_range_tunnel;
 	if (tunrules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
 		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
 	return 0;

@@ -271,8 +271,7 @@ static size_t own_hosts(const struct config *c, struct prefix *out)
 	return n;
 }
 
-/* Runs `up` or `down` of the firewall's part. */
-static int firewall(struct tundev *t, bool up, char *err, size_t err_len)
+static void plan(const struct tundev *t, struct tunrules_plan *p, struct prefix open[CONFIG_PREFIXES])
 {
 	static const enum tunrules_mode modes[] = {
 		[RULES_AUTO] = TUNRULES_BY_CHOICE,
@@ -280,28 +279,55 @@ static int firewall(struct tundev *t, bool up, char *err, size_t err_len)
 		[RULES_NFTABLES] = TUNRULES_BY_NFTABLES,
 	};
 	const struct config *c = t->config;
+
+	*p = (struct tunrules_plan){
+		.mode = modes[c->rules],
+		.dir = c->rules_dir,
+		.device = c->tunnel_device,
+		.inner = c->pools,
+		.n_inner = c->nat ? c->n_pools : 0,
+		.closed = "all",
+		.open = open,
+		.n_open = own_hosts(c, open),
+	};
+}
+
+static int rules_put_in(struct tundev *t)
+{
 	struct prefix open[CONFIG_PREFIXES];
+	struct tunrules_plan p;
+
+	if (t->config->rules == RULES_NONE)
+		return 0;
+	plan(t, &p, open);
+	t->rules_in = tunrules_up(&p, &t->used, t->why, sizeof(t->why)) == 0;
+	return t->rules_in ? 0 : -1;
+}
+
+static void rules_take_out(struct tundev *t)
+{
+	struct prefix open[CONFIG_PREFIXES];
+	struct tunrules_plan p;
+	char err[ERR];
+
+	plan(t, &p, open);
+	if (t->rules_in && tunrules_down(&p, t->used, err, sizeof(err)))
+		log_warn("%s", err);
+	t->rules_in = false;
+}
+
+static void arm_guard(struct tundev *t)
+{
+	struct prefix open[CONFIG_PREFIXES];
+	struct tunrules_plan p;
 	char held[HOLD_TEXT];
 	struct script undo;
-	struct tunrules_plan plan = { .dir = c->rules_dir, .device = c->tunnel_device, .closed = "all" };
 
-	if (c->rules == RULES_NONE)
-		return 0;
-	plan.mode = modes[c->rules];
-	plan.inner = c->pools;
-	plan.n_inner = c->nat ? c->n_pools : 0;
-	plan.open = open;
-	plan.n_open = own_hosts(c, open);
-	plan.held = hold_print(t->hold, held);
-	if (!up)
-		return tunrules_down(&plan, t->used, err, err_len);
-	if (tunrules_up(&plan, &t->used, err, err_len))
-		return -1;
-	t->rules_in = true;
-	plan.undo = &rtnl_range_all;
-	if (tunrules_script(&plan, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
+	plan(t, &p, open);
+	p.undo = &rtnl_range_nat;
+	p.held = hold_print(t->hold, held);
+	if (t->rules_in && (tunrules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo)))
 		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
-	return 0;
 }
 
 static int open_device(struct tundev *t)
@@ -342,9 +368,11 @@ static int start(struct tundev *t)
 	}
 	if (sync_routes(t, false) < 0 || open_device(t))
 		return -1;
-	forward(t);
-	if (firewall(t, true, t->why, sizeof(t->why)))
+	/* In this order: behind a predecessor who was killed, his guard's script runs first, and puts back the settings. */
+	if (rules_put_in(t))
 		return -1;
+	forward(t);
+	arm_guard(t);
 	if (sync_routes(t, true) < 0) {
 		snprintf(t->why, sizeof(t->why), "no routes to the inner addresses");
 		return -1;
@@ -355,15 +383,11 @@ static int start(struct tundev *t)
 
 static void stop(struct tundev *t)
 {
-	char err[ERR];
-
 	if (event_initialized(&t->readable))
 		event_del(&t->readable);
 	if (t->nl)
 		sync_routes(t, false);
-	if (t->rules_in && firewall(t, false, err, sizeof(err)))
-		log_warn("%s", err);
-	t->rules_in = false;
+	rules_take_out(t);
 	tun_close(t->tun);
 	t->tun = NULL;
 	hold_free(t->hold);

@@ -24,7 +24,6 @@
 const struct rtnl_range rtnl_range_links = {25000, 25049, 25000, 25099};
 const struct rtnl_range rtnl_range_egress = {25050, 25099, 25100, 25199};
 const struct rtnl_range rtnl_range_tunnel = {25100, 25109, 25200, 25209};
-const struct rtnl_range rtnl_range_all = {25000, 25199, 25000, 25299};
 const struct rtnl_range rtnl_range_nat = {25110, 25119, 25210, 25219};
 
 static int set_add(struct rtnl_set *s, const struct nlmsghdr *msg)
