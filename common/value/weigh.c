@@ -8,7 +8,7 @@
  * when its round trip is FAR_TIMES that of the best line, has a second against it; ENOUGH of those without one that speaks for it put it
  * aside. The first second of a transfer is not looked at.
  *
- * Aside, it carries nothing by which it could be judged. So while there is much to carry it is tried again: after a rest, which doubles with
+ * Aside, it carries nothing by which it could be judged. So when there has been much to carry for a while (LASTING) it is tried again: after a rest, which doubles with
  * each failure (REST_MS to REST_MAX_MS), and at once when the others carry far more than when it was judged: what was too little
  * then may have been all there was to carry. A trial gives it time to get up to speed and then asks FEWER seconds only. One that
  * stands TRIAL seconds is over; a line that was good for LONG_MS begins with a short rest again.
@@ -32,6 +32,7 @@
 #define REST_MAX_MS 900000
 #define LONG_MS 600000
 #define SOON_MS 10000
+#define LASTING 10 /* seconds: a trial costs a transfer a second or two, which is much for a short one */
 
 static uint64_t sum_of(const struct weigh_second *line, size_t n, int way)
 {
@@ -124,11 +125,11 @@ static bool judge(struct weigh_line *l, const struct weigh_second *line, uint64_
 	return false;
 }
 
-static bool try_again(struct weigh_line *l, uint64_t sum, uint64_t now_ms)
+static bool try_again(struct weigh_line *l, uint64_t sum, unsigned busy, uint64_t now_ms)
 {
 	bool more = sum > l->level + l->level / 10 * 6 && now_ms - l->since_ms >= SOON_MS;
 
-	if (now_ms < l->retry_ms && !more)
+	if (!more && (now_ms < l->retry_ms || busy < LASTING))
 		return false;
 	l->aside = false;
 	l->trial = true;
@@ -141,7 +142,8 @@ static bool brings_much_the_other_way(const struct weigh_second *line, size_t n,
 {
 	uint64_t sum = sum_of(line, n, !way);
 
-	return sum >= LEAST && line[i].bytes[!way] * 1000 / sum >= limit;
+	/* more than the acknowledgements of what goes this way */
+	return sum >= LEAST && sum >= sum_of(line, n, way) / 16 && line[i].bytes[!way] * 1000 / sum >= limit;
 }
 
 static bool weigh_one(struct weigh *w, const struct weigh_second *line, size_t n, size_t i, size_t best, int way, uint64_t now_ms)
@@ -150,7 +152,7 @@ static bool weigh_one(struct weigh *w, const struct weigh_second *line, size_t n
 	uint32_t limit = limit_of(&line[i], &line[best]);
 
 	if (l->aside)
-		return try_again(l, sum_of(line, n, way), now_ms);
+		return try_again(l, sum_of(line, n, way), w->busy, now_ms);
 	if (brings_much_the_other_way(line, n, i, way, limit))
 		return false;
 	if (!is_full(l, &line[i], way) && !is_full(&w->line[best], &line[best], way))

@@ -51,8 +51,8 @@ class House:
         answer = json.loads(self.ask("links", "--json", check=True).stdout)
         return next(l for l in answer["links"] if l["name"] == name)
 
-    def flow(self, up=False):
-        """A transfer without end."""
+    def flow(self, up=False, rate=0):
+        """A transfer without end; rate: bytes a second, else as fast as it goes."""
         near, far = through(self.topo.lan, "11.9.0.2", self.listener)
         near.settimeout(30)
         far.settimeout(30)
@@ -64,7 +64,7 @@ class House:
                 pass
         source, sink = (near, far) if up else (far, near)
         self.flows += [near, far]
-        background(pump, send_pattern, source, 1, 1 << 40)
+        background(pump, send_pattern, source, 1, 1 << 40, 0, rate)
         background(pump, read_pattern, sink, 1)
 
     def end_flows(self):

@@ -1,0 +1,67 @@
+"""Fear: a bad second line makes the house slower than the good one alone, or a good one is taken for bad and never comes back."""
+import time
+
+import pytest
+
+from test_roles import House
+from topology import Line, wait_for
+
+
+class Unequal(House):
+    def __init__(self, *lines, **local_set):
+        super().__init__(**local_set)
+        self.topo.lines = list(lines)
+
+
+def settled(house, name, want, seconds):
+    wait_for(lambda: house.link(name)["state"] == want, seconds, f"{name} is {want}")
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_a_line_that_slows_the_others_is_put_aside(up):
+    with Unequal(Line("20M", "20M", 10), Line("1M", "1M", 10)) as house:
+        house.flow(up)
+        settled(house, "wan2", "aside", 15)
+        time.sleep(3)  # what was given to it is still on its way
+        assert house.rate(0, 3) > 0.95 * 2.5e6
+        assert house.rate(1, 2) < 20_000
+        wan2 = house.link("wan2")
+        assert "slows the others" in wan2["why"] and wan2["share_percent"] < 8, wan2
+        assert house.pair.local.logged().count("by harm") == 1
+        house.topo.line[0].unplug()  # it is better than nothing
+        wait_for(lambda: house.rate(1, 0.5) > 60_000, 6, "the line aside carries when the other is gone")
+        house.topo.line[0].plug()
+        wait_for(lambda: house.rate(0, 0.5) > 1_000_000, 10, "the first carries again")
+        assert house.link("wan2")["state"] == "aside"
+
+
+def test_a_line_that_got_better_is_taken_back_when_there_is_more_to_carry():
+    with Unequal(Line("10M", "10M", 10), Line("500k", "500k", 10)) as house:
+        house.flow()
+        settled(house, "wan2", "aside", 15)
+        time.sleep(10)
+        for line in house.topo.line:
+            line.set(down_rate="30M", up_rate="30M")
+        settled(house, "wan2", "up", 20)
+        house.carries(1, 8)
+        time.sleep(12)  # the trial is over
+        wan2 = house.link("wan2")
+        assert wan2["state"] == "up" and not wan2["trial"], wan2
+        assert house.rate(1) > 1_500_000
+
+
+@pytest.mark.parametrize("lines", [
+    (Line("20M", "20M", 10), Line("20M", "20M", 30)),
+    (Line("20M", "20M", 10), Line("4M", "4M", 30)),
+    (Line("8M", "2M", 20), Line("20M", "5M", 200, queue_ms=500)),
+], ids=["equal", "a fifth", "satellite"])
+def test_a_line_that_brings_its_part_is_never_put_aside(lines):
+    with Unequal(*lines) as house:
+        house.flow()
+        time.sleep(10)
+        house.flow(up=True)
+        time.sleep(8)
+        house.end_flows()
+        house.flow(rate=3e6 / 8)  # a film: the first line would do
+        time.sleep(12)
+        assert "by harm" not in house.pair.local.logged()
