@@ -9,6 +9,7 @@
 
 #include "config.h"
 
+#define KEY "key = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
 #define REMOTE "[remote]\nhost = vps.example.net\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
 #define LAN "[lan]\ndevice = br0\n"
 
@@ -43,8 +44,8 @@ static void defaults(void **state)
 	assert_string_equal(c.remotes[0].host, "vps.example.net");
 	assert_int_equal(c.remotes[0].port, 7200);
 	assert_int_equal(c.remotes[0].pin[1], 1);
-	assert_false(c.private_ok);
-	assert_string_equal(c.resolver, "");
+	assert_false(c.remotes[0].private_ok);
+	assert_string_equal(c.remotes[0].resolver, "");
 	assert_string_equal(c.key_file, PLAIT_SYSCONFDIR "/plait/local.key");
 	assert_string_equal(c.control, "/run/plait/local.sock");
 	assert_int_equal(c.log, LOG_LVL_INFO);
@@ -130,6 +131,19 @@ static void what_must_fit_together(void **state)
 	refuses(REMOTE "[lan]\nown = no\n", ":4: [lan]: nothing to take");
 	assert_int_equal(load(REMOTE "[lan]\nown = yes\n"), 0);
 	assert_int_equal(load(REMOTE "[lan]\nrules = none\n"), 0);
+	refuses(REMOTE "[remote two]\nhost = b.example\n" LAN, ":4: [remote two] needs key =");
+	refuses(REMOTE REMOTE LAN, ":4: [remote remote] is there already");
+	refuses("[remote]\n" KEY LAN, ":1: [remote]: needs host =, or srv =");
+	refuses("[remote a]\nhost = x\nsrv = _plait._tcp.example\n" KEY LAN, ":1: [remote a]: either host = or srv =");
+	refuses("[remote]\nsrv = plait.example\n" KEY LAN, ":2: srv: plait.example is no service");
+	refuses("[remote]\nsrv = _plait._tcp.example\nport = 1\n" KEY LAN, ":1: [remote]: port = goes with host =");
+	refuses("[remote a]\nhost = x\n" KEY "[remote b]\nhost = x\n" KEY LAN, ":4: [remote b]: it is [remote a] once more");
+	refuses("[remote a]\nhost = a\n" KEY "[remote b]\nhost = b\n" KEY "[remote c]\nhost = c\n" KEY "[remote d]\nhost = d\n" KEY
+		"[remote e]\n" LAN, ":13: more than 4 [remote] sections");
+	assert_int_equal(load("[remote a]\nhost = a.example\n" KEY "[remote b]\nsrv = _plait._tcp.example.org\n" KEY LAN), 0);
+	assert_int_equal(c.n_remotes, 2);
+	assert_string_equal(c.remotes[0].name, "a");
+	assert_string_equal(c.remotes[1].srv, "_plait._tcp.example.org");
 	refuses("[remote]\nhost = x\n" LAN, ":1: [remote] needs key =");
 	refuses(LAN, "there is no section [remote], which needs host =");
 	refuses(REMOTE LAN "[pool]\nmin = 65\n", ":6: [pool]: min = 65 is more than max = 64");

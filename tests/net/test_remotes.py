@@ -1,0 +1,221 @@
+"""Fear: there are two VPSs, and the house is offline because one of them is.
+
+The second one lives at another place of the Internet; who relayed a page is told by the address the server saw."""
+import struct
+import time
+
+import pytest
+
+from inside import connect, listen, read_exactly, through
+from pair import Daemon, Pair
+from test_fail_open import PAGES, Mirror, Surfer
+from test_names import NameServer, labels
+from topology import SERVER4, VPS4, Line, wait_for
+
+LINES = [Line("50M", "50M", 10), Line("50M", "50M", 20)]
+TOPOLOGY = {"servers": 2}
+SECOND = "11.9.1.2"
+NAMES = {f"::ffff:{VPS4}": "first", f"::ffff:{SECOND}": "second"}
+
+
+@pytest.fixture(scope="module", name="mirror", autouse=True)
+def _mirror(topo):
+    return Mirror(topo.server, PAGES)
+
+
+def page(topo, timeout=20):
+    """first, second, direct, or how it failed."""
+    try:
+        with connect(topo.lan, SERVER4, PAGES, timeout) as s:
+            s.sendall(b"page?")
+            who = s.recv(100).decode()
+    except OSError as e:
+        return type(e).__name__
+    return NAMES.get(who, "direct" if who else "empty")
+
+
+class TwoVps(Pair):
+    """The pair, and a second remote, which the local knows as [remote second]."""
+
+    def __init__(self, topo, **how):
+        super().__init__(topo, **how)
+        tmp = topo.new_dir("second")
+        self.second = Daemon(topo.ns["server2"], "plait-remote", tmp)
+        self.first = self.remote
+        self.local_extra += f"[remote second]\nhost = {SECOND}\nport = 7200\nkey = {self.second.make_key()}\n"
+
+    def start(self):
+        self._write(self.second.config, {**self._remote_config(self.local.make_key()),
+                                         "remote": {"key_file": self.second.key, "control": self.second.control, "log": "debug"}},
+                    {}, "")
+        self.second.start()
+        return super().start()
+
+    __enter__ = start
+
+    def stop(self):
+        assert self.second.stop() == 0
+        super().stop()
+
+
+def gone(topo, port):
+    topo.inet.nft(f'table inet dead_{port} {{ chain f {{ type filter hook forward priority 0; oifname "{port}" tcp dport 7200 drop; '
+                  f'oifname "{port}" udp dport 7200 drop; iifname "{port}" tcp sport 7200 drop; iifname "{port}" udp sport 7200 drop; }}; }}')
+
+
+def back(topo, port):
+    topo.inet.run(f"nft delete table inet dead_{port}", check=False)
+
+
+@pytest.fixture(name="pair")
+def _pair(topo):
+    with TwoVps(topo) as p:
+        wait_for(lambda: p.local.status()["rules"] != "out" and all(r["session"] for r in p.local.status()["remote"]["others"]),
+                 5, "sessions with both")
+        yield p
+        back(topo, "vps")
+        back(topo, "srv2")
+
+
+def test_first_one_falls_silent_and_comes_back(topo, pair):
+    """No page goes out directly, none fails for longer than it takes to know; a minute after the first one is well again it is used
+    again, and what the second one relays goes on."""
+    assert page(topo) == "first"
+    surfer = Surfer(topo)
+    surfer.__class__ = NamedSurfer
+    time.sleep(1)
+    died = surfer.now()
+    gone(topo, "vps")
+    wait_for(lambda: surfer.first("second", died), 8, "a page by the second")
+    took = surfer.first("second", died) - died
+    time.sleep(1)
+    pages = surfer.stop()
+    print(f"second used after {took:.2f} s")
+    assert took < 4.5
+    late = [p for p in pages if p[0] > died + took]
+    assert {how for _, _, how in late} == {"second"}
+    assert "direct" not in {how for _, _, how in pages}
+    with listen(topo.server, 9000) as listener:
+        near, far = through(topo.lan, SERVER4, listener)
+        assert far.getpeername()[0] == f"::ffff:{SECOND}"
+        back(topo, "vps")
+        begin = time.monotonic()
+        wait_for(lambda: page(topo) == "first", 75, "the first one again")
+        assert time.monotonic() - begin > 55, "it has to prove itself first"
+        near.sendall(b"still there?")
+        assert read_exactly(far, 12) == b"still there?"
+        near.close()
+        far.close()
+
+
+class NamedSurfer(Surfer):
+    def _page(self):
+        begun = self.now()
+        what = page(self.topo)
+        self.pages.append((begun, self.now(), what))
+
+
+def test_restart_of_one_does_not_end_what_the_other_relays(topo, pair):
+    with listen(topo.server, 9000) as listener:
+        old = through(topo.lan, SERVER4, listener)
+        pair.first.process.kill()
+        pair.first.process.wait()
+        wait_for(lambda: page(topo) == "second", 8, "a page by the second")
+        near, far = through(topo.lan, SERVER4, listener)
+        assert far.getpeername()[0] == f"::ffff:{SECOND}"
+        pair.first.start()
+        wait_for(lambda: pair.local.status()["remote"]["others"][0]["session"], 8, "a session with the first")
+        time.sleep(1)
+        near.sendall(b"still there?")
+        assert read_exactly(far, 12) == b"still there?"
+        assert page(topo) == "second"
+        for s in (*old, near, far):
+            s.close()
+
+
+def test_both_gone_is_direct_and_any_of_them_will_do(topo, pair):
+    gone(topo, "vps")
+    gone(topo, "srv2")
+    wait_for(lambda: page(topo) == "direct", 7, "direct")
+    back(topo, "srv2")
+    begin = time.monotonic()
+    wait_for(lambda: page(topo) == "second", 12, "the second")
+    assert time.monotonic() - begin > 9
+
+
+def test_neither_is_ever_intercepted(topo, pair):
+    for host in (VPS4, SECOND):
+        with connect(topo.lan, host, 7200) as s:
+            s.sendall(b"\0")
+    assert pair.local.status()["counters"]["relays_opened"] == 0
+    assert pair.local.status()["counters"]["intercept_loops"] == 0
+
+
+def test_second_alone_at_the_start(topo):
+    """The first one is away when the house wakes up."""
+    with TwoVps(topo, wait=False) as pair:
+        pair.first.stop()
+        wait_for(lambda: page(topo, 2) == "second", 8, "the second")
+        pair.first.start()
+        wait_for(lambda: pair.local.status()["remote"]["others"][0]["session"], 8, "a session with the first")
+        assert page(topo) == "second"
+
+
+# --- from a name ---
+
+SRV = 33
+
+
+def service(query, *targets):
+    """Each: priority, weight, port, name."""
+    if query.type != SRV:
+        return query.reply()
+    return query.reply([(query.name, SRV, 30, struct.pack(">HHH", p, w, port) + labels(name)) for p, w, port, name in targets])
+
+
+@pytest.fixture(name="dns")
+def _dns(topo):
+    server = NameServer(topo.server)
+    server.moods["one.example"] = lambda q: [q.addresses(VPS4)]
+    server.moods["two.example"] = lambda q: [q.addresses(SECOND)]
+    yield server
+    server.close()
+    assert not server.errors
+
+
+class ByService(TwoVps):
+    """Both by one name, which must mean one key."""
+
+    def __init__(self, topo, **how):
+        Pair.__init__(self, topo, **how, local_set={"remote.host": None, "remote.port": None, "remote.srv": "_plait._tcp.example",
+                                             "remote.resolver": SERVER4})
+        tmp = topo.new_dir("second")
+        self.second = Daemon(topo.ns["server2"], "plait-remote", tmp)
+        self.remote.make_key()
+        self.second.key = self.remote.key
+        self.first = self.remote
+
+
+def test_service_names_its_remotes(topo, dns):
+    """The smallest priority is used, the other one when that is away; a target that is named no more is left alone."""
+    targets = [(20, 5, 7200, "one.example"), (10, 5, 7200, "two.example")]
+    dns.moods["_plait._tcp.example"] = lambda q: [service(q, *targets)]
+    with ByService(topo) as pair:
+        wait_for(lambda: page(topo) == "second", 5, "the second, which comes first")
+        status = pair.local.status()["remote"]
+        assert [status["host"]] + [r["host"] for r in status["others"]] == ["two.example", "one.example"]
+        pair.second.stop()
+        wait_for(lambda: page(topo) == "first", 8, "the first")
+        pair.second.start()
+        wait_for(pair.second.status, 5, "the second again")
+
+
+def test_service_without_an_answer(topo, dns):
+    """The house is online directly, and the log says why; the service comes, and is used."""
+    answer = []
+    dns.moods["_plait._tcp.example"] = lambda q: [service(q, *answer)] if answer else [q.reply(rcode=3)]
+    with ByService(topo, wait=False) as pair:
+        wait_for(lambda: "_plait._tcp.example: " in pair.local.logged(), 5, "a line in the log")
+        assert page(topo, 2) == "direct"
+        answer.append((1, 1, 7200, "one.example"))
+        wait_for(lambda: page(topo, 2) == "first", 8, "relayed")
