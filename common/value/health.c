@@ -29,68 +29,14 @@
 
 #include <string.h>
 
-#define RING 32
-#define SUSPECT_US 60000
-#define DOWN_US 400000
-#define UNKNOWN_RTT_US 200000
+#include "health_room.h"
+
 #define SETTLE_US 200000
 #define FLAP_US 10000000u
 #define FLAPS_MAX 4
 #define GOOD 3
 #define CALM 2
-#define LEAST_US 5000000u /* half of the time a least value is remembered */
 #define RATE_US 100000
-#define LOSS_BLOCK 16
-#define HELD_US 10000
-
-struct least { /* the smallest of the last 5 to 10 s; values wrap, and are compared as differences */
-	uint32_t now, before;
-	uint64_t since;
-	bool known;
-};
-
-struct most { /* the largest of the last 5 to 10 s */
-	uint64_t now, before, since;
-};
-
-struct loss {
-	uint32_t sent, lost;
-};
-
-struct inner {
-	struct {
-		uint32_t time_us, packets;
-	} ring[RING]; /* our probes, by seq */
-	uint32_t seq, acked, acked_time, acked_tx, acked_rx, rtt_seq;
-	uint64_t told_us; /* when a report came last, by any path */
-	uint64_t asked_us; /* the first probe since something was heard; 0: none */
-	uint32_t asked;	   /* how many */
-	uint32_t peer_seq, peer_time, peer_packets, rx_packets;
-	uint64_t rx_bytes, probe_us, heard_us;
-	uint64_t ahead_us; /* when the lead was first seen to be far ahead; 0: it is not */
-	uint32_t owd, pace;
-	struct least owd_least, rtt_least;
-	struct loss loss[2];
-	uint64_t rate_us, rate_bytes; /* where the present stretch began */
-	struct most rates[2];
-	uint32_t rate; /* of the last stretch */
-	uint64_t good_us, up_us;
-	uint32_t good, calm[2];
-	uint32_t flaps;
-	bool peer, news, heard, base_tx, base_rx;
-};
-
-_Static_assert(sizeof(struct inner) <= sizeof(((struct health *)0)->private_words), "health.h has too few words");
-
-static struct inner *inner(struct health *h)
-{
-	return (struct inner *)(void *)h->private_words;
-}
-
-static const struct inner *peek(const struct health *h)
-{
-	return (const struct inner *)(const void *)h->private_words;
-}
 
 const char *health_name(enum health_state s)
 {
@@ -113,49 +59,6 @@ void health_rebase(struct health *h)
 	memset(inner(h)->loss, 0, sizeof(inner(h)->loss));
 }
 
-/* --- small measures --- */
-
-static uint32_t least_take(struct least *l, uint32_t v, uint64_t now)
-{
-	if (!l->known) {
-		l->known = true;
-		l->now = l->before = v;
-		l->since = now;
-	} else if (now - l->since > LEAST_US) {
-		l->before = l->now;
-		l->now = v;
-		l->since = now;
-	} else if ((int32_t)(v - l->now) < 0) {
-		l->now = v;
-	}
-	return (int32_t)(l->before - l->now) < 0 ? l->before : l->now;
-}
-
-static uint64_t most_take(struct most *m, uint64_t v, uint64_t now)
-{
-	if (now - m->since > LEAST_US) {
-		m->before = now - m->since > 2 * LEAST_US ? 0 : m->now;
-		m->now = v;
-		m->since = now;
-	} else if (v > m->now) {
-		m->now = v;
-	}
-	return m->before > m->now ? m->before : m->now;
-}
-
-static void loss_take(struct loss *l, uint32_t *ppm, uint32_t sent, uint32_t arrived)
-{
-	int64_t sample;
-
-	l->sent += sent;
-	l->lost += sent > arrived ? sent - arrived : 0;
-	if (l->sent < LOSS_BLOCK)
-		return;
-	sample = (int64_t)l->lost * 1000000 / l->sent;
-	*ppm = (uint32_t)(*ppm + (sample - (int64_t)*ppm) / 8);
-	*l = (struct loss){ 0, 0 };
-}
-
 static void take_rtt(struct health *h, uint32_t rtt, uint64_t now)
 {
 	uint32_t off;
@@ -168,7 +71,7 @@ static void take_rtt(struct health *h, uint32_t rtt, uint64_t now)
 		h->rttvar_us += (uint32_t)(((int64_t)off - h->rttvar_us) / 4);
 		h->srtt_us += (uint32_t)(((int64_t)rtt - h->srtt_us) / 8);
 	}
-	h->min_rtt_us = least_take(&inner(h)->rtt_least, rtt, now);
+	h->min_rtt_us = gauge_least(&inner(h)->rtt_least, rtt, now);
 }
 
 /* The fastest stretch of 100 ms or more in the last ten seconds. */
@@ -184,16 +87,10 @@ static void take_rate(struct health *h, uint64_t now)
 	in->rate_us = now;
 	in->rate_bytes = rx->bytes;
 	in->rate = rate > UINT32_MAX ? UINT32_MAX : (uint32_t)rate;
-	rx->rate = most_take(&in->rates[HEALTH_RX], in->rate, now);
+	rx->rate = gauge_most(&in->rates[HEALTH_RX], in->rate, now);
 }
 
 /* --- states --- */
-
-/* Probes that may be missing in a row on a line that loses so much, without being news. */
-static uint32_t patience(uint32_t loss_ppm)
-{
-	return loss_ppm < 10000 ? 2 : loss_ppm < 50000 ? 3 : loss_ppm < 100000 ? 4 : loss_ppm < 200000 ? 6 : 8;
-}
 
 static unsigned badness(enum health_state s)
 {
@@ -251,7 +148,7 @@ static const char *silence_why(const struct health *h, enum health_dir d, enum h
 	return d == HEALTH_TX ? "nothing we send arrives" : "nothing arrives here";
 }
 
-static void fall_silent(struct health *h, enum health_dir d, bool down, uint64_t now)
+void health_fall_silent(struct health *h, enum health_dir d, bool down, uint64_t now)
 {
 	enum health_state is = h->side[d].state, s = down ? HEALTH_DOWN : HEALTH_SUSPECT;
 
@@ -260,6 +157,12 @@ static void fall_silent(struct health *h, enum health_dir d, bool down, uint64_t
 	h->side[d].state = s;
 	inner(h)->calm[d] = 0;
 	settle(h, silence_why(h, d, s), now);
+}
+
+void health_set_lossy(struct health *h, enum health_dir d, bool lossy, uint64_t now)
+{
+	h->side[d].state = lossy ? HEALTH_LOSSY : HEALTH_UP;
+	settle(h, lossy ? "it loses over a tenth" : "it loses less again", now);
 }
 
 /* A probe arrived in this direction. */
@@ -317,7 +220,7 @@ static void take_owd(struct health *h, uint32_t owd, bool first, uint64_t now)
 	if (!first)
 		rx->jitter_us += (uint32_t)(((int64_t)(off < 0 ? -(int64_t)off : off) - rx->jitter_us) / 16);
 	in->owd = owd;
-	rx->queue_us = owd - least_take(&in->owd_least, owd, now);
+	rx->queue_us = owd - gauge_least(&in->owd_least, owd, now);
 }
 
 bool health_got_probe(struct health *h, const struct wire_probe *p, uint64_t now_us)
@@ -328,7 +231,7 @@ bool health_got_probe(struct health *h, const struct wire_probe *p, uint64_t now
 	if (in->peer && (int32_t)steps <= 0)
 		return false;
 	if (in->peer && in->base_rx)
-		loss_take(&in->loss[HEALTH_RX], &h->side[HEALTH_RX].loss_ppm, p->packets - in->peer_packets,
+		gauge_loss(&in->loss[HEALTH_RX], &h->side[HEALTH_RX].loss_ppm, p->packets - in->peer_packets,
 			  h->side[HEALTH_RX].packets - in->rx_packets);
 	if (in->peer)
 		in->pace = (p->time_us - in->peer_time) / steps;
@@ -389,7 +292,7 @@ static void take_ack(struct health *h, const struct wire_report *r, uint64_t now
 	uint32_t sent = in->ring[r->seq % RING].packets;
 
 	if (in->base_tx && in->seq - r->seq < RING)
-		loss_take(&in->loss[HEALTH_TX], &tx->loss_ppm, sent - in->acked_tx, r->packets - in->acked_rx);
+		gauge_loss(&in->loss[HEALTH_TX], &tx->loss_ppm, sent - in->acked_tx, r->packets - in->acked_rx);
 	in->base_tx = in->seq - r->seq < RING;
 	in->acked_tx = sent;
 	in->acked_rx = r->packets;
@@ -400,20 +303,21 @@ static void take_ack(struct health *h, const struct wire_report *r, uint64_t now
 				     tx->jitter_us) /
 				    16);
 	tx->queue_us = r->queue_us;
-	tx->rate = most_take(&in->rates[HEALTH_TX], r->rate, now);
+	tx->rate = gauge_most(&in->rates[HEALTH_TX], r->rate, now);
 	calm_down(h, HEALTH_TX, now);
 }
 
 void health_got_report(struct health *h, const struct wire_report *r, bool own, uint64_t now_us)
 {
 	struct inner *in = inner(h);
-	bool newer = (int32_t)(r->seq - in->acked) > 0 && (int32_t)(in->seq - r->seq) >= 0;
+	bool newer = (int32_t)(r->seq - in->acked) > 0;
 
-	if (!r->seq || (!newer && r->seq != in->acked))
-		return; /* nothing heard yet, overtaken, or nonsense */
-	in->told_us = now_us;
+	if (!r->seq || (int32_t)(in->seq - r->seq) < 0)
+		return; /* nothing heard yet, or nonsense */
 	if (newer)
 		take_ack(h, r, now_us);
+	if (r->seq == in->acked) /* not overtaken by news that came another way */
+		in->told_us = now_us;
 	if (own && (int32_t)(r->seq - in->rtt_seq) > 0) {
 		uint32_t took = (uint32_t)now_us - r->time_us;
 
@@ -441,96 +345,6 @@ void health_lead(const struct health *h, struct health_lead *lead)
 	}
 }
 
-/* --- time --- */
-
-/* The peer has sent `need` probes elsewhere, and what it sent here at that time is overdue. */
-static bool lead_is_far(struct health *h, const struct health_view *v, uint32_t need, uint64_t now)
-{
-	struct inner *in = inner(h);
-	int32_t ahead = (int32_t)(v->lead->time_us - in->peer_time), slower = (int32_t)(in->owd - v->lead->owd_us);
-
-	if (!v->lead->heard || !in->peer || ahead <= (int64_t)need * in->pace || ahead <= SUSPECT_US / 2)
-		return false;
-	if (!in->ahead_us)
-		in->ahead_us = v->lead->at_us;
-	return now > in->ahead_us + (slower > 0 ? (uint32_t)slower : 0) + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
-}
-
-/* Our probes that the peer does not know of, though it knows of one that left `allow` later by another path. */
-static uint32_t missing(const struct inner *in, uint32_t acked_us, uint32_t allow)
-{
-	uint32_t n = 0, s = in->seq - in->acked >= RING ? in->seq - RING + 1 : in->acked + 1;
-
-	while (s != in->seq + 1 && (int32_t)(acked_us - in->ring[s % RING].time_us) > (int32_t)allow) {
-		n++;
-		s++;
-	}
-	return n;
-}
-
-static void judge_tx(struct health *h, const struct health_view *v, uint64_t now)
-{
-	const struct inner *in = peek(h);
-	uint32_t rtt = h->srtt_us ? h->srtt_us : UNKNOWN_RTT_US, need = patience(h->side[HEALTH_TX].loss_ppm);
-	uint32_t allow = 4 * h->rttvar_us + HELD_US + (rtt > v->lead->rtt_us ? (rtt - v->lead->rtt_us) / 2 : 0);
-	int32_t lag = (int32_t)(v->lead->acked_us - in->acked_time);
-
-	if (!in->acked || in->seq == in->acked)
-		return;
-	if (!v->lead->told || lag <= SUSPECT_US || missing(in, v->lead->acked_us, allow) < need)
-		lag = 0;
-	/* Without a lead: what left long before the last report came. */
-	if (lag > DOWN_US || missing(in, (uint32_t)in->told_us, DOWN_US + rtt + v->lead->rtt_us) > need)
-		fall_silent(h, HEALTH_TX, true, now);
-	else if (lag)
-		fall_silent(h, HEALTH_TX, false, now);
-}
-
-static void judge_rx(struct health *h, const struct health_view *v, uint64_t now)
-{
-	const struct inner *in = peek(h);
-	uint32_t need = patience(h->side[HEALTH_RX].loss_ppm), limit, pace = in->pace > v->interval_us ? in->pace : v->interval_us;
-	uint64_t silent = now - (v->asks && !v->brisk ? in->asked_us : in->heard_us);
-	bool far = lead_is_far(h, v, need, now);
-
-	if (!v->asks && (!far || !in->pace || in->pace > 4 * SUSPECT_US))
-		return; /* the remote is not owed anything, but beside other paths */
-	if (v->asks && (!in->asked_us || in->asked < need))
-		return;
-	limit = v->asks && !v->brisk ? need * v->interval_us + (h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US)
-				     : need * pace + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
-	if (limit < SUSPECT_US)
-		limit = SUSPECT_US;
-	if (silent > DOWN_US && silent > 2 * (uint64_t)limit)
-		fall_silent(h, HEALTH_RX, true, now);
-	else if (silent > limit && far)
-		fall_silent(h, HEALTH_RX, false, now);
-}
-
-static void judge_loss(struct health *h, const struct health_view *v, enum health_dir d, uint64_t now)
-{
-	struct health_side *s = &h->side[d];
-
-	if (s->state == HEALTH_UP && !v->alone && s->loss_ppm > 100000 && v->best_loss_ppm < 20000)
-		s->state = HEALTH_LOSSY;
-	else if (s->state == HEALTH_LOSSY && (v->alone || s->loss_ppm < 50000 || v->best_loss_ppm > 40000))
-		s->state = HEALTH_UP;
-	else
-		return;
-	settle(h, s->state == HEALTH_LOSSY ? "it loses over a tenth" : "it loses less again", now);
-}
-
-bool health_tick(struct health *h, const struct health_view *view, uint64_t now_us)
-{
-	enum health_state was = h->state;
-
-	judge_tx(h, view, now_us);
-	judge_rx(h, view, now_us);
-	for (int d = 0; d < 2 && health_usable(h->state); d++)
-		judge_loss(h, view, d, now_us);
-	return h->state != was;
-}
-
 void health_dead(struct health *h, const char *why, uint64_t now_us)
 {
 	if (h->state == HEALTH_DOWN)
@@ -551,14 +365,4 @@ uint64_t health_heard_us(const struct health *h)
 uint32_t health_unanswered(const struct health *h)
 {
 	return peek(h)->asked;
-}
-
-bool health_doubtful(const struct health *h, uint64_t now_us)
-{
-	const struct inner *in = peek(h);
-	uint32_t usual = h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US;
-
-	if (!in->asked_us || h->state == HEALTH_DOWN || h->state == HEALTH_PROBING)
-		return false;
-	return now_us - in->asked_us > (usual > SUSPECT_US ? usual : SUSPECT_US);
 }

@@ -1,0 +1,105 @@
+/* Silence and loss, as time passes; see health.c for the theory. */
+#include "health_room.h"
+
+#define HELD_US 10000 /* by either end, before it leaves */
+
+/* Probes that may be missing in a row on a line that loses so much, without being news. */
+static uint32_t patience(uint32_t loss_ppm)
+{
+	return loss_ppm < 10000 ? 2 : loss_ppm < 50000 ? 3 : loss_ppm < 100000 ? 4 : loss_ppm < 200000 ? 6 : 8;
+}
+
+/* The peer has sent `need` probes elsewhere, and what it sent here at that time is overdue. */
+static bool lead_is_far(struct health *h, const struct health_view *v, uint32_t need, uint64_t now)
+{
+	struct inner *in = inner(h);
+	int32_t ahead = (int32_t)(v->lead->time_us - in->peer_time), slower = (int32_t)(in->owd - v->lead->owd_us);
+
+	if (!v->lead->heard || !in->peer || ahead <= (int64_t)need * in->pace || ahead <= SUSPECT_US / 2)
+		return false;
+	if (!in->ahead_us)
+		in->ahead_us = v->lead->at_us;
+	return now > in->ahead_us + (slower > 0 ? (uint32_t)slower : 0) + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
+}
+
+/* Our probes that the peer does not know of, though it knows of one that left `allow` later by another path. */
+static uint32_t missing(const struct inner *in, uint32_t acked_us, uint32_t allow)
+{
+	uint32_t n = 0, s = in->seq - in->acked >= RING ? in->seq - RING + 1 : in->acked + 1;
+
+	while (s != in->seq + 1 && (int32_t)(acked_us - in->ring[s % RING].time_us) > (int32_t)allow) {
+		n++;
+		s++;
+	}
+	return n;
+}
+
+static void judge_tx(struct health *h, const struct health_view *v, uint64_t now)
+{
+	const struct inner *in = peek(h);
+	uint32_t rtt = h->srtt_us ? h->srtt_us : UNKNOWN_RTT_US, need = patience(h->side[HEALTH_TX].loss_ppm);
+	uint32_t allow = 4 * h->rttvar_us + HELD_US + (rtt > v->lead->rtt_us ? (rtt - v->lead->rtt_us) / 2 : 0);
+	int32_t lag = (int32_t)(v->lead->acked_us - in->acked_time);
+
+	if (!in->acked || in->seq == in->acked)
+		return;
+	if (!v->lead->told || lag <= SUSPECT_US || missing(in, v->lead->acked_us, allow) < need)
+		lag = 0;
+	/* Without a lead: what left long before the last report came. */
+	if (lag > DOWN_US || missing(in, (uint32_t)in->told_us, DOWN_US + rtt + v->lead->rtt_us) > need)
+		health_fall_silent(h, HEALTH_TX, true, now);
+	else if (lag)
+		health_fall_silent(h, HEALTH_TX, false, now);
+}
+
+static void judge_rx(struct health *h, const struct health_view *v, uint64_t now)
+{
+	const struct inner *in = peek(h);
+	uint32_t need = patience(h->side[HEALTH_RX].loss_ppm), limit, pace = in->pace > v->interval_us ? in->pace : v->interval_us;
+	uint64_t silent = now - (v->asks && !v->brisk ? in->asked_us : in->heard_us);
+	bool far = lead_is_far(h, v, need, now);
+
+	if (!v->asks && (!far || !in->pace || in->pace > 4 * SUSPECT_US))
+		return; /* the remote is not owed anything, but beside other paths */
+	if (v->asks && (!in->asked_us || in->asked < need))
+		return;
+	limit = v->asks && !v->brisk ? need * v->interval_us + (h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US)
+				     : need * pace + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
+	if (limit < SUSPECT_US)
+		limit = SUSPECT_US;
+	if (silent > DOWN_US && silent > 2 * (uint64_t)limit)
+		health_fall_silent(h, HEALTH_RX, true, now);
+	else if (silent > limit && far)
+		health_fall_silent(h, HEALTH_RX, false, now);
+}
+
+static void judge_loss(struct health *h, const struct health_view *v, enum health_dir d, uint64_t now)
+{
+	const struct health_side *s = &h->side[d];
+
+	if (s->state == HEALTH_UP && !v->alone && s->loss_ppm > 100000 && v->best_loss_ppm < 20000)
+		health_set_lossy(h, d, true, now);
+	else if (s->state == HEALTH_LOSSY && (v->alone || s->loss_ppm < 50000 || v->best_loss_ppm > 40000))
+		health_set_lossy(h, d, false, now);
+}
+
+bool health_tick(struct health *h, const struct health_view *view, uint64_t now_us)
+{
+	enum health_state was = h->state;
+
+	judge_tx(h, view, now_us);
+	judge_rx(h, view, now_us);
+	for (int d = 0; d < 2 && health_usable(h->state); d++)
+		judge_loss(h, view, d, now_us);
+	return h->state != was;
+}
+
+bool health_doubtful(const struct health *h, uint64_t now_us)
+{
+	const struct inner *in = peek(h);
+	uint32_t usual = h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US;
+
+	if (!in->asked_us || h->state == HEALTH_DOWN || h->state == HEALTH_PROBING)
+		return false;
+	return now_us - in->asked_us > (usual > SUSPECT_US ? usual : SUSPECT_US);
+}
