@@ -5,17 +5,50 @@
  * its packets wait until every lower number has come, or has been missing for hold_us since a later one came. What is missing on
  * another's account costs it no more than the slower path costs it anyway.
  *
+ * How long to wait follows from the paths' delays, and from how late numbers came that had been given up.
+ *
  * Few are held at a time (what the faster path brings while the slower one is behind), so the list is an array in order of
  * number, filled from its end. Nothing is ever dropped here: a full list hands out its first. */
 #include "reorder.h"
 
 #include <string.h>
 
+#define FADE_US 100000	  /* what was late counts a millisecond less after that */
+#define LATE_MAX_US 80000
 #define SPREAD_US 300000 /* a flow is spread so long after it last changed paths */
 
 void reorder_init(struct reorder *r)
 {
 	memset(r, 0, sizeof(*r));
+}
+
+uint32_t reorder_hold_us(struct reorder *r, uint32_t least, uint32_t most, uint64_t now_us)
+{
+	uint32_t hold;
+
+	if (!least)
+		return 0;
+	while (r->late_us && now_us - r->late_at_us > FADE_US) {
+		r->late_us -= r->late_us > 1000 ? 1000 : r->late_us;
+		r->late_at_us += FADE_US;
+	}
+	hold = r->late_us > least ? r->late_us : least;
+	return hold > most ? most : hold;
+}
+
+/* Number n came after all: so much longer it should have been waited for. */
+static void note_late(struct reorder *r, const struct gaps *g, uint64_t n, uint64_t now)
+{
+	uint64_t next = n + 1;
+	uint32_t late;
+
+	while (next < g->top && !gaps_has(g, next))
+		next++;
+	late = (uint32_t)now - g->stamp[next % GAPS_NUMBERS] + 1000;
+	if (late <= r->late_us || late > LATE_MAX_US)
+		return;
+	r->late_us = late;
+	r->late_at_us = now;
 }
 
 static bool is_spread(struct reorder *r, uint32_t key, unsigned path, uint64_t now)
@@ -60,6 +93,8 @@ bool reorder_must_hold(struct reorder *r, const struct gaps *g, uint64_t seq, ui
 {
 	if (!is_spread(r, flow, path, now_us) || !hold_us)
 		return false;
+	if (seq < r->base && g->top - seq < GAPS_NUMBERS && seq < g->top)
+		note_late(r, g, seq, now_us);
 	advance(r, g, hold_us, now_us);
 	return r->n || seq >= r->base; /* with others waiting, it finds its place among them */
 }

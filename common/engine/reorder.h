@@ -21,10 +21,14 @@ struct reorder {
 		bool spread;
 		uint64_t changed_us; /* when it came on another than the one before */
 	} flow[REORDER_FLOWS];
+	uint32_t late_us; /* how long after it was given up for lost a number still came, lately */
+	uint64_t late_at_us;
 	uint64_t holds, overflows; /* for status */
 };
 
 void reorder_init(struct reorder *r);
+/* What hold_us should be: at least `least` (0: order does not matter), and what was late lately; never more than `most`. */
+uint32_t reorder_hold_us(struct reorder *r, uint32_t least, uint32_t most, uint64_t now_us);
 /* Must this packet, which g has taken already, wait? Then reorder_hold() a copy of it, and reorder_release(); else deliver it now. hold_us: how long a
  * number is waited for after a later one came. */
 bool reorder_must_hold(struct reorder *r, const struct gaps *g, uint64_t seq, uint32_t flow, unsigned path, uint32_t hold_us, uint64_t now_us);

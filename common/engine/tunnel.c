@@ -34,6 +34,7 @@
 #define BACKLOG_US 1000
 #define WATCH_US 5000
 #define SLOW_US 50000
+#define PATIENT_US 500000
 #define KEEP_R_US 400000
 #define KEEP_B_US 1000000
 
@@ -166,6 +167,7 @@ static void on_path(void *arg, unsigned path, enum health_state was)
 	if (is_silent(assoc_health(t->assoc, path)->side[HEALTH_TX].state)) {
 		for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
 			resend_desert(&t->sort[c].resend, &t->view.paths, path, t->now, on_elsewhere, t);
+		t->queue.patient_us = t->now + PATIENT_US;
 		if (!(t->view.paths.usable >> path & 1))
 			tunnel_drop_backlog(t, path);
 	}

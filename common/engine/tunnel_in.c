@@ -31,11 +31,16 @@ static void deliver_held(void *arg, struct packet *p)
 	tunnel_let_go(t, p);
 }
 
+static uint32_t hold_us(struct tunnel *t, struct sort *s)
+{
+	return reorder_hold_us(s->reorder, t->view.hold_us, HOLD_MAX_US, t->now);
+}
+
 void tunnel_release(struct tunnel *t)
 {
 	for (unsigned c = WIRE_CLASS_F; c <= WIRE_CLASS_B; c++)
-		if (t->sort[c].reorder)
-			reorder_release(t->sort[c].reorder, t->sort[c].gaps, t->view.hold_us, t->now, deliver_held, t);
+		if (t->sort[c].reorder && t->sort[c].reorder->n)
+			reorder_release(t->sort[c].reorder, t->sort[c].gaps, hold_us(t, &t->sort[c]), t->now, deliver_held, t);
 }
 
 static void hold(struct tunnel *t, const struct assoc_got *got, uint32_t flow)
@@ -52,7 +57,7 @@ static void hold(struct tunnel *t, const struct assoc_got *got, uint32_t flow)
 	p->seq = got->seq;
 	p->flow = flow;
 	reorder_hold(s->reorder, p, deliver_held, t);
-	reorder_release(s->reorder, s->gaps, t->view.hold_us, t->now, deliver_held, t);
+	reorder_release(s->reorder, s->gaps, hold_us(t, s), t->now, deliver_held, t);
 }
 
 /* Its outer packet may have been marked on the way. */
@@ -114,7 +119,7 @@ static void take_data(struct tunnel *t, const struct assoc_got *got)
 	if (!is_wanted(t, got->plain, got->len, got->tos, &in))
 		return;
 	if (counted && s->reorder && got->path < ASSOC_PATHS &&
-	    reorder_must_hold(s->reorder, s->gaps, got->seq, in.flow, got->path, t->view.hold_us, t->now))
+	    reorder_must_hold(s->reorder, s->gaps, got->seq, in.flow, got->path, hold_us(t, s), t->now))
 		hold(t, got, in.flow);
 	else
 		deliver(t, got->plain, got->len);

@@ -20,6 +20,7 @@
 #define STOP_B_US 10000 /* once it is, up to here */
 #define STOP_F_US 25000
 #define STOP_R_US 60000
+#define MOVE_US 30000
 #define FLOWLET_US 30000 /* a flow silent for so long may move: what it sent before has arrived */
 
 void tunnel_flush(struct tunnel *t)
@@ -267,9 +268,21 @@ static void send_urgent(struct tunnel *t, struct packet *p, unsigned unused)
 	packet_put(&t->slab, p);
 }
 
+/* Its path has shrunk under it: another where it fits, and may go now? Pieces are not resent. */
+static unsigned where_it_fits(const struct tunnel *t, const struct packet *p, unsigned i)
+{
+	uint8_t to = tunnel_home(t, (uint8_t)i, p->len);
+
+	if (to < ASSOC_PATHS && p->len <= pmtu_room(t->pmtu, to) && pace_may_borrow(&t->lane[to].pace, BORROW_US))
+		return to;
+	return i;
+}
+
 /* Takes the reference; not sealed. */
 static void send_bulk(struct tunnel *t, struct packet *p, unsigned i)
 {
+	if (p->type == WIRE_DG_DATA && p->len > pmtu_room(t->pmtu, i))
+		i = where_it_fits(t, p, i);
 	if (p->type == WIRE_DG_DATA && p->len > pmtu_room(t->pmtu, i)) {
 		send_pieces(t, p, pmtu_room(t->pmtu, i), send_bulk, i);
 		return;
@@ -301,6 +314,22 @@ static void rehome(struct tunnel *t)
 	}
 }
 
+/* Several flows chose the same path and are too many for it: one at a time goes where there is room. */
+static void relieve(struct tunnel *t)
+{
+	struct queue_bucket *b = t->now - t->moved_us > MOVE_US ? queue_crowded(&t->queue, t->now) : NULL;
+	uint8_t to = b && b->rate ? tunnel_room_for(t, b->home, b->rate) : QUEUE_NO_PATH;
+
+	if (to == QUEUE_NO_PATH)
+		return;
+	t->lane[to].pace.load += b->rate; /* until it is measured */
+	if (b->home < ASSOC_PATHS && t->lane[b->home].pace.load > b->rate)
+		t->lane[b->home].pace.load -= b->rate;
+	b->home = to;
+	b->above_us = t->now;
+	t->moved_us = t->now;
+}
+
 static void pump_path(struct tunnel *t, unsigned i)
 {
 	struct lane *l = &t->lane[i];
@@ -322,6 +351,8 @@ void tunnel_pump(struct tunnel *t)
 {
 	if (t->rehome)
 		rehome(t);
+	if (t->queue.packets)
+		relieve(t);
 	for (unsigned n = 0; n < t->view.n; n++)
 		pace_fill(&t->lane[t->view.order[n]].pace, t->now);
 	for (unsigned n = 0; n < t->view.n; n++)
@@ -391,13 +422,14 @@ static enum wire_class cap(struct tunnel *t, enum wire_class class, const struct
 	return class;
 }
 
-static void enqueue(struct tunnel *t, struct packet *p)
+static void enqueue(struct tunnel *t, struct packet *p, uint32_t rate)
 {
 	unsigned band = p->class == WIRE_CLASS_F ? QUEUE_F : QUEUE_B;
 	struct queue_bucket *b = queue_bucket(&t->queue, band, p->flow);
 
 	if (b->home >= ASSOC_PATHS || !(t->view.bulk >> b->home & 1) || (!b->head && t->now - b->last_us > FLOWLET_US))
 		b->home = tunnel_home(t, b->home, p->len);
+	b->rate = rate;
 	queue_put(&t->queue, band, p, t->now);
 }
 
@@ -452,7 +484,7 @@ void tunnel_send(struct tunnel *t, uint8_t *packet, size_t len)
 	if (class == WIRE_CLASS_R)
 		send_urgent(t, p, 0);
 	else
-		enqueue(t, p);
+		enqueue(t, p, flow->rate);
 }
 
 void tunnel_send_end(struct tunnel *t)

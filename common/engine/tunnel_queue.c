@@ -10,7 +10,7 @@
  * of being dropped from, so that what listens to drops keeps to one path. When its home alone has been enough for a while, it goes home.
  *
  * Waiting is bounded by time, not by length: above TARGET_US for INTERVAL_US packets are dropped from the head, ever faster (CoDel), and
- * nothing leaves that waited MOST_US. */
+ * nothing leaves that waited MOST_US. Only when a path has just died, and its load comes upon the others all at once, is more forgiven. */
 #include "tunnel_queue.h"
 
 #include <string.h>
@@ -19,8 +19,10 @@
 #define TARGET_US 10000
 #define INTERVAL_US 60000
 #define MOST_US 50000
+#define PATIENT_US 250000
 #define SPREAD_US 4000
 #define OTHER_US 2000 /* a path that is not home takes only what has waited so long */
+#define CROWDED_US 30000
 #define STUBBORN_US 300000
 #define HOME_AGAIN_US 500000
 #define PACKETS_MAX 2048
@@ -93,16 +95,16 @@ void queue_flush(struct queue *q)
 /* All is full: who has most loses. */
 static void make_room(struct queue *q, uint64_t now)
 {
-	struct queue_bucket *most = NULL, *b;
+	struct queue_bucket *longest = NULL, *b;
 	unsigned band = q->active[QUEUE_B] ? QUEUE_B : QUEUE_F;
 
 	b = q->active[band];
 	do {
-		if (!most || b->bytes > most->bytes)
-			most = b;
+		if (!longest || b->bytes > longest->bytes)
+			longest = b;
 		b = b->next;
 	} while (b != q->active[band]);
-	drop_head(q, band, most, now);
+	drop_head(q, band, longest, now);
 }
 
 void queue_put(struct queue *q, unsigned band, struct packet *p, uint64_t now_us)
@@ -129,6 +131,11 @@ static uint64_t waited(const struct packet *p, uint64_t now)
 	return now - p->born_us;
 }
 
+static uint64_t most(const struct queue *q, uint64_t now)
+{
+	return now < q->patient_us ? PATIENT_US : MOST_US;
+}
+
 static uint64_t interval(uint32_t drops)
 {
 	uint32_t root = 1;
@@ -139,7 +146,7 @@ static uint64_t interval(uint32_t drops)
 }
 
 /* CoDel's question about the head of this bucket: is it to be dropped? */
-static bool is_to_drop(struct queue_bucket *b, uint64_t now)
+static bool is_to_drop(const struct queue *q, struct queue_bucket *b, uint64_t now)
 {
 	uint64_t w = waited(b->head, now);
 
@@ -150,9 +157,9 @@ static bool is_to_drop(struct queue_bucket *b, uint64_t now)
 	}
 	if (!b->above_us)
 		b->above_us = now;
-	if (w > MOST_US)
+	if (w > most(q, now))
 		return true;
-	if (now - b->above_us < INTERVAL_US || now < b->drop_us)
+	if (now < q->patient_us || now - b->above_us < INTERVAL_US || now < b->drop_us)
 		return false;
 	b->drops++;
 	b->drop_us = now + interval(b->drops);
@@ -196,7 +203,7 @@ static struct packet *take_band(struct queue *q, unsigned band, unsigned path, u
 		if (b->deficit <= 0) { /* the next one's turn */
 			b->deficit += QUANTUM;
 			q->active[band] = b->next;
-		} else if (is_to_drop(b, now)) {
+		} else if (is_to_drop(q, b, now)) {
 			drop_head(q, band, b, now);
 		} else {
 			b->deficit -= b->head->len;
@@ -220,7 +227,7 @@ static void expire(struct queue *q, unsigned band, uint64_t now)
 	for (bool more = b; more; b = next) {
 		more = b != last;
 		next = b->next; /* b itself may leave the ring */
-		while (b->head && waited(b->head, now) > MOST_US)
+		while (b->head && waited(b->head, now) > most(q, now))
 			drop_head(q, band, b, now);
 	}
 }
@@ -229,6 +236,20 @@ void queue_expire(struct queue *q, uint64_t now_us)
 {
 	for (unsigned band = 0; band < QUEUE_BANDS; band++)
 		expire(q, band, now_us);
+}
+
+struct queue_bucket *queue_crowded(struct queue *q, uint64_t now_us)
+{
+	for (unsigned band = 0; band < QUEUE_BANDS; band++) {
+		struct queue_bucket *b = q->active[band];
+
+		for (bool more = b; more; b = b->next) {
+			more = b->next != q->active[band];
+			if (!b->spread && b->above_us && now_us - b->above_us > CROWDED_US)
+				return b;
+		}
+	}
+	return NULL;
 }
 
 static bool band_has(const struct queue *q, unsigned band, unsigned path, uint8_t wide)

@@ -19,6 +19,7 @@ struct queue_bucket { /* flows of one hash; nearly always one flow */
 	uint8_t home;	     /* the path it is sent on */
 	bool spread;	     /* ... or all of `wide` */
 	uint64_t last_us;    /* something came or left */
+	uint32_t rate;	     /* bytes a second of its flow, as far as it is known: the caller's */
 	uint64_t above_us;   /* the wait has been too long since; 0: it is not */
 	uint64_t drop_us;    /* next drop; 0: not dropping */
 	uint32_t drops;	     /* in this bout */
@@ -31,6 +32,7 @@ struct queue {
 	struct queue_bucket *active[QUEUE_BANDS];
 	uint32_t packets, bytes;
 	bool aggregate;
+	uint64_t patient_us; /* until then waiting is forgiven: a path has died, and the others take its load */
 	uint64_t dropped[QUEUE_BANDS]; /* for status */
 };
 
@@ -45,6 +47,8 @@ void queue_put(struct queue *q, unsigned band, struct packet *p, uint64_t now_us
 struct packet *queue_take(struct queue *q, unsigned path, uint8_t wide, uint64_t now_us);
 /* Drops what has waited so long that it is worth nothing. */
 void queue_expire(struct queue *q, uint64_t now_us);
+/* A flow that has waited too long at its home for a while, and is not spread; NULL: none. Sending it elsewhere is up to the caller. */
+struct queue_bucket *queue_crowded(struct queue *q, uint64_t now_us);
 bool queue_has(const struct queue *q, unsigned path, uint8_t wide); /* anything for this path? */
 
 #endif

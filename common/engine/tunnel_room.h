@@ -18,6 +18,7 @@
 #define OUTER 28 /* bytes of IPv4 and UDP around a datagram, as pacing counts */
 #define FIFO 1024 /* a ring of resend.c may come at once */
 #define DONE 128
+#define HOLD_MAX_US 50000
 
 struct fifo { /* sealed packets that wait for one path */
 	struct packet *slot[FIFO];
@@ -64,6 +65,7 @@ struct tunnel {
 	uint64_t now;	    /* of this batch */
 	uint64_t look_us;   /* `view` is of then */
 	uint64_t active_us; /* a packet moved */
+	uint64_t moved_us;  /* a flow was sent elsewhere because its path was crowded */
 	bool in_batch, rehome;
 	struct event tick;
 	uint64_t tick_us; /* when it is due; 0: not set */
@@ -86,6 +88,7 @@ struct tunnel {
 /* tunnel_view.c */
 void tunnel_look(struct tunnel *t); /* brings `view` up to date */
 uint8_t tunnel_home(const struct tunnel *t, uint8_t now, uint32_t len); /* the best path for a flow, which is on `now` */
+uint8_t tunnel_room_for(const struct tunnel *t, uint8_t home, uint32_t rate); /* a path with room for that, or QUEUE_NO_PATH */
 
 /* tunnel_out.c */
 void tunnel_pump(struct tunnel *t); /* sends what may go */

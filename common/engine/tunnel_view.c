@@ -2,17 +2,16 @@
  *
  * Urgent packets go on every path that shows life: FULL and metered ones, BACKUP only when no FULL one lives. Bulk goes on the best
  * kind there is: FULL before BACKUP before metered, well before lossy before suspect. If nothing is known to work, everything
- * goes on whatever has an address: it costs a few packets, and may be right. */
+ * goes on whatever has an address, even what is thought dead: all dying at once is rare, and coming back is learnt late. */
 #include "tunnel_room.h"
 
 #define UNKNOWN_RTT_US 100000
-#define HOLD_MAX_US 50000
 #define HOLD_MORE_US 10000
 #define STAY_US 5000 /* a flow moves only for more than this */
 #define FULL_LOAD_US 100000
 #define LOOK_US 2000
 
-enum { NO_TIER = 9, TRY_TIER = 8 };
+enum { TRY_TIER = 8, DEAD_TIER = 9, NO_TIER = 10 };
 
 static enum health_state tx_state(const struct tunnel *t, unsigned i)
 {
@@ -35,9 +34,9 @@ static unsigned tier(const struct tunnel *t, unsigned i)
 
 	if (!assoc_has_path(t->assoc, i) || use == WIRE_USE_NOT)
 		return NO_TIER;
-	if (s == HEALTH_PROBING)
-		return TRY_TIER;
-	return lives(t, i) ? tiers[use][s == HEALTH_UP ? 0 : s == HEALTH_LOSSY ? 1 : 2] : NO_TIER;
+	if (!lives(t, i))
+		return s == HEALTH_PROBING ? TRY_TIER : DEAD_TIER;
+	return tiers[use][s == HEALTH_UP ? 0 : s == HEALTH_LOSSY ? 1 : 2];
 }
 
 static void measure(struct tunnel *t, unsigned i, unsigned tier_of)
@@ -92,7 +91,7 @@ static void choose(struct tunnel *t, const unsigned tiers[ASSOC_PATHS])
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
 		bool backup = tiers[i] == 2 || tiers[i] == 3 || tiers[i] == 5;
 
-		if (tiers[i] == NO_TIER || (tiers[i] == TRY_TIER && best != TRY_TIER))
+		if (tiers[i] == NO_TIER || (tiers[i] >= TRY_TIER && tiers[i] != best))
 			continue;
 		if (!backup || !full)
 			v->urgent |= (uint8_t)(1 << i);
@@ -166,4 +165,16 @@ uint8_t tunnel_home(const struct tunnel *t, uint8_t now, uint32_t len)
 	    (!fits || len + WIRE_DG_OVERHEAD <= pmtu_size(t->pmtu, now)))
 		return now;
 	return best;
+}
+
+uint8_t tunnel_room_for(const struct tunnel *t, uint8_t home, uint32_t rate)
+{
+	for (unsigned n = 0; n < t->view.n; n++) {
+		uint8_t i = t->view.order[n];
+		const struct pace *p = &t->lane[i].pace;
+
+		if (i != home && t->view.wide >> i & 1 && p->load + rate < p->rate / 20 * 19)
+			return i;
+	}
+	return QUEUE_NO_PATH;
 }
