@@ -7,6 +7,7 @@ build-san/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
 endef
+USES_remote_nat := build-san/remote-proxy/policy.o
 # The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
 define unit_proxy
 build-san/unit/$(1)/test_%: tests/unit/$(1)/test_%.c build-san/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) build-san/libdaemon.a
