@@ -36,7 +36,7 @@ const char *judges_name(enum links_judge who)
 {
 	static const char *const names[LINKS_JUDGES] = {
 		[LINKS_HEALTH] = "health", [LINKS_ROLE] = "role",   [LINKS_QUOTA] = "quota",
-		[LINKS_HARM] = "harm",	   [LINKS_STRIP] = "strip",
+		[LINKS_HARM] = "harm",	   [LINKS_STRIP] = "strip",	 [LINKS_THRIFT] = "thrift",
 	};
 
 	return names[who];

@@ -29,7 +29,7 @@ bool links_address(const struct links *l, size_t line, int family, struct addr *
 
 /* What a line may be used for is the worst that any judge says of it; each speaks for himself and may change his mind at any time. A line
  * that is not LINKS_IN is still used when nothing better is left. `why` is one clause for people, copied. */
-enum links_judge { LINKS_HEALTH, LINKS_ROLE, LINKS_QUOTA, LINKS_HARM, LINKS_STRIP, LINKS_JUDGES };
+enum links_judge { LINKS_HEALTH, LINKS_ROLE, LINKS_QUOTA, LINKS_HARM, LINKS_STRIP, LINKS_THRIFT, LINKS_JUDGES };
 enum links_standing {
 	LINKS_IN,     /* an equal among the good ones */
 	LINKS_WHOLE,  /* no subflows: whole connections, as plain TCP, by its share */

@@ -63,6 +63,8 @@ const char *news_state(const json_t *link)
 		return "plain";
 	if (says(link, "use", "backup"))
 		return says(link, "judge", "harm") ? "aside" : "backup";
+	if (says(link, "judge", "thrift"))
+		return "idle";
 	return says(link, "judge", "role") || says(link, "judge", "quota") ? "off" : "down";
 }
 
@@ -88,6 +90,8 @@ void news_links(struct news *n, const struct links *links)
 	json_array_foreach(all, i, link) {
 		const char *state = news_state(link), *was = n->state[i];
 
+		if (!strcmp(state, "idle")) /* it could be used: that is what matters to others */
+			state = "up";
 		if (was && !strcmp(state, was))
 			continue;
 		n->state[i] = state;

@@ -21,7 +21,7 @@ void news_remote(struct news *n, bool up, const char *address, const char *why);
 /* "quota-warning", "quota-spent", "quota-renewed" */
 void news_quota(struct news *n, size_t line, const char *event, const char *why);
 
-/* The state of a line as people call it, from its object in links_status(): up, plain, backup, aside, off, down. */
+/* The state of a line as people call it, from its object in links_status(): up, plain, idle, backup, aside, off, down. */
 const char *news_state(const json_t *link);
 
 #endif

@@ -1,6 +1,6 @@
 /* Theory of operation
  *
- * Several rooms have an opinion on a line, and each is told to `links` by itself: roles, quota, harm, strip. The steward makes them, passes on to each
+ * Several rooms have an opinion on a line, and each is told to `links` by itself: roles, quota, harm, strip, thrift. The steward makes them, passes on to each
  * what happens in the house, and on to the news what they find; and it answers those who ask how the lines are. */
 #include "steward.h"
 
@@ -14,6 +14,7 @@
 #include "rtnl_stats.h"
 #include "sock.h"
 #include "strip.h"
+#include "thrift.h"
 
 struct steward {
 	const struct config *config;
@@ -25,6 +26,7 @@ struct steward {
 	struct quota *quota;
 	struct harm *harm;
 	struct strip *strip;
+	struct thrift *thrift;
 	struct netlink *nl;
 	bool born;    /* from now on others are told */
 	bool session; /* there was one: its loss is news */
@@ -66,7 +68,8 @@ struct steward *steward_new(struct event_base *base, const struct config *config
 	s->quota = quota_new(base, config, links, on_quota, s);
 	s->harm = harm_new(base, config, links, s->roles, &(struct harm_ops){ ops->moved, ops->health }, arg);
 	s->strip = strip_new(base, config, links, ops->mark);
-	if (!s->quota || !s->harm || !s->strip) {
+	s->thrift = thrift_new(base, config, links, ops->moved, arg);
+	if (!s->quota || !s->harm || !s->strip || !s->thrift) {
 		log_error("out of memory");
 		steward_free(s);
 		return NULL;
@@ -80,6 +83,7 @@ void steward_free(struct steward *s)
 {
 	if (!s)
 		return;
+	thrift_free(s->thrift);
 	strip_free(s->strip);
 	harm_free(s->harm);
 	quota_free(s->quota);
@@ -99,6 +103,7 @@ void steward_links_changed(struct steward *s)
 {
 	harm_links_changed(s->harm);
 	strip_links_changed(s->strip);
+	thrift_links_changed(s->thrift);
 	news_links(s->news, s->links);
 }
 

@@ -141,10 +141,27 @@ def test_wrong_names_and_an_absent_daemon_are_errors():
             assert out.returncode == 1 and "not running" in out.stderr, out
 
 
+def test_a_metered_line_rests_until_there_is_much_to_carry():
+    with House(**{"link wan2__metered": "yes"}) as house:
+        time.sleep(4)
+        assert house.link("wan2")["state"] == "idle"
+        assert house.rate(1, 20) < 150, "idle, bytes a second"
+        house.flow()
+        house.carries(1, 6)
+        house.carries(0)
+        assert house.link("wan2")["state"] == "up"
+        house.end_flows()
+        wait_for(lambda: house.link("wan2")["state"] == "idle", 40, "it rests again")
+        house.topo.line[0].unplug()
+        wait_for(lambda: house.link("wan2")["state"] == "up", 3, "it is used when nothing else is left")
+        house.flow()
+        house.carries(1, 6)
+
+
 # --- what is shown ---
 
 def test_links_shows_what_moves():
-    with House(**{"link wan2__metered": "yes"}) as house:
+    with House() as house:
         house.flow()
         house.carries(0)
         wan1 = house.link("wan1")
