@@ -11,6 +11,7 @@
 #define SOL_MPTCP_ 284 /* Debian 12's C library lacks the name */
 #define TCPINFO 2
 #define SUBFLOW_ADDRS 3
+#define BUSY_MS 1000
 #define STATE_ESTABLISHED 1 /* TCP_ESTABLISHED of the kernel's tcp_states.h */
 
 /* struct mptcp_subflow_data of linux/mptcp.h, which stands before both arrays. */
@@ -96,6 +97,24 @@ size_t sock_subflows(int fd, struct sock_subflow *out, size_t max)
 	if (!max)
 		return 0;
 	return sock_is_mptcp(fd) ? subflows_mptcp(fd, out, max) : subflow_tcp(fd, out);
+}
+
+size_t sock_paces(int fd, struct sock_pace *out, size_t max)
+{
+	struct infos all;
+	size_t n = ask_infos(fd, &all), filled = 0;
+
+	for (size_t i = 0; i < n && i < SOCK_SUBFLOWS && filled < max; i++) {
+		const struct tcp_info *info = &all.info[i];
+
+		if (info->tcpi_state == STATE_ESTABLISHED)
+			out[filled++] = (struct sock_pace){.pacing = info->tcpi_pacing_rate,
+							   .delivery_rate = info->tcpi_delivery_rate,
+							   .rtt_us = info->tcpi_rtt,
+							   .min_rtt_us = info->tcpi_min_rtt,
+							   .busy = info->tcpi_last_data_sent < BUSY_MS};
+	}
+	return filled;
 }
 
 bool sock_severed(int fd)

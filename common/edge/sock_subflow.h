@@ -22,6 +22,15 @@ struct sock_subflow {
  * kernel does not tell, or when a subflow came or went while it was asked. */
 size_t sock_subflows(int fd, struct sock_subflow *out, size_t max);
 
+/* How fast each established subflow of an MPTCP connection sends; cheaper than the above. 0 when the kernel does not tell. */
+struct sock_pace {
+	uint64_t pacing; /* bytes a second at which packets leave, at most */
+	uint64_t delivery_rate;
+	uint32_t rtt_us, min_rtt_us;
+	bool busy; /* something new was sent on it within the last second */
+};
+size_t sock_paces(int fd, struct sock_pace *out, size_t max);
+
 /* True when every subflow of an MPTCP connection is gone, which its socket tells only after a minute. */
 bool sock_severed(int fd);
 

@@ -11,7 +11,8 @@
  * (`out`), and then reading stops until that is gone: so a direction never holds more than
  * one read (RELAY_CHUNK bytes and their tags, under 64 KiB), a slow reader stops its own sender
  * and nobody else, and an idle relay holds nothing. A record that arrived in
- * part waits in `in` of the end it came from.
+ * part waits in `in` of the end it came from. A NEAR that sends much is not read either while enough is
+ * on its way on the lines of WAN (brake.h); a timer asks again, for all that are held in this way.
  *
  * End of file. Each direction ends on its own. The end that read it is `eof`; once
  * its neighbour has taken everything it is `shut`: FIN record on a sealed WAN,
@@ -43,6 +44,7 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "brake.h"
 #include "clock.h"
 #include "counter.h"
 #include "record.h"
@@ -72,6 +74,9 @@ struct relay {
 	bool sealed, closes_first;
 	enum relay_end how;
 	struct seal_key key[2];
+	bool held; /* NEAR is not read: enough is on its way on WAN */
+	LIST_ENTRY(relay) held_link;
+	struct brake brake;
 	uint64_t observed_ms; /* when WAN was looked at last */
 	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
 	struct relay_budget *budget;
@@ -89,10 +94,10 @@ struct relay_loop {
 	const char *congestion;
 	relay_observer observe;
 	void *observe_arg;
-	struct relay_list running, dead;
+	struct relay_list running, dead, held;
 	unsigned count;
 	uint64_t now, moved;
-	struct event tick, sweep;
+	struct event tick, sweep, again;
 	uint8_t raw[RELAY_CHUNK];				  /* what was read, behind a partial record */
 	uint8_t sealed[RELAY_CHUNK + 8 * WIRE_RECORD_OVERHEAD]; /* the same, sealed */
 };
@@ -123,11 +128,42 @@ static void rearm(struct relay *r)
 	for (int i = 0; i < 2; i++) {
 		struct end *e = &r->end[i];
 		bool waits = r->phase == WAITING && i == RELAY_WAN;
-		bool room = r->end[!i].out_len == 0 && !over_budget(r);
+		bool room = r->end[!i].out_len == 0 && !over_budget(r) && !(r->held && i == RELAY_NEAR);
 
 		end_arm(e, waits || (r->phase == RUNNING && !e->eof && room),
 			r->phase != DEAD && e->fd >= 0 && e->out_len > 0);
 	}
+}
+
+/* --- the brake --- */
+
+static void hold(struct relay *r)
+{
+	struct timeval soon = { 0, BRAKE_AGAIN_MS * 1000 };
+
+	r->held = true;
+	r->end[RELAY_WAN].was_full = true;
+	if (LIST_EMPTY(&r->loop->held))
+		event_add(&r->loop->again, &soon);
+	LIST_INSERT_HEAD(&r->loop->held, r, held_link);
+}
+
+static void release(struct relay *r)
+{
+	if (!r->held)
+		return;
+	r->held = false;
+	LIST_REMOVE(r, held_link);
+}
+
+/* How much may be read from end i now; 0: nothing, and the timer will ask again. */
+static size_t room_for(struct relay *r, int i)
+{
+	size_t room = i == RELAY_NEAR ? brake_room(&r->brake, r->end[RELAY_WAN].fd, r->end[RELAY_NEAR].bytes) : SIZE_MAX;
+
+	if (!room && !r->held)
+		hold(r);
+	return room;
 }
 
 /* --- the end of a relay --- */
@@ -174,6 +210,7 @@ static void mark_dead(struct relay *r)
 {
 	struct timeval now = { 0, 0 };
 
+	release(r);
 	r->phase = DEAD;
 	r->loop->count--;
 	LIST_REMOVE(r, link);
@@ -353,12 +390,12 @@ static void deliver(struct relay *r, int i, uint8_t *data, size_t len)
 /* --- the loop's events --- */
 
 /* Reads behind the partial record, if there is one, so that records are whole in memory. */
-static ssize_t read_end(struct relay *r, int i)
+static ssize_t read_end(struct relay *r, int i, size_t room)
 {
 	struct end *e = &r->end[i];
 	uint8_t *raw = r->loop->raw;
 	size_t head = e->in_len;
-	ssize_t n = read(e->fd, raw + head, RELAY_CHUNK - head);
+	ssize_t n = read(e->fd, raw + head, room < RELAY_CHUNK - head ? room : RELAY_CHUNK - head);
 
 	if (n <= 0)
 		return n;
@@ -379,11 +416,12 @@ static void end_of_file(struct relay *r, int i)
 static void pump(struct relay *r, int i)
 {
 	for (int round = 0; round < ROUNDS && r->phase == RUNNING; round++) {
+		size_t room;
 		ssize_t n;
 
-		if (r->end[i].eof || r->end[!i].out_len || over_budget(r))
+		if (r->end[i].eof || r->end[!i].out_len || over_budget(r) || !(room = room_for(r, i)))
 			break;
-		n = read_end(r, i);
+		n = read_end(r, i, room);
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0)
@@ -460,6 +498,27 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	settle(r);
 }
 
+/* Those that were held: is there room now? */
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct timeval soon = { 0, BRAKE_AGAIN_MS * 1000 };
+	struct relay_loop *loop = arg;
+	struct relay *r, *next;
+
+	(void)fd;
+	(void)what;
+	for (r = LIST_FIRST(&loop->held); r; r = next) {
+		next = LIST_NEXT(r, held_link);
+		if (!room_for(r, RELAY_NEAR))
+			continue;
+		release(r);
+		pump(r, RELAY_NEAR);
+		settle(r);
+	}
+	if (!LIST_EMPTY(&loop->held))
+		event_add(&loop->again, &soon);
+}
+
 /* --- time --- */
 
 static bool has_stalled(struct relay *r, const struct end *e)
@@ -519,7 +578,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	loop->now = clock_ms();
 	for (r = LIST_FIRST(&loop->running); r; r = next) {
 		next = LIST_NEXT(r, link);
-		if (r->end[RELAY_WAN].out_len && loop->now - r->observed_ms >= OBSERVE_MS)
+		if (r->end[RELAY_WAN].was_full && loop->now - r->observed_ms >= OBSERVE_MS)
 			observe(r);
 		check_time(r);
 		if (r->phase == RUNNING && !(r->end[0].reading && r->end[1].reading))
@@ -555,9 +614,11 @@ struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, co
 	loop->limits = *limits;
 	LIST_INIT(&loop->running);
 	LIST_INIT(&loop->dead);
+	LIST_INIT(&loop->held);
 	loop->now = clock_ms();
 	event_assign(&loop->tick, base, -1, EV_PERSIST, on_tick, loop);
 	event_assign(&loop->sweep, base, -1, 0, on_sweep, loop);
+	event_assign(&loop->again, base, -1, 0, on_again, loop);
 	event_add(&loop->tick, &tick);
 	return loop;
 }
@@ -592,6 +653,7 @@ void relay_loop_free(struct relay_loop *loop)
 	on_sweep(-1, 0, loop);
 	event_del(&loop->tick);
 	event_del(&loop->sweep);
+	event_del(&loop->again);
 	free(loop);
 }
 
@@ -657,6 +719,7 @@ struct relay *relay_new(struct relay_loop *loop, const struct relay_setup *s)
 	end_init(r, 0, s->fd[0]);
 	end_init(r, 1, s->fd[1]);
 	sock_congestion(s->fd[RELAY_WAN], loop->congestion);
+	r->brake.backlog.fills = !loop->congestion || strcmp(loop->congestion, "bbr") != 0;
 	sock_open_window(s->fd[RELAY_WAN]);
 	LIST_INSERT_HEAD(&loop->running, r, link);
 	loop->count++;

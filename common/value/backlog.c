@@ -1,0 +1,65 @@
+#include "backlog.h"
+
+#define SLACK_US 10000 /* between two looks of who keeps the limit, and their delay */
+#define LEAST 65536
+#define MOST (1u << 30)
+#define TURN 100 /* looks: 5 s */
+
+/* Those who pace go a quarter faster now and then to see whether they can, and nearly three times as fast at the beginning; before
+ * anything was measured they guess. */
+static uint64_t rate_of(const struct backlog_path *p)
+{
+	uint64_t pacing = p->pacing < MOST ? p->pacing / 5 * 4 : MOST, most = p->delivery < MOST ? 2 * p->delivery : MOST;
+
+	return pacing < most ? pacing : most;
+}
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+	return a && a < b ? a : b;
+}
+
+void backlog_learn(struct backlog *b, const struct backlog_path *path, size_t n)
+{
+	uint64_t rate = 0;
+	uint32_t rtt = 0;
+
+	b->age = n > b->paths ? 0 : b->age + 1;
+	b->floor_us = 0;
+	b->paths = n;
+	for (size_t i = 0; i < n; i++) {
+		rate += rate_of(&path[i]);
+		rtt = path[i].rtt_us > rtt ? path[i].rtt_us : rtt;
+		b->floor_us = path[i].least_us > b->floor_us ? path[i].least_us : b->floor_us;
+	}
+	b->rate[b->looks % BACKLOG_LOOKS] = rate;
+	if (b->looks++ % TURN == 0) {
+		b->rtt_us[1] = b->rtt_us[0];
+		b->rtt_us[0] = 0;
+	}
+	b->rtt_now_us = rtt;
+	if (n)
+		b->rtt_us[0] = smaller(b->rtt_us[0], rtt);
+}
+
+/* How long what is on its way may take, in us. */
+static uint64_t time_allowed(const struct backlog *b)
+{
+	uint64_t rtt = smaller(b->rtt_us[1], b->rtt_us[0]), usual, over = (uint64_t)b->age * BACKLOG_LOOK_MS * 1000 / 3;
+
+	rtt = b->fills ? b->rtt_now_us : rtt > b->floor_us ? rtt : b->floor_us;
+	usual = rtt + rtt / 4 + SLACK_US;
+	return over < 3 * usual ? 4 * usual - over : usual;
+}
+
+uint64_t backlog_limit(const struct backlog *b)
+{
+	uint64_t rate = 0, limit;
+
+	if (b->paths < 2)
+		return BACKLOG_NONE;
+	for (size_t i = 0; i < BACKLOG_LOOKS; i++)
+		rate = b->rate[i] > rate ? b->rate[i] : rate;
+	limit = rate * time_allowed(b) / 1000000;
+	return limit > LEAST ? limit : LEAST;
+}

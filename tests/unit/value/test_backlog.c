@@ -1,0 +1,119 @@
+/* backlog: what fills the lines and no more. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "backlog.h"
+
+#define MBIT 125000u
+
+static struct backlog_path path(uint32_t mbit, uint32_t rtt_ms, uint32_t least_ms)
+{
+	return (struct backlog_path){mbit * MBIT / 4 * 5, mbit * MBIT, rtt_ms * 1000, least_ms * 1000};
+}
+
+static void look(struct backlog *b, unsigned times, struct backlog_path p, struct backlog_path q)
+{
+	struct backlog_path both[2] = {p, q};
+
+	while (times--)
+		backlog_learn(b, both, 2);
+}
+
+static void assert_about(uint64_t is, uint64_t want)
+{
+	assert_in_range(is, want - want / 50, want + want / 50);
+}
+
+static void two_lines_hold_what_they_carry_in_the_longer_round_trip(void **state)
+{
+	struct backlog b = {0};
+
+	(void)state;
+	assert_true(backlog_limit(&b) == BACKLOG_NONE);
+	look(&b, 100, path(20, 22, 20), path(20, 61, 60));
+	assert_about(backlog_limit(&b), 40 * MBIT * (61 + 15 + 10) / 1000);
+}
+
+static void begins_with_four_times_that_and_shortens_slowly(void **state)
+{
+	struct backlog b = {0};
+	uint64_t first, was;
+
+	(void)state;
+	look(&b, 1, path(20, 20, 20), path(20, 60, 60));
+	first = was = backlog_limit(&b);
+	assert_about(first, 4 * 40 * MBIT * 85 / 1000);
+	for (int i = 0; i < 30; i++) { /* never faster than half of what the lines carry meanwhile */
+		look(&b, 1, path(20, 20, 20), path(20, 60, 60));
+		assert_true(was - backlog_limit(&b) <= 40 * MBIT * BACKLOG_LOOK_MS / 1000 / 2);
+		was = backlog_limit(&b);
+	}
+	assert_about(was, first / 4);
+}
+
+static void one_line_has_no_limit_and_a_second_begins_anew(void **state)
+{
+	struct backlog b = {0};
+	struct backlog_path one = path(20, 20, 20);
+	uint64_t was;
+
+	(void)state;
+	look(&b, 100, one, path(20, 60, 60));
+	was = backlog_limit(&b);
+	backlog_learn(&b, &one, 1);
+	assert_true(backlog_limit(&b) == BACKLOG_NONE);
+	look(&b, 1, one, path(20, 60, 60));
+	assert_true(backlog_limit(&b) > 3 * was);
+}
+
+static void our_own_queue_is_not_a_round_trip(void **state)
+{
+	struct backlog b = {0};
+
+	(void)state;
+	look(&b, 20, path(20, 20, 20), path(20, 60, 60));
+	look(&b, 80, path(20, 110, 20), path(20, 160, 60));
+	assert_about(backlog_limit(&b), 40 * MBIT * 85 / 1000);
+	look(&b, 200, path(20, 110, 20), path(20, 160, 60)); /* for ten seconds: then it is somebody else's, or the line's */
+	assert_about(backlog_limit(&b), 40 * MBIT * 210 / 1000);
+}
+
+static void a_congestion_control_that_fills_queues_may(void **state)
+{
+	struct backlog b = {.fills = true};
+
+	(void)state;
+	look(&b, 20, path(20, 20, 20), path(20, 60, 60));
+	look(&b, 80, path(20, 110, 20), path(20, 160, 60));
+	assert_about(backlog_limit(&b), 40 * MBIT * 210 / 1000);
+}
+
+static void guesses_before_the_first_measurement_count_little(void **state)
+{
+	struct backlog b = {0};
+	struct backlog_path fresh = {UINT64_MAX, 0, 60000, 60000};
+
+	(void)state;
+	look(&b, 100, path(20, 20, 20), fresh);
+	assert_about(backlog_limit(&b), 20 * MBIT * 85 / 1000);
+	look(&b, 100, fresh, fresh);
+	assert_int_equal(backlog_limit(&b), 65536);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(two_lines_hold_what_they_carry_in_the_longer_round_trip),
+		cmocka_unit_test(begins_with_four_times_that_and_shortens_slowly),
+		cmocka_unit_test(one_line_has_no_limit_and_a_second_begins_anew),
+		cmocka_unit_test(our_own_queue_is_not_a_round_trip),
+		cmocka_unit_test(a_congestion_control_that_fills_queues_may),
+		cmocka_unit_test(guesses_before_the_first_measurement_count_little),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
