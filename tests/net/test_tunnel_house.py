@@ -1,0 +1,213 @@
+"""The house's UDP and ICMP: they go through the tunnel, with nothing configured in the LAN, and come out as the VPS's."""
+import socket
+import struct
+import subprocess
+import sys
+
+import pytest
+from pair import Pair
+from topology import SERVER4, SERVER6, VPS4, VPS6, Line, Topology, wait_for
+from tunnelled import (HOME4, INNER4, SERVERS, ask, counted, echo, family_of, leftovers, ping, seems, tunnel, udp,
+                       wait_tunnel)
+
+LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
+
+
+@pytest.fixture(scope="module")
+def house():
+    with Topology(lines=LINES) as topo, Pair(topo) as pair, echo(topo.server) as server:
+        wait_tunnel(pair)
+        yield topo, pair, server
+
+
+def test_ping_in_both_families(house):
+    topo, _, _ = house
+    for host in SERVERS:
+        trips = ping(topo.lan, host, count=5)
+        assert None not in trips, trips
+        assert min(trips) < 0.030, trips  # line 1 has 20 ms
+
+
+def test_the_server_sees_the_vps(house):
+    topo, _, _ = house
+    assert seems(topo.lan, SERVER4) == VPS4
+    assert seems(topo.lan, SERVER6) == VPS6
+
+
+def test_traceroute_shows_every_hop(house):
+    topo, _, _ = house
+    hops = [ping(topo.lan, SERVER4, count=1, ttl=t)[0] for t in range(1, 4)]
+    assert hops == ["192.168.77.1", "10.78.0.1", "11.7.0.1"]
+    hops = [ping(topo.lan, SERVER6, count=1, ttl=t)[0] for t in range(1, 4)]
+    assert hops == ["fd77::1", "fd78:6c61:6974::1", "2a11:7::1"]
+
+
+def test_refusals_come_back(house):
+    """ICMP's "port unreachable" of the server reaches the program that sent the datagram."""
+    topo, _, _ = house
+    for host in SERVERS:
+        with udp(topo.lan, "::" if ":" in host else "0.0.0.0") as s:
+            s.connect((host, 4999))
+            s.send(b"anybody?")
+            with pytest.raises(ConnectionRefusedError):
+                s.recv(100)
+
+
+def test_every_size_comes_back_unchanged(house):
+    """Also those that are cut into fragments on the way."""
+    topo, _, _ = house
+    for host in SERVERS:
+        ask(topo.lan, host, b"x" * 1472)  # the first that is too long tells the host what fits
+        for size in (0, 1, 500, 1232, 1300, 1400, 1420, 1472, 4000, 20000):
+            data = bytes(i * 7 % 251 for i in range(size))
+            answer = ask(topo.lan, host, data, timeout=1) or ask(topo.lan, host, data)  # the answer may be too long, once
+            assert answer and answer[1] == data, f"{size} bytes to {host}"
+
+
+def test_mtu_is_told_to_the_lan(house):
+    """A datagram that may not be cut and does not fit: the sender hears what would."""
+    topo, pair, _ = house
+    topo.lan.run("ip route flush cache")
+    mtu = tunnel(pair)["traffic"]["mtu"]
+    assert mtu >= 1420  # lines of 1500
+    with udp(topo.lan) as s:
+        s.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+        s.connect((SERVER4, 4500))
+        s.send(b"x" * 1472)
+        with pytest.raises(OSError, match="too long"):
+            s.recv(100)
+            s.send(b"x" * 1472)
+        assert s.getsockopt(socket.IPPROTO_IP, 14) == mtu  # IP_MTU
+        s.send(b"x" * (mtu - 128))  # the answer is a little longer
+        assert len(s.recv(2000)) > mtu - 128
+
+
+DNS = """
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::", 53))
+print("ready", flush=True)
+while True:
+    d, a = s.recvfrom(2000)
+    end = d.index(0, 12) + 5
+    s.sendto(d[:2] + bytes.fromhex("8180000100010000" "0000") + d[12:end] + bytes.fromhex("c00c000100010000003c000401020304"), a)
+"""
+
+
+def test_dig(house):
+    topo, _, _ = house
+    if topo.lan.run("command -v dig", check=False).returncode:
+        pytest.skip("needs dig")
+    name_server = topo.server.popen([sys.executable, "-c", DNS], stdout=subprocess.PIPE)
+    try:
+        assert name_server.stdout.readline() == "ready\n"
+        for host in SERVERS:
+            out = topo.lan.run(["dig", "+time=2", "+tries=1", "+short", f"@{host}", "example.org"])
+            assert out.stdout == "1.2.3.4\n"
+    finally:
+        name_server.kill()
+
+
+def test_a_stream_of_packets(house):
+    """iperf3 at 8 Mbit/s each way: nothing is lost on lines that lose nothing."""
+    topo, _, _ = house
+    server = topo.server.popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: ":5201" in topo.server.run("ss -Hltn").stdout, 5, "iperf3 listens")
+        for reverse in ([], ["-R"]):
+            out = topo.lan.run(["iperf3", "-c", SERVER4, "-u", "-b", "8M", "-l", "1200", "-t", "3", *reverse])
+            last = [line for line in out.stdout.splitlines() if "receiver" in line][0]
+            lost = float(last.split("(")[1].split("%")[0])
+            assert lost < 0.1, out.stdout
+    finally:
+        server.kill()
+
+
+def test_only_what_is_for_the_tunnel_goes_there(house):
+    """TCP, the LAN, private networks and the VPS itself are led elsewhere."""
+    topo, _, _ = house
+
+    def way(to, more="", source="192.168.77.10"):
+        out = topo.gw.run(f"ip route get {to} from {source} iif lan0 {more}").stdout
+        return out.split(" dev ")[1].split()[0]
+
+    assert way(SERVER4, "ipproto udp") == "plait0"
+    assert way(SERVER4, "ipproto icmp") == "plait0"
+    assert way(SERVER4) == "plait0"
+    assert way(SERVER4, "ipproto tcp dport 80") == "wan1"
+    assert way(SERVER6, "ipproto udp", "fd77::10") == "plait0"
+    assert way(SERVER6, "ipproto tcp dport 80", "fd77::10") == "wan1"
+    assert way(VPS4, "ipproto udp") == "wan1"
+    assert way("192.168.2.1", "ipproto udp") == "wan2"  # a modem: the main table knows it
+    assert way("10.99.0.1", "ipproto udp") == "wan1"  # a private network that only the default route knows
+    assert way("192.168.77.20", "ipproto udp") == "lan0"
+    assert topo.gw.run(f"ip route get {SERVER4} ipproto udp").stdout.split(" dev ")[1].split()[0] == "wan1"  # own = no
+
+
+def test_nothing_begins_from_the_tunnel(house):
+    """The VPS, or who has taken it over, cannot reach into the house by the inner address."""
+    topo, _, _ = house
+    with echo(topo.gw, port=4600) as gateway, echo(topo.lan, port=4600) as host:
+        topo.gw.run("ip route get 192.168.77.10")
+        with udp(topo.vps) as s:
+            for to in (INNER4, "192.168.77.10"):
+                try:
+                    s.sendto(b"hello house", (to, 4600))
+                except OSError:
+                    continue
+            s.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                s.recv(100)
+        assert not gateway.seen and not host.seen
+
+
+def test_counters_name_no_trouble(house):
+    topo, pair, _ = house
+    for name in ("nat_malformed", "nat_source", "nat_policy", "tun_malformed", "udp_malformed", "udp_forged"):
+        assert counted(pair.remote, name) == 0, name
+        assert counted(pair.local, name) == 0, name
+    assert ping(topo.lan, SERVER4, count=1) != [None]
+
+
+@pytest.mark.parametrize("less", ["uso", "uso,tso", "vnet", "gso", "gro", "gso,gro,mmsg,vnet"])
+def test_without_offloads(less, monkeypatch):
+    """Whatever the kernel lacks, the same bytes arrive. (Small datagrams of a fast flow may overtake long ones.)"""
+    monkeypatch.setenv("PLAIT_WITHOUT", less)
+    with Topology(lines=LINES) as topo, Pair(topo) as pair, echo(topo.server):
+        wait_tunnel(pair)
+        for host in SERVERS:
+            with udp(topo.lan, "::" if family_of(host) == socket.AF_INET6 else "0.0.0.0") as s:
+                s.connect((host, 4500))
+                for burst in range(5):
+                    for i in range(20):
+                        s.send(struct.pack("!II", burst, i) + bytes([i]) * (1000 if i % 8 < 7 else 60))
+                    got = [s.recv(2000).split(b"|", 1)[1] for _ in range(20)]
+                    got.sort(key=lambda g: struct.unpack("!II", g[:8]))
+                    assert [struct.unpack("!II", g[:8]) for g in got] == [(burst, i) for i in range(20)]
+                    assert all(g[8:] == bytes([i]) * (1000 if i % 8 < 7 else 60) for i, g in enumerate(got))
+
+
+def test_bypass_and_own():
+    """What the config bypasses goes out directly; with own = yes the gateway's own goes through the tunnel."""
+    with Topology(lines=LINES, servers=2) as topo, echo(topo.server), echo(topo.server_hosts[1]):
+        with Pair(topo, local_set={"lan.bypass": "11.9.1.0/24", "lan.own": "yes"}) as pair:
+            wait_tunnel(pair)
+            assert seems(topo.lan, SERVER4) == VPS4
+            assert seems(topo.lan, "11.9.1.2") == HOME4
+            assert seems(topo.gw, SERVER4) == VPS4
+            assert seems(topo.gw, "11.9.1.2") == HOME4
+            assert seems(topo.gw, SERVER6) == VPS6
+            assert ping(topo.gw, "192.168.77.10", count=1) != [None]
+        assert leftovers(topo.gw) == [] and leftovers(topo.vps) == []
+
+
+def test_routed_networks_without_nat():
+    """nat = no, and a route at the VPS: hosts of the LAN are seen by their own addresses, and can be reached."""
+    with Topology(lines=LINES) as topo, echo(topo.server) as server, echo(topo.lan, port=4700):
+        topo.inet.ip("route add 192.168.77.0/24 via 11.7.0.2")
+        with Pair(topo, local_set={"tunnel.nat": "no"}, remote_set={"user home.routes": "192.168.77.0/24"}) as pair:
+            wait_tunnel(pair)
+            assert seems(topo.lan, SERVER4) == "192.168.77.10"
+            answer = ask(topo.server, "192.168.77.10", b"knock", port=4700)
+            assert answer == (SERVER4, b"knock")
+            assert server.seen
