@@ -305,7 +305,7 @@ static int live(struct gateway *g)
 	g->admin = admin_new(g->loop.base, g->config.control, status, g, err, sizeof(err));
 	if (!g->tls || !g->admin)
 		complain(g->admin ? "out of memory" : err);
-	else if ((g->tune = tune_new()) && raise_house(g) == 0)
+	else if ((g->tune = tune_new(PROG)) && raise_house(g) == 0)
 		rc = daemon_run(&g->loop);
 	raze_house(g);
 	tune_free(g->tune);

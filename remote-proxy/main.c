@@ -83,7 +83,7 @@ static int remote_start_host(struct remote *r)
 	    daemon_alone(&r->daemon, "plait-remote", r->err, sizeof(r->err)))
 		return -1;
 	r->admin = admin_new(r->daemon.base, r->config.control, remote_status, r, r->err, sizeof(r->err));
-	if (!r->admin || !(r->tune = tune_new()) || !(r->policy = policy_new(&r->config)))
+	if (!r->admin || !(r->tune = tune_new("plait-remote")) || !(r->policy = policy_new(&r->config)))
 		return -1;
 	r->own = own_new(r->daemon.base, r->policy);
 	r->egress = r->own ? egress_new(r->daemon.base, &r->config) : NULL;

@@ -44,6 +44,11 @@ static int sysctl_write(const char *path, long value)
 	return err;
 }
 
+int sysctl_look(struct sysctl *s)
+{
+	return sysctl_read(s->path, &s->was);
+}
+
 int sysctl_apply(struct sysctl *s)
 {
 	int err = sysctl_read(s->path, &s->was);

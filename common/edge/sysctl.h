@@ -10,6 +10,9 @@ struct sysctl {
 	bool changed;
 };
 
+/* Only finds out what it `was`. As sysctl_apply(). */
+int sysctl_look(struct sysctl *s);
+
 /* Writes `want` and remembers what was. 0; -ENOENT: this kernel has no such setting; else a negative errno. */
 int sysctl_apply(struct sysctl *s);
 

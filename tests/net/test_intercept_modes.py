@@ -122,7 +122,6 @@ def test_killed_and_the_house_is_online_within_a_second(topo, listener, way):
         assert kernel_of(ns, False) == before[ns.short]
 
 
-@pytest.mark.xfail(strict=True, reason="who is killed cannot tell his successor how many subflows were allowed before")
 def test_killed_and_the_settings_are_as_before(topo):
     topo.gw.run("ip mptcp limits set subflows 2 add_addr_accepted 0; echo 2 >/proc/sys/net/mptcp/syn_retrans_before_tcp_fallback")
     before = topo.gw.run(SETTINGS).stdout
