@@ -54,7 +54,7 @@ static uint64_t jitter(uint64_t us)
 /* Tried again after 100 ms, twice that, ... */
 static uint64_t backoff_us(struct assoc *a, struct way *w)
 {
-	uint32_t most = a->brisk ? 500 : health_heard_us(&w->health) ? 5000 : 20000;
+	uint32_t most = a->brisk ? 250 : health_heard_us(&w->health) ? 5000 : 20000;
 
 	if (metered(w) && !a->brisk)
 		most = w->at.keepalive_s * 1000;

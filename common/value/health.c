@@ -32,7 +32,7 @@
 #include "health_room.h"
 
 #define SETTLE_US 200000
-#define FLAP_US 10000000u
+#define FLAP_US 5000000u
 #define FLAPS_MAX 4
 #define GOOD 3
 #define CALM 2

@@ -254,7 +254,7 @@ static void flapping_waits_longer(void **state)
 		last = ms;
 	}
 	assert_in_range(last, 3000, 3600);
-	run(w, 11000); /* up for long: forgiven */
+	run(w, 6000); /* up for long: forgiven */
 	w->loss_every[LOCAL][0] = 1;
 	until(w, HEALTH_DOWN, 1000);
 	w->loss_every[LOCAL][0] = 0;
