@@ -1,9 +1,9 @@
 /* Theory of operation
  *
- * While relays move bytes, each device's counters are read once a second and weighed (weigh.c); when nothing moves, nothing is read. A second
- * counts only if most of what the devices carried was the relays': a line that is full of something else says nothing about what it could do
- * for them. The verdict goes to `links`, which makes the line a backup, on running connections too, and to UDP, which keeps sending copies on
- * it. Probes go on all the while. */
+ * While relays move bytes, each device's counters are read once a second and weighed (weigh.c); when nothing moves,
+ * nothing is read. A second counts only if most of what the devices carried was the relays': a line that is full of
+ * something else says nothing about what it could do for them. The verdict goes to `links`, which makes the line a
+ * backup, on running connections too, and to UDP, which keeps sending copies on it. Probes go on all the while. */
 #include "harm.h"
 
 #include <errno.h>

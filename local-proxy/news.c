@@ -1,7 +1,8 @@
 /* Theory of operation
  *
- * Nobody tells this room what changed, only that something may have: it compares each line's state with the one that was told last
- * and tells the difference. So a line that flaps between two looks is no news, and the first look after the start tells all.
+ * Nobody tells this room what changed, only that something may have: it compares each line's state with the one that
+ * was told last and tells the difference. So a line that flaps between two looks is no news, and the first look after
+ * the start tells all.
  *
  *	event		$1 of the program	PLAIT_ names in its environment
  *	a line		link-STATE		LINK DEVICE STATE WAS WHY

@@ -1,7 +1,8 @@
 /* Theory of operation
  *
- * Several rooms have an opinion on a line, and each is told to `links` by itself: roles, quota, harm, strip, thrift. The steward makes them, passes on to each
- * what happens in the house, and on to the news what they find; and it answers those who ask how the lines are. */
+ * Several rooms have an opinion on a line, and each is told to `links` by itself: roles, quota, harm, strip, thrift.
+ * The steward makes them, passes on to each what happens in the house, and on to the news what they find; and it
+ * answers those who ask how the lines are. */
 #include "steward.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* steward: keeps the house's lines: their roles, quotas and findings, what is told of them, and the answers to their owner. See steward.c. */
+/* steward: keeps the house's lines: their roles, quotas and findings, what is told of them, and the answers to their
+ * owner. See steward.c. */
 #ifndef PLAIT_STEWARD_H
 #define PLAIT_STEWARD_H
 
