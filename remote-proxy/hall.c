@@ -239,10 +239,10 @@ static void refuse(struct guest *g, uint16_t status)
 
 /* --- the destination --- */
 
-static void dial_failed(struct guest *g, int err)
+static void dial_failed(struct guest *g, int err, const struct addr *dst)
 {
 	counters.dials_failed++;
-	refuse(g, refusal_of(err));
+	refuse(g, refusal_of(err, dst));
 }
 
 static void on_relay_done(void *arg, enum relay_end how, const uint64_t bytes[2])
@@ -326,7 +326,7 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	if (err) {
-		dial_failed(g, err);
+		dial_failed(g, err, NULL);
 		return;
 	}
 	sock_keepalive(fd, DEST_KEEPALIVE_S);
@@ -347,7 +347,7 @@ static void dial(struct guest *g, const struct addr *dst)
 	event_del(&g->rd);
 	g->dest = sock_dial_tcp(dst, 0);
 	if (g->dest < 0) {
-		dial_failed(g, errno);
+		dial_failed(g, errno, dst);
 		return;
 	}
 	event_assign(&g->wr, h->base, g->dest, EV_WRITE, on_connected, g);
@@ -495,7 +495,7 @@ static void on_clock(evutil_socket_t fd, short what, void *arg)
 	if (g->state != DIALLING || wan_died(g))
 		guest_reset(g);
 	else if (clock_ms() >= g->until_ms)
-		dial_failed(g, ETIMEDOUT);
+		dial_failed(g, ETIMEDOUT, NULL);
 	else
 		set_clock(g, LOOK_MS);
 }

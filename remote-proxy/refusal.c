@@ -1,11 +1,29 @@
 #include "refusal.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "wire.h"
 
-uint16_t refusal_of(int err)
+/* "Address not available" is either no free port, or no address of that family at all (IPv6 on a VPS without). A datagram socket,
+ * which sends nothing by connecting, tells one from the other: it needs an address too. */
+static bool has_source(const struct addr *dst)
 {
+	struct sockaddr_storage ss;
+	int fd = socket(addr_family(dst), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool has = fd < 0 || connect(fd, (struct sockaddr *)&ss, addr_to_sockaddr(dst, addr_family(dst), &ss)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
+uint16_t refusal_of(int err, const struct addr *dst)
+{
+	if (err == EADDRNOTAVAIL && dst && !has_source(dst))
+		return WIRE_UNREACHABLE;
 	switch (err) {
 	case ECONNREFUSED:
 	case ECONNRESET:
@@ -13,6 +31,7 @@ uint16_t refusal_of(int err)
 	case ETIMEDOUT:
 	case EHOSTUNREACH:
 	case ENETUNREACH:
+	case EAFNOSUPPORT: /* switched off in the kernel */
 		return WIRE_UNREACHABLE;
 	case EADDRNOTAVAIL:
 	case EMFILE:

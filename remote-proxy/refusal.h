@@ -4,7 +4,10 @@
 
 #include <stdint.h>
 
-/* The wire status (RFC 8803's words) for connect()'s errno. A port that answers with RST counts as reset. */
-uint16_t refusal_of(int err);
+#include "addr.h"
+
+/* The wire status (RFC 8803's words) for the errno of connecting to dst; NULL: it came later than from connect() itself. A port
+ * that answers with RST counts as reset. */
+uint16_t refusal_of(int err, const struct addr *dst);
 
 #endif

@@ -309,3 +309,18 @@ def test_81_lan_device_that_comes_later(topo):
         finally:
             topo.gw.ip("link set late0 down", "link set late0 name lan0", "link set lan0 up",
                        "addr replace 192.168.77.1/24 dev lan0", "addr replace fd77::1/64 dev lan0 nodad")
+
+
+@pytest.mark.parametrize("way", ["addr flush dev eth0 scope global", "sysctl"])
+def test_vps_without_ipv6_says_unreachable(topo, pair, way):
+    """Not that it is out of resources, which would be looked for in the wrong place."""
+    try:
+        if way == "sysctl":
+            topo.vps.sysctl(net__ipv6__conf__all__disable_ipv6=1)
+        else:
+            topo.vps.run("ip -6 " + way)
+        assert page(topo, host=SERVER6) == "ConnectionResetError"
+        assert f"[{SERVER6}]:{PAGES}: the remote says: destination unreachable" in pair.local.logged()
+    finally:
+        topo.vps.sysctl(net__ipv6__conf__all__disable_ipv6=0)
+        topo.vps.run("ip -6 addr replace 2a11:7::2/64 dev eth0 nodad; ip -6 route replace default via 2a11:7::1 dev eth0")
