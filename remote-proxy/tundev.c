@@ -296,11 +296,14 @@ static int rules_put_in(struct tundev *t)
 {
 	struct prefix open[CONFIG_PREFIXES];
 	struct tunrules_plan p;
+	char err[ERR];
 
 	if (t->config->rules == RULES_NONE)
 		return 0;
 	plan(t, &p, open);
-	t->rules_in = tunrules_up(&p, &t->used, t->why, sizeof(t->why)) == 0;
+	t->rules_in = tunrules_up(&p, &t->used, err, sizeof(err)) == 0;
+	if (!t->rules_in)
+		snprintf(t->why, sizeof(t->why), "%s", err);
 	return t->rules_in ? 0 : -1;
 }
 
