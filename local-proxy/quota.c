@@ -26,7 +26,7 @@
 #include "netlink.h"
 #include "rtnl_stats.h"
 
-#define LOOK_S 2
+#define LOOK_S 1
 #define KEEP_MS 60000
 #define WARN_PERCENT 80
 #define PATH_LEN 288

@@ -183,12 +183,12 @@ def test_links_shows_what_moves():
 # --- money ---
 
 def test_a_quota_ends_a_line_warns_before_and_outlives_a_restart():
-    with House(**{"link wan2__quota": "12M", "link wan2__quota_day": "1"}) as house:
+    with House(**{"link wan2__quota": "20M", "link wan2__quota_day": "1"}) as house:
         house.flow()
-        wait_for(lambda: house.link("wan2")["state"] == "off", 15, "the quota ends the line")
+        wait_for(lambda: house.link("wan2")["state"] == "off", 25, "the quota ends the line")
         wan2 = house.link("wan2")
-        assert wan2["why"].startswith("quota of 12M is used up, again on 1 "), wan2
-        assert wan2["used"] >= 12_000_000
+        assert wan2["why"].startswith("quota of 20M is used up, again on 1 "), wan2
+        assert wan2["used"] >= 20_000_000
         house.quiet(1, 3)
         house.carries(0)
         log = house.pair.local.logged()
