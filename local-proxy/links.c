@@ -464,7 +464,7 @@ bool links_is_whole(const struct links *l, const struct addr *src)
 {
 	size_t i = links_index(l, src);
 
-	return i < l->n && judges_standing(&l->judges[i]) == LINKS_WHOLE;
+	return i < l->n && l->judges[i].of[LINKS_STRIP].standing == LINKS_WHOLE; /* whatever else it is */
 }
 
 const char *links_name(const struct links *l, const struct addr *src)
