@@ -13,14 +13,14 @@
  * it. A quarter of what was delivered lately we keep: a share is ours, too. A queue while we send less than half of our rate,
  * and all of it arrives, is not our doing and says nothing.
  *
- * tokens: a bucket of 5 ms, since a timer of the loop is that coarse. spare: another, filled by nine tenths of the rate less the load of
+ * tokens: a bucket of 10 ms, since the loop may be that late, and meanwhile the modem has had nothing to do. spare: another, filled by nine tenths of the rate less the load of
  * first copies; redundancy is paid from it. share: a third, of 30 %, for copies of what is urgent when there is no spare room. */
 #include "pace.h"
 
 #define FIRST_RATE (8000000 / 8)
 #define LEAST_RATE (128000 / 8)
 #define MOST_RATE (10000000000 / 8)
-#define BURST_US 5000
+#define BURST_US 10000
 #define BURST_LEAST 3200
 #define SPARE_US 20000
 #define LOAD_US 100000
@@ -94,7 +94,7 @@ static void start(struct pace *p, const struct pace_seen *s, uint64_t now)
 		if (p->base < p->rate / 4) /* too low to be true: what arrives is told of late */
 			p->base = p->rate / 4;
 		p->starting = false;
-	} else if (p->limited && (!s->delivered || p->rate * 5 < s->delivered * 8 || !p->stuck_us)) {
+	} else if (p->limited && (!s->delivered || p->rate * 5 < s->delivered * 6 || !p->stuck_us)) {
 		p->rate += p->rate / 2;
 		p->stuck_us = now;
 	} else if (!p->limited && p->stuck_us) {
@@ -124,7 +124,11 @@ static void believe(struct pace *p, const struct pace_seen *s, uint64_t now)
 static void steer(struct pace *p, const struct pace_seen *s)
 {
 	int64_t off = (int64_t)TARGET_US - (int64_t)s->queue_us, slow = GAIN_US + 2 * (int64_t)s->srtt_us;
-	int64_t base = (int64_t)p->base, rate = base + base / 1000 * (off * 1000 / slow);
+	int64_t base = (int64_t)p->base, rate;
+
+	if (s->queue_us > QUEUE_CUT_US) /* away with what starting left there */
+		off -= (int64_t)s->queue_us - QUEUE_CUT_US;
+	rate = base + base / 1000 * (off * 1000 / slow);
 
 	p->rate = (uint64_t)(rate < base / 2 ? base / 2 : rate);
 }

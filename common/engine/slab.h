@@ -23,6 +23,7 @@ struct packet {
 	uint8_t class, tos;
 	uint8_t paths; /* bits: it was last sent there */
 	uint8_t tries; /* resends */
+	uint8_t first; /* bits: where it was sent before any resend */
 	uint8_t type;  /* enum wire_dgram_type */
 	uint8_t space[SLAB_FRONT - WIRE_DG_HDR + WIRE_DG_MAX + 4];
 };

@@ -34,7 +34,6 @@
 #define BACKLOG_US 1000
 #define WATCH_US 5000
 #define SLOW_US 50000
-#define PATIENT_US 500000
 #define KEEP_R_US 400000
 #define KEEP_B_US 1000000
 
@@ -58,11 +57,6 @@ void tunnel_wake(struct tunnel *t, uint32_t us)
 static void on_again(void *arg, struct packet *p)
 {
 	tunnel_again(arg, p);
-}
-
-static void on_elsewhere(void *arg, struct packet *p)
-{
-	tunnel_elsewhere(arg, p);
 }
 
 static void judge_paths(struct tunnel *t)
@@ -151,11 +145,6 @@ static void on_batch_end(void *arg)
 	tunnel_wake(t, WATCH_US);
 }
 
-static bool is_silent(enum health_state s)
-{
-	return s == HEALTH_SUSPECT || s == HEALTH_DOWN;
-}
-
 static void on_path(void *arg, unsigned path, enum health_state was)
 {
 	struct tunnel *t = arg;
@@ -164,13 +153,6 @@ static void on_path(void *arg, unsigned path, enum health_state was)
 	t->look_us = 0;
 	pmtu_path(t->pmtu, path, t->now / 1000);
 	tunnel_look(t);
-	if (is_silent(assoc_health(t->assoc, path)->side[HEALTH_TX].state)) {
-		for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
-			resend_desert(&t->sort[c].resend, &t->view.paths, path, t->now, on_elsewhere, t);
-		t->queue.patient_us = t->now + PATIENT_US;
-		if (!(t->view.paths.usable >> path & 1))
-			tunnel_drop_backlog(t, path);
-	}
 	tunnel_wake(t, 0);
 	if (t->on_path)
 		t->on_path(t->watch_arg, path, was);

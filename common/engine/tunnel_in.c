@@ -199,12 +199,16 @@ static void on_again(void *arg, struct packet *p)
 	tunnel_again(arg, p);
 }
 
+/* Acknowledged a round trip after a resend: so the first was lost. Sooner: it was only late. */
 static void on_acked(void *arg, const struct packet *p)
 {
 	struct tunnel *t = arg;
+	uint32_t round = UINT32_MAX;
 
-	if (p->paths && !(p->paths & (p->paths - 1)) && !p->tries)
-		pmtu_acked(t->pmtu, (unsigned)__builtin_ctz(p->paths), p->len);
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if (p->paths >> i & 1 && t->view.paths.srtt_us[i] < round)
+			round = t->view.paths.srtt_us[i];
+	tunnel_tell_pmtu(t, p, p->tries && t->now - p->last_us >= round / 4 * 3);
 }
 
 void tunnel_on_ack(struct tunnel *t, unsigned path, const uint8_t *value, size_t len)

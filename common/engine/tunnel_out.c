@@ -20,6 +20,7 @@
 #define STOP_B_US 10000 /* once it is, up to here */
 #define STOP_F_US 25000
 #define STOP_R_US 60000
+#define PATIENT_US 500000
 #define MOVE_US 30000
 #define FLOWLET_US 30000 /* a flow silent for so long may move: what it sent before has arrived */
 
@@ -182,8 +183,11 @@ static bool may_copy(struct tunnel *t, unsigned i, const struct packet *p)
 	if (t->config.redundancy == TUNNEL_ALWAYS)
 		return pace_may_borrow(&l->pace, BORROW_US);
 	l->copies_upto = copies_upto(t, i);
-	return l->copies_upto >= p->class && pace_may_copy(&l->pace) && !waits(l->urgent) && !waits(l->again) &&
-	       !queue_has(&t->queue, i, t->view.wide);
+	if (l->copies_upto < p->class || waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.wide))
+		return false;
+	if (!pace_may_copy(&l->pace))
+		l->pace.limited = true; /* copies teach, too, what a path carries */
+	return pace_may_copy(&l->pace);
 }
 
 static void copy_bulk(struct tunnel *t, unsigned but, struct packet *p)
@@ -347,26 +351,42 @@ static void pump_path(struct tunnel *t, unsigned i)
 		l->pace.limited = true;
 }
 
-void tunnel_pump(struct tunnel *t)
+/* --- resends --- */
+
+void tunnel_tell_pmtu(struct tunnel *t, const struct packet *p, bool lost)
 {
-	if (t->rehome)
-		rehome(t);
-	if (t->queue.packets)
-		relieve(t);
-	for (unsigned n = 0; n < t->view.n; n++)
-		pace_fill(&t->lane[t->view.order[n]].pace, t->now);
-	for (unsigned n = 0; n < t->view.n; n++)
-		pump_path(t, t->view.order[n]);
+	uint8_t on = p->tries ? p->first : p->paths;
+
+	if (!on || on & (on - 1))
+		return;
+	if (lost)
+		pmtu_lost(t->pmtu, (unsigned)__builtin_ctz(on), p->len, t->now / 1000);
+	else if (!p->tries)
+		pmtu_acked(t->pmtu, (unsigned)__builtin_ctz(on), p->len);
 }
 
-/* --- resends --- */
+/* R goes everywhere again; others on one path the first time, on another than before if there is one. */
+static uint8_t again_on(const struct tunnel *t, const struct packet *p, uint8_t was)
+{
+	uint8_t on = p->class == WIRE_CLASS_R ? t->view.urgent : t->view.bulk;
+
+	if (p->class == WIRE_CLASS_R || p->tries > 1)
+		return on;
+	if (on & ~was)
+		on &= (uint8_t)~was;
+	for (unsigned n = 0; n < t->view.n; n++)
+		if (on >> t->view.order[n] & 1 && fits(t, t->view.order[n], p))
+			return (uint8_t)(1 << t->view.order[n]);
+	return on;
+}
 
 void tunnel_again(struct tunnel *t, struct packet *p)
 {
-	uint8_t on = p->class == WIRE_CLASS_R ? t->view.urgent : t->view.bulk, was = p->paths;
+	uint8_t on = again_on(t, p, p->paths);
 
-	if (was && !(was & (was - 1)))
-		pmtu_lost(t->pmtu, (unsigned)__builtin_ctz(was), p->len, t->now / 1000);
+	tunnel_tell_pmtu(t, p, p->tries > 1);
+	if (p->tries == 1)
+		p->first = p->paths;
 	p->paths = 0;
 	for (unsigned n = 0; n < t->view.n; n++) {
 		unsigned i = t->view.order[n];
@@ -378,18 +398,49 @@ void tunnel_again(struct tunnel *t, struct packet *p)
 	}
 }
 
-void tunnel_elsewhere(struct tunnel *t, struct packet *p)
+static void elsewhere(void *arg, struct packet *p)
 {
+	struct tunnel *t = arg;
+
 	for (unsigned n = 0; n < t->view.n; n++) {
 		unsigned i = t->view.order[n];
 
 		if (p->paths >> i & 1 || !fits(t, i, p))
 			continue;
-		p->paths = 0;
+		p->first = p->paths = 0; /* no fault of its length */
 		t->lane[i].resent++;
 		send_or_wait(t, i, &t->lane[i].again, p);
 		return;
 	}
+}
+
+/* What is not acknowledged and may have died on a path that went silent goes elsewhere, now. */
+static void desert(struct tunnel *t)
+{
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		if (!(t->deserted >> i & 1))
+			continue;
+		for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
+			resend_desert(&t->sort[c].resend, &t->view.paths, i, t->now, elsewhere, t);
+		if (!(t->view.paths.usable >> i & 1))
+			tunnel_drop_backlog(t, i);
+	}
+	t->deserted = 0;
+	t->queue.patient_us = t->now + PATIENT_US;
+}
+
+void tunnel_pump(struct tunnel *t)
+{
+	if (t->deserted)
+		desert(t);
+	if (t->rehome)
+		rehome(t);
+	if (t->queue.packets)
+		relieve(t);
+	for (unsigned n = 0; n < t->view.n; n++)
+		pace_fill(&t->lane[t->view.order[n]].pace, t->now);
+	for (unsigned n = 0; n < t->view.n; n++)
+		pump_path(t, t->view.order[n]);
 }
 
 /* --- in from the caller --- */

@@ -28,6 +28,7 @@ struct fifo { /* sealed packets that wait for one path */
 struct lane { /* a path as the sender sees it */
 	struct pace pace;
 	struct fifo *urgent, *again; /* made when used */
+	bool silent; /* nothing is known to arrive */
 	uint8_t copies_upto; /* the bulkiest class that is copied there now */
 	uint64_t packets[WIRE_CLASSES], copies[WIRE_CLASSES], resent, shed, overflows; /* for status */
 };
@@ -66,6 +67,7 @@ struct tunnel {
 	uint64_t look_us;   /* `view` is of then */
 	uint64_t active_us; /* a packet moved */
 	uint64_t moved_us;  /* a flow was sent elsewhere because its path was crowded */
+	uint8_t deserted;   /* bits: paths that went silent, and what they had is still to be sent elsewhere */
 	bool in_batch, rehome;
 	struct event tick;
 	uint64_t tick_us; /* when it is due; 0: not set */
@@ -93,7 +95,8 @@ uint8_t tunnel_room_for(const struct tunnel *t, uint8_t home, uint32_t rate); /*
 /* tunnel_out.c */
 void tunnel_pump(struct tunnel *t); /* sends what may go */
 void tunnel_again(struct tunnel *t, struct packet *p); /* a resend */
-void tunnel_elsewhere(struct tunnel *t, struct packet *p); /* a resend of what a silent path had */
+/* What became of a packet that went out on one path: hints about its length. */
+void tunnel_tell_pmtu(struct tunnel *t, const struct packet *p, bool lost);
 bool tunnel_backlog(const struct tunnel *t);
 void tunnel_let_go(struct tunnel *t, struct packet *p); /* packet_put() at tunnel_flush() */
 void tunnel_flush(struct tunnel *t);

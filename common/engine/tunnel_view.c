@@ -10,12 +10,18 @@
 #define STAY_US 5000 /* a flow moves only for more than this */
 #define FULL_LOAD_US 100000
 #define LOOK_US 2000
+#define DOUBT_MS 400
 
 enum { TRY_TIER = 8, DEAD_TIER = 9, NO_TIER = 10 };
 
+/* Of our direction; what makes the other one suspicious is probably soon known of ours. */
 static enum health_state tx_state(const struct tunnel *t, unsigned i)
 {
-	return assoc_health(t->assoc, i)->side[HEALTH_TX].state;
+	const struct health *h = assoc_health(t->assoc, i);
+
+	if (h->state == HEALTH_SUSPECT && health_usable(h->side[HEALTH_TX].state) && t->now / 1000 - h->changed_ms < DOUBT_MS)
+		return HEALTH_SUSPECT;
+	return h->side[HEALTH_TX].state;
 }
 
 static bool lives(const struct tunnel *t, unsigned i)
@@ -100,6 +106,17 @@ static void choose(struct tunnel *t, const unsigned tiers[ASSOC_PATHS])
 	}
 }
 
+static void note_silence(struct tunnel *t)
+{
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		bool silent = assoc_has_path(t->assoc, i) && (tx_state(t, i) == HEALTH_SUSPECT || tx_state(t, i) == HEALTH_DOWN);
+
+		if (silent && !t->lane[i].silent)
+			t->deserted |= (uint8_t)(1 << i);
+		t->lane[i].silent = silent;
+	}
+}
+
 static void choose_wide(struct tunnel *t)
 {
 	unsigned most = 0;
@@ -135,6 +152,7 @@ void tunnel_look(struct tunnel *t)
 	t->view.paths.usable = t->view.urgent | t->view.bulk;
 	t->view.hold_us = hold(t);
 	choose_wide(t);
+	note_silence(t);
 	t->rehome = t->rehome || was != t->view.bulk || was_wide != t->view.wide;
 }
 
