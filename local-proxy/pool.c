@@ -4,11 +4,13 @@
  * the first bytes leave at once, on a connection whose subflows have joined already. The pool
  * keeps `want` of them. `want` follows demand: it starts at [pool] min, doubles when
  * somebody found the pool empty, and loses an eighth every DECAY_MS in which nobody did; never above
- * [pool] max, nor above what the remote allows. The oldest is handed out first: its other
+ * [pool] max, nor above what the remote allows. When nobody has asked for IDLE_MS it sinks to none, since each that waits costs
+ * every line 0.7 MB a day, and is back at min with the next who does, whose connection has to be dialled. The oldest is handed out first: its other
  * lines have had the longest time to join.
  *
  * A waiting connection is dropped when it breaks, when it is older than the smaller of both
- * sides' `age` (before NATs forget it), when its line is gone, and when the remote was restarted. When
+ * sides' `age` (before NATs forget it), when no line carries it any more (one that lost only the line it began on is as good as
+ * before), and when the remote was restarted. When
  * one that was handed out turns out to be dead in silence, all that wait are dropped: a NAT that
  * forgot one forgot all. When the lines have learnt another first window (links_learn), those made before have the old one for good
  * and are replaced, one at a time. Each loss is refilled; after a failed dial the pool rests for REST_MS first. */
@@ -25,6 +27,7 @@
 #define DECAY_MS 5000
 #define REST_MS 500
 #define TICK_MS 250
+#define IDLE_MS 300000
 
 struct pool {
 	struct event_base *base;
@@ -35,7 +38,7 @@ struct pool {
 	struct upstream_list warm, dialling;
 	unsigned n_warm, n_dialling;
 	unsigned want;
-	uint64_t empty_ms, decay_ms, rest_until_ms, renew_ms; /* renew: what was made before is to be replaced */
+	uint64_t asked_ms, empty_ms, decay_ms, rest_until_ms, renew_ms; /* renew: what was made before is to be replaced */
 	struct event tick, refill;
 };
 
@@ -142,6 +145,11 @@ static void drop_surplus(struct pool *p)
 		drop(p, &p->warm, &p->n_warm, TAILQ_FIRST(&p->warm));
 }
 
+static unsigned floor_of(const struct pool *p, uint64_t now)
+{
+	return now - p->asked_ms < IDLE_MS ? p->config->pool_min : 0;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct pool *p = arg;
@@ -152,8 +160,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (now - p->empty_ms >= DECAY_MS && now - p->decay_ms >= DECAY_MS) {
 		p->decay_ms = now;
 		p->want -= (p->want + 7) / 8;
-		if (p->want < p->config->pool_min)
-			p->want = p->config->pool_min;
+		if (p->want < floor_of(p, now))
+			p->want = floor_of(p, now);
 	}
 	drop_old(p, now);
 	drop_outdated(p);
@@ -177,6 +185,7 @@ struct pool *pool_new(struct event_base *base, const struct config *config, cons
 	p->remotes = remotes;
 	p->seal = seal;
 	p->want = config->pool_min;
+	p->asked_ms = clock_ms();
 	TAILQ_INIT(&p->warm);
 	TAILQ_INIT(&p->dialling);
 	event_assign(&p->tick, base, -1, EV_PERSIST, on_tick, p);
@@ -217,6 +226,9 @@ struct upstream *pool_take(struct pool *p, upstream_cb cb, void *arg)
 {
 	struct upstream *u = TAILQ_FIRST(&p->warm);
 
+	p->asked_ms = clock_ms();
+	if (p->want < p->config->pool_min)
+		p->want = p->config->pool_min;
 	refill_soon(p);
 	if (!u) {
 		note_empty(p);
@@ -245,6 +257,7 @@ void pool_session(struct pool *p, bool up, bool switched)
 		refill_soon(p);
 }
 
+/* Its line is one of those that connections may begin on. */
 static bool has_line(const struct pool *p, const struct upstream *u)
 {
 	struct addr target[8], src[CONFIG_LINKS];
@@ -260,13 +273,19 @@ static bool has_line(const struct pool *p, const struct upstream *u)
 	return false;
 }
 
+/* Plain TCP dies with its line; MPTCP with the last of its lines. */
+static bool is_carried(const struct pool *p, const struct upstream *u)
+{
+	return upstream_is_mptcp(u) ? !upstream_severed(u) : has_line(p, u);
+}
+
 void pool_refresh(struct pool *p)
 {
 	struct upstream *u, *next;
 
 	for (u = TAILQ_FIRST(&p->warm); u; u = next) {
 		next = upstream_list_next(u);
-		if (!has_line(p, u))
+		if (!is_carried(p, u))
 			drop(p, &p->warm, &p->n_warm, u);
 	}
 	p->rest_until_ms = 0;
