@@ -13,14 +13,16 @@
  * it. A quarter of what was delivered lately we keep: a share is ours, too. A queue while we send less than half of our rate,
  * and all of it arrives, is not our doing and says nothing.
  *
- * tokens: a bucket of 10 ms, since the loop may be that late, and meanwhile the modem has had nothing to do. spare: another, filled by nine tenths of the rate less the load of
- * first copies; redundancy is paid from it. share: a third, of 30 %, for copies of what is urgent when there is no spare room. */
+ * tokens: a bucket of 5 ms; when something waited since it was filled last and the loop came late, of as much as that: meanwhile the modem
+ * has had nothing to do. spare: another, filled by nine tenths of the rate less the load of first copies; redundancy is paid from it. share: a
+ * third, of 30 %, for copies of what is urgent when there is no spare room. */
 #include "pace.h"
 
 #define FIRST_RATE (8000000 / 8)
 #define LEAST_RATE (128000 / 8)
 #define MOST_RATE (10000000000 / 8)
-#define BURST_US 10000
+#define BURST_US 5000
+#define LATE_US 40000
 #define BURST_LEAST 3200
 #define SPARE_US 20000
 #define LOAD_US 100000
@@ -66,7 +68,7 @@ static void measure_load(struct pace *p, uint64_t now)
 
 void pace_fill(struct pace *p, uint64_t now_us)
 {
-	uint64_t past = now_us - p->filled_us, burst = in(p->rate, BURST_US), idle = p->rate / 10 * 9;
+	uint64_t past = now_us - p->filled_us, burst = in(p->rate, p->backlog ? LATE_US : BURST_US), idle = p->rate / 10 * 9;
 
 	measure_load(p, now_us);
 	p->filled_us = now_us;

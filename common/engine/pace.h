@@ -21,6 +21,7 @@ struct pace {
 	uint64_t load_bytes, sent_bytes, load_us;
 	uint64_t stuck_us;  /* starting: grew last then; 0: not yet */
 	bool starting;	    /* nothing has ever slowed it */
+	bool backlog;	    /* something waits: the caller's to set */
 	bool limited;	    /* something waited since it was judged last */
 };
 

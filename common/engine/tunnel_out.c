@@ -347,8 +347,8 @@ static void pump_path(struct tunnel *t, unsigned i)
 			break;
 		send_bulk(t, p, i);
 	}
-	if (!pace_may(&l->pace) && (waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.wide)))
-		l->pace.limited = true;
+	l->pace.backlog = !pace_may(&l->pace) && (waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.wide));
+	l->pace.limited = l->pace.limited || l->pace.backlog;
 }
 
 /* --- resends --- */
