@@ -3,7 +3,8 @@
  * Theory of operation. The first SYN of an MPTCP connection goes over one line only, and if that
  * line is silently dead the kernel waits for many seconds. So a dial is a list of attempts, one
  * for each (address of the remote, source address of a line that can reach it), best line first.
- * The first starts at once; the next starts STAGGER_MS later, or as soon as one fails.
+ * The first starts at once; the next starts when a round trip and a half of its line is over (STAGGER_MS where that is not known,
+ * or is more), or as soon as one fails.
  * Whoever connects first wins; the others are reset before a byte of ours was sent on
  * them. A line that is used for whole connections only is first for its share of the dials, one in as many as there are
  * lines, and last otherwise; its attempts are plain TCP. After DEADLINE_MS, or when every attempt has failed, the dial has failed with the last
@@ -19,12 +20,14 @@
 
 #define ATTEMPTS_MAX 16
 #define STAGGER_MS 250
+#define STAGGER_LEAST_MS 20
 #define DEADLINE_MS 10000
 
 struct attempt {
 	struct dial *dial;
 	struct addr to, src;
 	bool plain;
+	unsigned patience_ms; /* until the next one starts */
 	int fd;
 	struct event writable;
 };
@@ -118,7 +121,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	if (d->started < d->count)
 		start_next(d);
 	if (d->started < d->count)
-		wake_in(d, d->running ? STAGGER_MS : 0);
+		wake_in(d, d->running ? d->attempts[d->started - 1].patience_ms : 0);
 	else if (d->running)
 		wake_in(d, d->deadline - now);
 	else
@@ -142,6 +145,14 @@ static void take_turns(const struct links *links, struct addr *src, size_t n)
 	src[0] = first;
 }
 
+/* A handshake takes a round trip; on a line that is busy or jitters a half more. */
+static unsigned patience(uint32_t rtt_us)
+{
+	unsigned ms = rtt_us / 1000 * 3 / 2 + STAGGER_LEAST_MS;
+
+	return rtt_us && ms < STAGGER_MS ? ms : STAGGER_MS;
+}
+
 static void plan(struct dial *d, const struct links *links, const struct addr *targets, size_t count)
 {
 	struct addr src[CONFIG_LINKS];
@@ -154,6 +165,7 @@ static void plan(struct dial *d, const struct links *links, const struct addr *t
 			d->attempts[d->count].to = targets[t];
 			d->attempts[d->count].src = src[s];
 			d->attempts[d->count].plain = links_is_whole(links, &src[s]);
+			d->attempts[d->count].patience_ms = patience(links_rtt(links, &src[s]));
 			d->attempts[d->count].fd = -1;
 		}
 	}
@@ -177,7 +189,7 @@ struct dial *dial_start(struct event_base *base, const struct links *links, cons
 	event_assign(&d->timer, base, -1, 0, on_timer, d);
 	if (d->count)
 		start_next(d);
-	wake_in(d, d->running && d->count > 1 ? STAGGER_MS : d->running ? DEADLINE_MS : 0);
+	wake_in(d, d->running && d->count > 1 ? d->attempts[0].patience_ms : d->running ? DEADLINE_MS : 0);
 	return d;
 }
 

@@ -467,6 +467,13 @@ bool links_is_whole(const struct links *l, const struct addr *src)
 	return i < l->n && l->judges[i].of[LINKS_STRIP].standing == LINKS_WHOLE; /* whatever else it is */
 }
 
+uint32_t links_rtt(const struct links *l, const struct addr *src)
+{
+	size_t i = links_index(l, src);
+
+	return i < l->n ? l->rtt_us[i] : 0;
+}
+
 const char *links_name(const struct links *l, const struct addr *src)
 {
 	size_t i = links_index(l, src);

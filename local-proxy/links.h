@@ -52,6 +52,9 @@ bool links_mixed(const struct links *l);
 /* Connections from this source are to be plain TCP: its line is used for whole ones. */
 bool links_is_whole(const struct links *l, const struct addr *src);
 
+/* A round trip on the line that owns this source address, in us; 0: not known. */
+uint32_t links_rtt(const struct links *l, const struct addr *src);
+
 /* The line that owns this source address, for logs; "?" when none does. */
 const char *links_name(const struct links *l, const struct addr *src);
 

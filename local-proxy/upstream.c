@@ -412,6 +412,11 @@ bool upstream_unheard(const struct upstream *u)
 	return u->fd >= 0 && sock_unacked(u->fd) > 0;
 }
 
+bool upstream_is_mptcp(const struct upstream *u)
+{
+	return u->fd >= 0 && sock_is_mptcp(u->fd);
+}
+
 bool upstream_severed(const struct upstream *u)
 {
 	return u->fd < 0 || sock_severed(u->fd);
