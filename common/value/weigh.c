@@ -129,8 +129,10 @@ static bool judge(struct weigh_line *l, const struct weigh_second *line, uint64_
 
 static bool try_again(struct weigh_line *l, uint64_t sum, unsigned busy, uint64_t now_ms)
 {
-	bool more = sum > l->level + l->level / 10 * 6 && now_ms - l->since_ms >= SOON_MS;
+	bool soon = now_ms - l->since_ms < SOON_MS, more = !soon && sum > l->level + l->level / 10 * 6;
 
+	if (soon && sum > l->level) /* the others were not up to speed yet */
+		l->level = sum;
 	if (!more && (now_ms < l->retry_ms || busy < LASTING))
 		return false;
 	l->aside = false;

@@ -165,6 +165,15 @@ static void more_to_carry_is_a_reason_to_try(void **state)
 	assert_false(w.line[1].trial);
 }
 
+static void speed_that_comes_with_the_transfer_is_no_reason(void **state)
+{
+	(void)state;
+	assert_int_equal(seconds(5, 10, 0.8), 1); /* judged while the first line was still getting faster */
+	assert_int_equal(seconds(5, 19, 0.8), 0);
+	assert_int_equal(seconds(1, 0, 0), 0);
+	assert_int_equal(seconds(40, 19, 0.8), 0);
+}
+
 static void a_verdict_holds_beside_its_betters_only(void **state)
 {
 	bool both[] = { true, true }, second[] = { false, true };
@@ -195,6 +204,7 @@ int main(void)
 		cmocka_unit_test_setup(it_is_tried_again_with_longer_and_longer_rests, begin),
 		cmocka_unit_test_setup(one_that_got_better_is_taken_back, begin),
 		cmocka_unit_test_setup(more_to_carry_is_a_reason_to_try, begin),
+		cmocka_unit_test_setup(speed_that_comes_with_the_transfer_is_no_reason, begin),
 		cmocka_unit_test_setup(a_verdict_holds_beside_its_betters_only, begin),
 	};
 
