@@ -9,10 +9,12 @@
  * lines have had the longest time to join.
  *
  * A waiting connection is dropped when it breaks, when it is older than the smaller of both
- * sides' `age` (before NATs forget it), when its line is gone, and when the remote was restarted. When
+ * sides' `age` (before NATs forget it), when no line carries it any more (one that lost only the line it began on is as good as
+ * before), and when the remote was restarted. When
  * one that was handed out turns out to be dead in silence, all that wait are dropped: a NAT that
  * forgot one forgot all. When the lines have learnt another first window (links_learn), those made before have the old one for good
- * and are replaced, one at a time. Each loss is refilled; after a failed dial the pool rests for REST_MS first. */
+ * and are replaced, some at a time; so are they all when one began on a line that is not the best now, since the kernel goes on
+ * preferring that. Each loss is refilled; after a failed dial the pool rests for REST_MS first. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,9 +134,10 @@ static void drop_old(struct pool *p, uint64_t now)
 
 static void drop_outdated(struct pool *p)
 {
-	struct upstream *u = TAILQ_FIRST(&p->warm);
+	unsigned some = p->n_dialling ? 0 : (p->n_warm + 3) / 4;
+	struct upstream *u;
 
-	if (u && !p->n_dialling && upstream_since(u) < p->renew_ms)
+	while (some-- && (u = TAILQ_FIRST(&p->warm)) && upstream_since(u) < p->renew_ms)
 		drop(p, &p->warm, &p->n_warm, u);
 }
 
@@ -256,7 +259,8 @@ void pool_session(struct pool *p, bool up, bool switched)
 		refill_soon(p);
 }
 
-static bool has_line(const struct pool *p, const struct upstream *u)
+/* The place of its line among those that connections may begin on, 0: the best; -1: none of them. */
+static int line_rank(const struct pool *p, const struct upstream *u)
 {
 	struct addr target[8], src[CONFIG_LINKS];
 	size_t n = remotes_active_targets(p->remotes, target, 8);
@@ -266,9 +270,15 @@ static bool has_line(const struct pool *p, const struct upstream *u)
 
 		for (size_t s = 0; s < m; s++)
 			if (addr_is_any(&src[s]) || addr_same_ip(&src[s], upstream_src(u)))
-				return true;
+				return (int)s;
 	}
-	return false;
+	return -1;
+}
+
+/* Plain TCP dies with its line; MPTCP with the last of its lines. */
+static bool is_carried(const struct pool *p, const struct upstream *u)
+{
+	return upstream_is_mptcp(u) ? !upstream_severed(u) : line_rank(p, u) >= 0;
 }
 
 void pool_refresh(struct pool *p)
@@ -277,8 +287,10 @@ void pool_refresh(struct pool *p)
 
 	for (u = TAILQ_FIRST(&p->warm); u; u = next) {
 		next = upstream_list_next(u);
-		if (!has_line(p, u))
+		if (!is_carried(p, u))
 			drop(p, &p->warm, &p->n_warm, u);
+		else if (line_rank(p, u) != 0)
+			pool_renew(p);
 	}
 	p->rest_until_ms = 0;
 	refill_soon(p);
