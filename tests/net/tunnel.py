@@ -9,6 +9,7 @@ import contextlib
 import json
 import subprocess
 
+from pair import Pair
 from topology import BUILD, SERVER4, TOOLS, VPS4, wait_for
 
 PORT = 7100
@@ -30,9 +31,10 @@ def counts(server):
 class Flow:
     """One flow from the LAN: verb is call (reflected), send (up only) or pull (down only)."""
 
-    def __init__(self, topo, verb, pps, size, seconds=None, count=None, host=SERVER4, ns=None, port=PORT, **options):
+    def __init__(self, topo, verb, pps, size, seconds=None, count=None, host=SERVER4, ns=None, port=PORT, core=None, **options):
         self.verb, self.count = verb, count or max(1, int(pps * seconds))
         argv = [TOOLS / "dgram", verb, host, port, pps, size, self.count] + [f"{k}={v}" for k, v in options.items()]
+        argv = (["taskset", "-c", core] if core is not None else []) + argv
         self.process = (ns or topo.lan).popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def result(self, timeout=300):
@@ -69,8 +71,10 @@ class Bare:
     """Two tunnel_drivers with fixed keys; the test does what the daemons' routes and rules would."""
     name = "engine"
 
-    def __init__(self, topo, lines=None, local=(), remote=(), env=None):
-        self.topo, self.lines = topo, lines if lines is not None else range(len(topo.lines))
+    def __init__(self, topo, ways=None, local=(), remote=(), env=None):
+        """ways: (our address, next hop, device) for each path, if not the topology's lines."""
+        self.topo = topo
+        self.ways = ways or [(topo.wan_addresses(i)[0].split("/")[0], topo.gateway(i), f"wan{i + 1}") for i in range(len(topo.lines))]
         self.options = {"local": list(local), "remote": list(remote)}
         self.env, self.ends = env, {}
 
@@ -84,16 +88,14 @@ class Bare:
     def start(self):
         topo, gw, vps = self.topo, self.topo.gw, self.topo.vps
         self.tmp = topo.new_dir("bare")
-        self.sources = [f"{topo._subnet(i)}.{2 + i if topo.same_subnet else 2}" for i in self.lines]
-        for i, source in zip(self.lines, self.sources):
-            gw.ip(f"rule add from {source} lookup {101 + i}",
-                  f"route replace default via {topo.gateway(i)} dev wan{i + 1} table {101 + i}")
+        for i, (source, hop, device) in enumerate(self.ways):
+            gw.ip(f"rule add from {source} lookup {101 + i}", f"route replace default via {hop} dev {device} table {101 + i}")
         vps.sysctl(net__ipv4__ip_forward=1)
         nat = 'table ip bare {{ chain post {{ type nat hook postrouting priority srcnat; {} masquerade; }}; }}'
         gw.nft(nat.format(f'oifname "{DEVICE}"'))
         vps.nft(nat.format('ip saddr 10.99.0.0/24 oifname "eth0"'))
         self._start("remote", vps, "10.99.0.2", "at", f"{VPS4}:7300")
-        self._start("local", gw, "10.99.0.1", "to", f"{VPS4}:7300", "from", *self.sources)
+        self._start("local", gw, "10.99.0.1", "to", f"{VPS4}:7300", "from", *[way[0] for way in self.ways])
         vps.ip(f"route add 10.99.0.1 dev {DEVICE}")
         gw.ip(f"route add 10.99.0.2 dev {DEVICE}")
         for i in range(len(topo.server_hosts)):
@@ -113,7 +115,7 @@ class Bare:
         return {p["path"]: p for p in self.status(side)["paths"]}
 
     def wait_up(self, n=None):
-        n = n or len(self.sources)
+        n = n or len(self.ways)
         wait_for(lambda: all(sum(p["state"] == "up" and p["mtu"] > 1232 for p in self.status(s)["paths"]) >= n
                              for s in self.ends), 10, f"{n} paths up")
 
@@ -132,7 +134,7 @@ class Bare:
             codes[side] = p.wait(10)
             text = (self.tmp / f"{side}.log").read_text(errors="replace")
             assert codes[side] == 0 and "Sanitizer" not in text and "runtime error" not in text, text[-4000:]
-        for i, source in zip(self.lines, self.sources):
+        for i, (source, _, _) in enumerate(self.ways):
             self.topo.gw.ip(f"rule del from {source} lookup {101 + i}", f"route flush table {101 + i}")
         self.topo.gw.nft("delete table ip bare")
         self.topo.vps.nft("delete table ip bare")
@@ -146,3 +148,57 @@ class Bare:
             p.wait()
             print(f"--- {side}\n{(self.tmp / f'{side}.log').read_text(errors='replace')[-3000:]}")
 
+
+
+class Daemons:
+    """plait-local and plait-remote, as a user runs them; the same questions as to Bare."""
+    name = "plait"
+
+    def __init__(self, topo, options=None, **pair_options):
+        """options: of [tunnel], on both sides."""
+        both = {f"tunnel.{k}": v for k, v in (options or {}).items()}
+        for side in ("local_set", "remote_set"):
+            pair_options[side] = {**both, **pair_options.get(side, {})}
+        self.topo, self.pair = topo, Pair(topo, **pair_options)
+
+    def start(self):
+        self.pair.start()
+        self.wait_up()
+        return self
+
+    __enter__ = start
+
+    def daemon(self, side):
+        return self.pair.local if side == "local" else self.pair.remote
+
+    def status(self, side="local"):
+        """What its tunnel tells, of the one user there is."""
+        status = self.daemon(side).status()
+        if side == "local":
+            return status["tunnel"]["traffic"]
+        return status["tunnel"]["users"][0]["tunnel"]
+
+    paths = Bare.paths
+
+    def mtu(self, side="local"):
+        return self.status(side)["mtu"]
+
+    def wait_up(self, n=None):
+        n = n or len(self.topo.lines)
+
+        def is_up():
+            try:
+                return all(sum(p["state"] == "up" and p["mtu"] > 1232 for p in self.status(side)["paths"]) >= n
+                           for side in ("local", "remote"))
+            except (KeyError, IndexError, TypeError):
+                return False  # not that far
+        wait_for(is_up, 15, f"the tunnel over {n} paths")
+
+    def pid(self, side):
+        return self.daemon(side).pid
+
+    def stop(self):
+        self.pair.stop()
+
+    def __exit__(self, *how):
+        self.pair.__exit__(*how)
