@@ -51,6 +51,8 @@ struct dock {
 	struct guest *guests[CONFIG_USERS]; /* by user_index() */
 	uint64_t hint_ms;
 	unsigned hints;
+	struct assoc *waiting[UDP_BATCH]; /* were told that more follows; it may be for another, or for nobody */
+	unsigned n_waiting;
 };
 
 /* --- guests --- */
@@ -186,10 +188,25 @@ static void hint(struct dock *d, const struct udp_got *got, const struct wire_dg
 	udp_flush(d->udp);
 }
 
-static void on_datagram(void *arg, const struct udp_got *got)
+static void batch_end(struct dock *d)
+{
+	for (unsigned i = 0; i < d->n_waiting; i++)
+		assoc_batch_end(d->waiting[i]);
+	d->n_waiting = 0;
+}
+
+static void let_wait(struct dock *d, struct assoc *a)
+{
+	if (d->n_waiting && d->waiting[d->n_waiting - 1] == a)
+		return;
+	if (d->n_waiting == UDP_BATCH)
+		batch_end(d);
+	d->waiting[d->n_waiting++] = a;
+}
+
+static void take(struct dock *d, const struct udp_got *got)
 {
 	struct wire_dgram hdr;
-	struct dock *d = arg;
 	struct berth *b;
 
 	if (wire_get_dgram(&hdr, got->data, got->len) < 0) {
@@ -197,10 +214,21 @@ static void on_datagram(void *arg, const struct udp_got *got)
 		return;
 	}
 	HASH_FIND(hh, d->berths, &hdr.index, sizeof(hdr.index), b);
-	if (b)
-		assoc_input(b->guest->assoc, d->udp, got);
-	else
+	if (!b) {
 		hint(d, got, &hdr);
+		return;
+	}
+	assoc_input(b->guest->assoc, d->udp, got);
+	if (got->more)
+		let_wait(d, b->guest->assoc);
+}
+
+/* Packets wait in the datagrams they came in until their batch is over; then the next one takes their place. */
+static void on_datagram(void *arg, const struct udp_got *got)
+{
+	take(arg, got);
+	if (!got->more)
+		batch_end(arg);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)

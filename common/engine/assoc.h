@@ -76,6 +76,8 @@ void assoc_busy(struct assoc *a);
 
 /* A datagram for this index came (the caller has looked the index up). On the remote, paths are made by this. `got->data` is used up. */
 void assoc_input(struct assoc *a, struct udp *udp, const struct udp_got *got);
+/* `more` was somebody else's: the batch is over, and what was got from it may be overwritten from now on. */
+void assoc_batch_end(struct assoc *a);
 
 /* Seals `len` bytes of plaintext that stand WIRE_DG_HDR bytes into buf, in place, to a datagram of WIRE_DG_OVERHEAD + len bytes at buf;
  * its number is returned in *seq. -1: no keys, or they are spent. The same bytes may go out on any path, any number of times. */

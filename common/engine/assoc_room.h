@@ -60,7 +60,4 @@ void assoc_watch(struct assoc *a);		/* sets the timer for what is due next */
 void assoc_on_timer(evutil_socket_t fd, short what, void *arg);
 void assoc_on_turn(evutil_socket_t fd, short what, void *arg);
 
-/* assoc_input.c */
-void assoc_batch_end(struct assoc *a);
-
 #endif

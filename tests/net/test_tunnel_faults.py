@@ -131,6 +131,7 @@ def test_garbage(topo, plait, lines):
     unchanged(call.result())
     for d, was in zip((plait.pair.local, plait.pair.remote), memory):
         assert d.pss_kib() < was + 4096
+        assert not d.status()["counters"]["tun_refused"]  # what a stranger sent stood where an inner packet was
 
 
 def test_a_stranger_gets_no_more_than_he_gives(topo, plait):

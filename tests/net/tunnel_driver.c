@@ -95,10 +95,12 @@ static void on_got(void *arg, const struct udp_got *got)
 	struct wire_dgram h;
 	struct end *e = r->e;
 
-	if (!e && (wire_get_dgram(&h, got->data, got->len) < 0 || h.index >= r->d->n))
-		return;
-	e = e ? e : &r->d->end[h.index];
-	assoc_input(tunnel_assoc(e->tunnel), r->udp, got);
+	if (!e && wire_get_dgram(&h, got->data, got->len) >= 0 && h.index < r->d->n)
+		e = &r->d->end[h.index];
+	if (e)
+		assoc_input(tunnel_assoc(e->tunnel), r->udp, got);
+	for (unsigned i = 0; !got->more && i < r->d->n; i++)
+		assoc_batch_end(tunnel_assoc(r->d->end[i].tunnel));
 }
 
 static void on_udp(evutil_socket_t fd, short what, void *arg)
