@@ -138,3 +138,6 @@ clean:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 .PHONY: all clean deps-present
+
+# An object is kept though only a test names it.
+.SECONDARY:
