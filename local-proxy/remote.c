@@ -33,7 +33,8 @@
 #define RETRY_MAX_MS 1000
 #define RETRY_LONG_MS 5000
 #define LONG_MS 600000
-#define PATIENCE_MS 1500 /* for a dial; every fourth has thrice that */
+#define PATIENCE_MS 1500 /* for a dial; every PATIENT_ONE-th has thrice that */
+#define PATIENT_ONE 16
 #define PATIENCE_MAX_MS 10000
 #define PING_MS 1000
 #define PING_IDLE_MS 60000 /* the remote hangs up after 90 s of silence */
@@ -56,6 +57,7 @@ struct remote {
 	uint64_t well_ms;   /* since when all is well; 0: it is not */
 	struct talk *now, *next;
 	uint64_t lost_ms;   /* since when the connection of `now` is broken; 0: it is not */
+	uint64_t begun_ms;  /* when the last attempt was */
 	uint64_t away_ms;   /* since when there is no session */
 	uint64_t wanted_ms; /* when a connection of the LAN last did */
 	uint64_t ticked_ms;
@@ -94,10 +96,14 @@ void remote_revoke_cancel(struct revoke *v)
 
 /* --- talks --- */
 
+/* An attempt that took its time was a pause already. */
 static void retry_later(struct remote *r)
 {
-	unsigned max = !r->now && clock_ms() - r->away_ms >= LONG_MS ? RETRY_LONG_MS : RETRY_MAX_MS;
-	struct timeval tv = { .tv_sec = r->retry_ms / 1000, .tv_usec = (suseconds_t)(r->retry_ms % 1000) * 1000 };
+	uint64_t now = clock_ms();
+	bool brief = r->now || now - r->away_ms < LONG_MS;
+	unsigned max = brief ? RETRY_MAX_MS : RETRY_LONG_MS;
+	unsigned ms = brief && now - r->begun_ms >= RETRY_MAX_MS ? RETRY_MIN_MS : r->retry_ms;
+	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
 	event_add(&r->retry, &tv);
 	r->retry_ms = r->retry_ms * 2 > max ? max : r->retry_ms * 2;
@@ -179,7 +185,7 @@ static unsigned patience_ms(const struct remote *r)
 {
 	unsigned ms = 4 * r->dial_ms > PATIENCE_MS ? 4 * r->dial_ms : PATIENCE_MS;
 
-	ms = r->failures % 4 == 3 ? 3 * ms : ms;
+	ms = r->failures % PATIENT_ONE == PATIENT_ONE - 1 ? 3 * ms : ms;
 	return ms < PATIENCE_MAX_MS ? ms : PATIENCE_MAX_MS;
 }
 
@@ -189,6 +195,7 @@ static void begin_talk(struct remote *r)
 
 	if (r->next || r->retired || !r->n_targets || event_pending(&r->retry, EV_TIMEOUT, NULL))
 		return;
+	r->begun_ms = clock_ms();
 	r->next = talk_new(&r->setup, r->targets, r->n_targets, patience_ms(r), &ops, r);
 	if (!r->next)
 		next_failed(r, "out of memory");

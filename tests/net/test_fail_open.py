@@ -1,102 +1,17 @@
 """Fear: the VPS is gone and the house is offline; or it blinks, and the house notices.
 
 Who came is told by the address that the server sees: the VPS's (relayed) or the modem's (direct)."""
-import os
-import signal
 import stat
-import threading
 import time
 
 import pytest
 
-from inside import accept, background, connect, end_of, listen, read_exactly, through
+from inside import listen, read_exactly, through
 from pair import Pair
+from surfer import PAGES, Mirror, Surfer, page, vps_back, vps_gone
 from topology import SERVER4, SERVER6, Line, wait_for
 
 LINES = [Line("50M", "50M", 10), Line("50M", "50M", 20)]
-VPS = ("::ffff:11.7.0.2", "2a11:7::2")
-PAGES = 9300
-
-
-class Mirror:
-    """A server that tells each visitor where he came from."""
-
-    def __init__(self, ns, port):
-        self.listener = listen(ns, port)
-        threading.Thread(target=self._loop, daemon=True).start()
-
-    def _loop(self):
-        while True:
-            try:
-                s = accept(self.listener, 3600)
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(s,), daemon=True).start()
-
-    @staticmethod
-    def _one(s):
-        with s:
-            try:
-                s.recv(100)
-                s.sendall(s.getpeername()[0].encode())
-            except OSError:
-                pass
-
-
-def page(topo, timeout=20, host=SERVER4):
-    """relayed, direct, or how it failed."""
-    try:
-        with connect(topo.lan, host, PAGES, timeout) as s:
-            s.sendall(b"page?")
-            who = s.recv(100).decode()
-    except OSError as e:
-        return type(e).__name__
-    return "relayed" if who in VPS else "direct" if who else "empty"
-
-
-class Surfer:
-    """A new page every 100 ms, each in a thread of its own; (begun, ended, what) of each, in seconds from the start."""
-
-    def __init__(self, topo):
-        self.topo, self.pages, self.running = topo, [], True
-        self.begin = time.monotonic()
-        self.thread = threading.Thread(target=self._loop, daemon=True)
-        self.thread.start()
-
-    def now(self):
-        return time.monotonic() - self.begin
-
-    def _loop(self):
-        tabs = []
-        while self.running:
-            tabs.append(threading.Thread(target=self._page, daemon=True))
-            tabs[-1].start()
-            time.sleep(0.1)
-        for t in tabs:
-            t.join()
-
-    def _page(self):
-        begun = self.now()
-        what = page(self.topo)
-        self.pages.append((begun, self.now(), what))
-
-    def stop(self):
-        self.running = False
-        self.thread.join()
-        self.pages.sort()
-        return self.pages
-
-    def first(self, what, after):
-        """When the first page that began after that time and ended so was there."""
-        return min((end for begun, end, how in self.pages if how == what and begun >= after), default=None)
-
-
-def vps_gone(topo):
-    topo.inet.nft('table inet dead { chain f { type filter hook forward priority 0; oifname "vps" drop; iifname "vps" drop; }; }')
-
-
-def vps_back(topo):
-    topo.inet.nft("delete table inet dead")
 
 
 @pytest.fixture(scope="module", name="mirror", autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from inside import connect, listen, read_exactly, through
 from pair import Daemon, Pair
-from test_fail_open import PAGES, Mirror, Surfer
+from surfer import PAGES, Mirror, Surfer
 from test_names import NameServer, labels
 from topology import SERVER4, VPS4, Line, wait_for
 
