@@ -1,0 +1,203 @@
+"""Fear: a line dies without a word, and somebody in the house notices."""
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+from inside import accept, background, connect, end_of, read_exactly, reset
+from peer import Check, send_pattern
+from test_links import Bed
+from topology import SERVER4, Line, wait_for
+from tunnelled import ping
+
+TWO = [Line("20M", "20M", 10, queue_ms=100), Line("20M", "20M", 30, queue_ms=100)]
+WARM_S = 1.0
+
+
+@pytest.fixture(scope="module", name="bed")
+def _bed():
+    with Bed(TWO) as b:
+        wait_for(lambda: all(l["standing"] == "in" for l in b.local()["links"]), 10, "all lines in")
+        yield b
+
+
+@pytest.fixture(autouse=True)
+def _all_lines_in(request):
+    yield
+    if "bed" in request.fixturenames:
+        bed = request.getfixturevalue("bed")
+        for line in bed.topo.line:
+            line.set(hole=None)
+        wait_for(lambda: all(l["standing"] == "in" for l in bed.local()["links"]), 20, "all lines in again")
+
+
+class Stream:
+    """A pattern from one hand to the other; when its bytes came, and whether they were right."""
+
+    def __init__(self, source, sink):
+        self.source, self.check, self.at, self.sent = source, Check(1), [time.monotonic()], 0
+        self.halt = threading.Event()
+        for s in (source, sink):
+            s.settimeout(60)
+        self.reader, self.writer = background(self._read, sink), background(self._write)
+
+    def _write(self):
+        while not self.halt.is_set():
+            send_pattern(self.source, 1, 100_000, offset=self.sent)
+            self.sent += 100_000
+        self.source.shutdown(socket.SHUT_WR)
+
+    def _read(self, sink):
+        with contextlib.suppress(ConnectionResetError):
+            while data := sink.recv(1 << 17):
+                self.check.add(data)
+                self.at.append(self.check.at)
+
+    def pause(self, begin):
+        """The longest that was not over before `begin`."""
+        times = [*self.at, time.monotonic()]
+        return max(b - a for a, b in zip(times, times[1:]) if b > begin)
+
+    def finish(self, seconds=60):
+        self.halt.set()
+        self.writer.join(seconds)
+        self.reader.join(seconds)
+        assert (self.check.size, self.check.exact) == (self.sent, True)
+
+
+def stream(bed, way):
+    near, far = bed.through()
+    return Stream(far, near) if way == "down" else Stream(near, far)
+
+
+# --- fault list 48: one of two lines swallows everything, or one direction of everything ---
+
+@pytest.mark.parametrize("way", ["down", "up"])
+@pytest.mark.parametrize("line", [0, 1], ids=["first line", "second line"])
+@pytest.mark.parametrize("hole", ["both", "up", "down"])
+def test_a_stream_goes_on_within_a_second(bed, way, line, hole):
+    s = stream(bed, way)
+    time.sleep(WARM_S)
+    begin = time.monotonic()
+    bed.topo.line[line].set(hole=hole)
+    time.sleep(2)
+    assert s.pause(begin) < 0.9
+    s.finish()
+
+
+def ask(s, seconds, every=0.02):
+    """The longest that one of many small questions waited for its answer."""
+    until, worst = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        begin = time.monotonic()
+        s.sendall(b"?" * 64)
+        read_exactly(s, 64)
+        worst = max(worst, time.monotonic() - begin)
+        time.sleep(every)
+    return worst
+
+
+def answer(s):
+    with contextlib.suppress(OSError, EOFError):
+        while True:
+            s.sendall(read_exactly(s, 64))
+
+
+@pytest.mark.parametrize("line", [0, 1], ids=["first line", "second line"])
+def test_small_questions_beside_it_hardly_wait(bed, line):
+    near, far = bed.through()
+    background(answer, far)
+    s = stream(bed, "down")
+    asking = background(ask, near, WARM_S + 2)
+    time.sleep(WARM_S)
+    bed.topo.line[line].set(hole="both")
+    assert asking.join() < 0.6
+    s.finish()
+    reset(near)
+
+
+# --- new connections ---
+
+def first_byte(bed, results):
+    begin = time.monotonic()
+    try:
+        near = connect(bed.topo.lan, SERVER4, 7001)
+        near.sendall(b"x")
+        assert read_exactly(near, 1) == b"x"
+        results.append((begin, time.monotonic() - begin))
+        near.close()
+    except (OSError, EOFError) as e:
+        results.append((begin, repr(e)))
+
+
+def test_a_hundred_new_connections_while_the_default_line_is_dead(bed):
+    server = bed.topo.serve()
+    results, threads = [], []
+    try:
+        bed.topo.line[0].set(hole="both")
+        begin = time.monotonic()
+        for _ in range(100):
+            threads.append(background(first_byte, bed, results))
+            time.sleep(0.02)
+        for t in threads:
+            t.join()
+    finally:
+        server.kill()
+    took = [t for _, t in results]
+    assert len(took) == 100 and all(isinstance(t, float) for t in took), took
+    assert max(took) < 0.6
+    known = sorted(t for b, t in results if b - begin > 0.4)
+    assert known[len(known) // 2] < 0.09, "a round trip and a half of the line that lives is 90 ms"
+
+
+def test_a_modem_that_answers_though_its_internet_is_dead(bed):
+    """Carrier, address and gateway are there; nothing says that the line is of no use but that nothing comes back."""
+    isp = bed.topo.isp[0]
+    near, far = bed.through()
+    isp.nft("table inet cut { chain f { type filter hook forward priority 0; drop; }; }")
+    try:
+        assert None not in ping(bed.topo.gw, bed.topo.gateway(0), count=1)
+        wait_for(lambda: bed.link("wan1")["standing"] == "out", 3, "line 1 is out")
+        assert bed.link("wan1")["judge"] == "health"
+        begin = time.monotonic()
+        bed.carries(200_000, seconds=5)
+        near.sendall(b"still there")
+        assert read_exactly(far, 11) == b"still there"
+        assert time.monotonic() - begin < 3
+    finally:
+        isp.nft("delete table inet cut")
+    reset(near)
+    reset(far)
+
+
+# --- all lines ---
+
+def test_all_lines_dead_for_half_a_minute(bed):
+    """Fault list 49: what was open goes on when the first of them is back."""
+    s = stream(bed, "down")
+    time.sleep(WARM_S)
+    for line in bed.topo.line:
+        line.set(hole="both")
+    time.sleep(30)
+    bed.topo.line[1].set(hole=None)
+    begin = time.monotonic()
+    wait_for(lambda: s.at[-1] > begin, 10, "the stream goes on")
+    bed.topo.line[0].set(hole=None)
+    time.sleep(2)
+    s.finish()
+
+
+def test_unacknowledged_for_too_long_is_a_reset():
+    """Fault list 50, with a shorter patience."""
+    with Bed(TWO, {"local_set": {"relay.stall": "20s"}, "remote_set": {"relay.stall": "20s"}}) as bed:
+        near, far = bed.through()
+        for line in bed.topo.line:
+            line.set(hole="both")
+        near.sendall(b"x" * 100_000)
+        far.sendall(b"x" * 100_000)
+        begin = time.monotonic()
+        assert end_of(near, 60) == "reset"
+        assert end_of(far, 60) == "reset"
+        assert 15 < time.monotonic() - begin < 50
