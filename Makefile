@@ -119,7 +119,7 @@ test: deps
 
 demo: deps
 	@$(MAKE) --no-print-directory all tools
-	@PYTHONDONTWRITEBYTECODE=1 python3 tests/demo/demo.py
+	@PLAIT_BUILD=$(abspath $(BUILD)) PLAIT_TOOLS=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 python3 tests/demo/demo.py
 
 # Debian's own 6.1 kernel in an emulated machine.
 test-kernel:

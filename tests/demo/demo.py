@@ -2,8 +2,10 @@
 """Two slow lines on one machine, and what plait makes of them. Run by `sudo make demo`.
 
 A home, two emulated lines and a VPS are raised in network namespaces. curl fetches and sends a file
-over each line alone and over plait; then one line is cut in mid-download, silently. The figures
-end in a table, and the picture in ./plait-demo.svg.
+over each line alone and over plait; then one line is cut in mid-download, silently. Then telephone calls
+are held, over each line alone and over plait, while one line dies for seconds and the other loses much.
+The figures end in two tables, the pictures in ./plait-demo.svg and ./plait-call.svg. Exit code 1: a file was
+not the same, or a call over plait did not hold.
 
 The parent only watches: a child does everything, in a session of its own. Whether the child ends, is
 told to stop (Ctrl-C, SIGTERM) or is killed, the parent then takes away what is left of it: its
@@ -25,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 SETTINGS = HERE.parents[1] / "conf/60-plait.conf"
 sys.path[:0] = [str(HERE), str(HERE.parent / "net")]
 
+import callstage  # noqa: E402
 import picture  # noqa: E402
 import table  # noqa: E402
 import transfer  # noqa: E402
@@ -54,6 +57,10 @@ class Screen:
     def say(self, text=""):
         print(("\r\033[K" if self.live else "") + text, flush=True)
 
+    def live_line(self, text):
+        if self.live:
+            print(f"\r\033[K{text}", end="", flush=True)
+
     def begin(self, name, total_mbit):
         self.name, self.total = name, total_mbit
 
@@ -63,8 +70,7 @@ class Screen:
         a, b = t.samples[-4], t.samples[-1]
         mbit = [8e-6 * (y - x) / (b.at - a.at) for x, y in zip(a.lines, b.lines)]
         bar = "".join(c * round(16 * m / self.total) for c, m in zip("#=", mbit))[:16]
-        print(f"\r\033[K  {self.name:<28} {b.at:4.1f} s {sum(mbit):6.2f} = {mbit[0]:5.2f} + {mbit[1]:5.2f}  {bar}",
-              end="", flush=True)
+        self.live_line(f"  {self.name:<28} {b.at:4.1f} s {sum(mbit):6.2f} = {mbit[0]:5.2f} + {mbit[1]:5.2f}  {bar}")
 
     def end(self, t):
         got = f"{t.mbit:6.2f} Mbit/s" if t.equal else f"failed: {t.error or 'not the same file'}"
@@ -79,6 +85,15 @@ def ordered(line):
     return f"{mbit_of(line, 'down'):g} down / {mbit_of(line, 'up'):g} up, {line.delay_ms:g} ms"
 
 
+def settle(topo):
+    """The kernel settings that `make install` brings, as far as a namespace has its own."""
+    lines = SETTINGS.read_text(encoding="utf-8").splitlines()
+    own = dict(line.lstrip("-").split(" = ") for line in lines if line.lstrip("-").startswith(("net.ipv4", "net.mptcp")))
+    for ns in (topo.gw, topo.vps):
+        for name, value in own.items():
+            ns.run(["sysctl", "-qw", f"{name}={value}"], check=False)
+
+
 class Stage:
     """One pair of lines, from raising to the last transfer."""
 
@@ -90,14 +105,6 @@ class Stage:
         web = self.topo.server.popen([sys.executable, HERE / "web.py", self.film.path, PORT], stdout=subprocess.PIPE)
         if web.stdout.readline() != "ready\n":
             raise RuntimeError("the web server did not start")
-
-    def settle(self):
-        """The kernel settings that `make install` brings, as far as a namespace has its own."""
-        lines = SETTINGS.read_text(encoding="utf-8").splitlines()
-        own = dict(line.lstrip("-").split(" = ") for line in lines if line.lstrip("-").startswith(("net.ipv4", "net.mptcp")))
-        for ns in (self.topo.gw, self.topo.vps):
-            for name, value in own.items():
-                ns.run(["sysctl", "-qw", f"{name}={value}"], check=False)
 
     def one(self, family, host, way, who, mbit):
         size = int(mbit * 1e6 * SECONDS / 8)
@@ -161,9 +168,8 @@ def panels(old, new):
             picture.Panel(f"One download over {new.title}, cut on its way", [cut], new.topo.sum_bits() / 1e6)]
 
 
-def play(svg):
-    """The child's whole life."""
-    begun, screen, stages = time.monotonic(), Screen(), []
+def transfers(screen):
+    stages = []
     film = transfer.Film.make(Path(tempfile.mkdtemp(prefix="film-")), 80_000_000)
     for title, lines in SETS:
         screen.say(f"\n{title}, Mbit/s: " + "; ".join(map(ordered, lines)))
@@ -171,20 +177,35 @@ def play(svg):
             stage = Stage(topo, film, screen, title)
             stages.append(stage)
             stage.serve()
-            stage.settle()
+            settle(topo)
             for i in range(len(lines)):
                 stage.alone(i)
             with Pair(topo):
                 stage.together()
                 if title == SETS[-1][0]:
                     stage.cut()
-    screen.say("\n" + table.render(HEAD, [row for stage in stages for row in stage.rows()]))
-    svg.write_text(picture.draw(panels(*stages)), encoding="utf-8")
+    return stages
+
+
+def write(path, svg):
+    path.write_text(svg, encoding="utf-8")
     owner = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
     if all(owner):
-        os.chown(svg, *map(int, owner))
-    screen.say(f"\nThe picture of it: {svg}   ({time.monotonic() - begun:.0f} s)")
-    return 0 if all(t.equal for stage in stages for t in stage.done.values()) else 1
+        os.chown(path, *map(int, owner))
+
+
+def play(svg, call_svg):
+    """The child's whole life."""
+    begun, screen = time.monotonic(), Screen()
+    stages = transfers(screen)
+    screen.say(f"\n{callstage.TITLE}; {callstage.SECONDS} seconds")
+    calls = callstage.play(screen, settle)
+    screen.say("\n" + table.render(HEAD, [row for stage in stages for row in stage.rows()]))
+    screen.say("\n" + table.render(callstage.HEAD, [callstage.row(c) for c in calls]))
+    write(svg, picture.draw(panels(*stages)))
+    write(call_svg, callstage.picture(calls))
+    screen.say(f"\nThe pictures of it: {svg} and {call_svg}   ({time.monotonic() - begun:.0f} s)")
+    return 0 if callstage.passed(calls) and all(t.equal for stage in stages for t in stage.done.values()) else 1
 
 
 # The parent.
@@ -240,15 +261,16 @@ def clean(child, tmp):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--svg", type=Path, default=Path("plait-demo.svg"), help="where the picture goes")
+    p.add_argument("--svg", type=Path, default=Path("plait-demo.svg"), help="where the picture of the transfers goes")
+    p.add_argument("--call-svg", type=Path, default=Path("plait-call.svg"), help="where that of the calls goes")
     p.add_argument("--play", metavar="TMP", help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.play:
         try:
-            return play(a.svg)
+            return play(a.svg, a.call_svg)
         finally:  # the parent may have been killed
             shutil.rmtree(a.play, ignore_errors=True)
-    return watch(["--svg", str(a.svg)])
+    return watch(["--svg", str(a.svg), "--call-svg", str(a.call_svg)])
 
 
 if __name__ == "__main__":
