@@ -18,7 +18,18 @@ CLEAR = {"local_set": {"relay.clear": "yes"}, "remote_set": {"relay.clear": "yes
 def arguments(parser):
     parser.add_argument("--reps", type=int, default=5, help="repetitions, of which the median is printed")
     parser.add_argument("--save", action="store_true", help="append the table to docs/benchmarks.md")
+    parser.add_argument("--rows", type=Path, help="a file that keeps rows between runs, for a table made in several")
     return parser.parse_args()
+
+
+def with_kept(a, rows):
+    """These rows, behind (or in the place of) those that earlier runs left in --rows."""
+    if not a.rows:
+        return rows
+    kept = {row[0]: row for row in (json.loads(a.rows.read_text()) if a.rows.exists() else [])}
+    kept.update({row[0]: row for row in rows})
+    a.rows.write_text(json.dumps(list(kept.values())))
+    return list(kept.values())
 
 
 def median(values):

@@ -4,7 +4,8 @@
 Two lines of 20 Mbit/s (10 and 30 ms, queues of 100 ms) carry one transfer at full rate; then one of them swallows
 everything, both ways or one way, without a word. Told are the longest pause of the byte stream at its reader,
 the longest pause of a small request and answer every 20 ms on a connection that was open before, and whether
-every byte was right. `plain` is kernel MPTCP alone between the gateway and the VPS: endpoints, and nobody to judge the lines.
+every byte was right. `plain` is kernel MPTCP alone between the gateway and the VPS: endpoints, and nobody to judge the lines;
+it meets the same at the same time in a house of its own.
 """
 import argparse
 import contextlib
@@ -191,29 +192,39 @@ def main():
     rows = []
     cases = [c for c in CASES if (a.way or c[0]) == c[0] and (a.line is None or a.line == c[1]) and
              (a.hole or c[2]) == c[2]]
-    for way, line, hole in cases:
-        for name, make in (("plain", Plain), ("plait", Plaits)):
-            if (a.plain and name == "plait") or (a.plait and name == "plain"):
-                continue
-            rows.append(run(name, make, way, line, hole, a))
-    bench.report("A line dies in silence", ["case", "stream ms", "worst", "echo ms", "worst", "wrong"], rows,
+    for case in cases:
+        rows += run(case, [(n, m) for n, m in (("plain", Plain), ("plait", Plaits)) if not (a.plain and n == "plait") and
+                           not (a.plait and n == "plain")], a)
+    bench.report("A line dies in silence", ["case", "stream ms", "worst", "echo ms", "worst", "wrong"], bench.with_kept(a, rows),
                  f"Longest pauses in the {WATCH_S:.0f} s after the death, medians and worst of {a.reps}.", a.save)
 
 
-def run(name, make, way, line, hole, a):
-    with Topology(lines=LINES) as topo:
-        bed = make(topo)
-        try:
-            runs = []
-            for rep in range(a.reps):
-                runs.append(once(bed, way, line, hole))
-                bench.progress(f"{name} {way} line {line + 1} {hole} {rep + 1}/{a.reps}: "
-                               f"{runs[-1][0] * 1000:.0f} {runs[-1][1] * 1000:.0f} ms {runs[-1][2]}")
-        finally:
-            bed.stop()
+def series(name, bed, way, line, hole, reps):
+    runs = []
+    for rep in range(reps):
+        runs.append(once(bed, way, line, hole))
+        bench.progress(f"{name} {way} line {line + 1} {hole} {rep + 1}/{reps}: "
+                       f"{runs[-1][0] * 1000:.0f} {runs[-1][1] * 1000:.0f} ms {runs[-1][2]}")
+    return runs
+
+
+def run(case, systems, a):
+    """Both systems at the same time, each in a house of its own."""
+    way, line, hole = case
+    with contextlib.ExitStack() as stack:
+        beds = []
+        for name, make in systems:
+            bed = make(stack.enter_context(Topology(lines=LINES)))
+            stack.callback(bed.stop)
+            beds.append((name, bed))
+        running = [(name, background(series, name, bed, *case, a.reps)) for name, bed in beds]
+        results = [(name, t.join(30 * a.reps)) for name, t in running]
+    return [row(f"{name} {way}, line {line + 1} {hole}", runs) for name, runs in results]
+
+
+def row(name, runs):
     stream, echo = [r[0] * 1000 for r in runs], [r[1] * 1000 for r in runs]
-    return [f"{name} {way}, line {line + 1} {hole}", bench.median(stream), max(stream), bench.median(echo), max(echo),
-            sum(not r[2] for r in runs)]
+    return [name, bench.median(stream), max(stream), bench.median(echo), max(echo), sum(not r[2] for r in runs)]
 
 
 if __name__ == "__main__":
