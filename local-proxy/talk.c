@@ -158,7 +158,7 @@ static void on_control_down(void *arg, const char *why)
 
 static void on_dialled(void *arg, int fd, const struct addr *src)
 {
-	static const struct control_ops ops = { on_control_up, on_control_frame, on_control_down };
+	static const struct control_ops ops = { .up = on_control_up, .frame = on_control_frame, .down = on_control_down };
 	struct talk *t = arg;
 
 	t->dial = NULL;

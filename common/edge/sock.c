@@ -366,6 +366,11 @@ void sock_open_window(int fd)
 	set_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
 }
 
+void sock_wait_short(int fd, uint32_t bytes)
+{
+	set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)bytes);
+}
+
 int sock_shut(int fd)
 {
 	return shutdown(fd, SHUT_WR);

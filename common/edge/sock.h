@@ -85,6 +85,9 @@ const char *sock_congestion_choice(const struct sock_caps *caps, const char *con
  * buffer only begins above a tenth of a segment train an RTT/8 (15 Mbit/s at 60 ms), below which it keeps a connection for good. */
 void sock_open_window(int fd);
 
+/* The socket is writable only while fewer bytes than that wait in the kernel for being sent. Nothing on kernels that cannot. */
+void sock_wait_short(int fd, uint32_t bytes);
+
 /* shutdown(SHUT_WR). */
 int sock_shut(int fd);
 

@@ -13,9 +13,13 @@
  *
  * One handler serves both events of the socket. It carries the state as far as it
  * goes, then says in one place (control_rearm) what it waits for. Input is one buffer
- * with room for exactly the longest frame, so a peer cannot make us keep more. Output
+ * with room for the longest frame, so a peer cannot make us keep more. Output
  * is a queue of 64 KiB; a frame that does not fit is refused whole and the owner
  * gives the connection up.
+ *
+ * What is offered, not sent (packets of the tunnel), must not delay the rest. So it is taken a
+ * BURST at a time, and the next one only when the socket has said that it is writable, which it
+ * says while less than another BURST waits in the kernel. A PING finds two of them before it at most.
  *
  * The owner may free the control inside any callback: while the handler runs (`busy`)
  * free only marks and silences it, and the handler sweeps when it is done. */
@@ -33,6 +37,8 @@
 #define QUEUE 65536
 #define HANDSHAKE_S 10
 #define READS_A_TURN 16 /* then other connections have theirs */
+#define INPUT 4096
+#define BURST 16384
 
 enum state { KNOCK, HANDSHAKE, UP, DOWN };
 
@@ -46,12 +52,16 @@ struct control {
 	bool busy, gone;	/* inside the handler; freed meanwhile */
 	bool connecting;	/* KNOCK: not yet known to be connected */
 	bool want_write;	/* TLS asked for it */
+	bool want_room;		/* something was not taken */
+	size_t offered;		/* bytes taken since the socket was writable */
 	size_t knock_sent;
 	size_t in_len, out_off, out_len;
 	uint8_t knock[WIRE_KNOCK_LEN];
-	uint8_t in[WIRE_FRAME_HDR + WIRE_FRAME_MAX];
+	uint8_t in[INPUT];
 	uint8_t out[QUEUE];
 };
+
+_Static_assert(INPUT >= WIRE_FRAME_HDR + WIRE_PACKET_MAX && INPUT >= WIRE_FRAME_HDR + WIRE_FRAME_MAX, "the longest frame");
 
 static void control_event(evutil_socket_t fd, short what, void *arg);
 
@@ -146,6 +156,16 @@ static void control_flush(struct control *c)
 	c->out_off = c->out_len = 0;
 }
 
+/* The socket took what there was, and would take more. */
+static void control_room(struct control *c)
+{
+	c->offered = 0;
+	if (!c->want_room)
+		return;
+	c->want_room = false;
+	c->ops->room(c->arg);
+}
+
 /* Hands over every whole frame in the buffer. */
 static void control_frames(struct control *c)
 {
@@ -191,7 +211,7 @@ static void control_read(struct control *c)
 
 static void control_rearm(struct control *c)
 {
-	bool write = c->state == KNOCK || c->want_write || c->out_off < c->out_len;
+	bool write = c->state == KNOCK || c->want_write || c->out_off < c->out_len || c->want_room;
 
 	if (c->state == DOWN)
 		return;
@@ -222,6 +242,8 @@ static void control_event(evutil_socket_t fd, short what, void *arg)
 		control_read(c);
 	if (c->state == UP && !c->gone)
 		control_flush(c);
+	if (c->state == UP && !c->gone && what & EV_WRITE && !c->out_len)
+		control_room(c);
 	c->busy = false;
 	if (c->gone)
 		control_sweep(c);
@@ -258,6 +280,7 @@ struct control *control_new(struct event_base *base, struct tls_ctx *ctx, int fd
 		session_knock(&k, knock_pin);
 		wire_put_knock(c->knock, &k);
 	}
+	sock_wait_short(fd, BURST);
 	c->tls = tls_new(ctx, fd);
 	if (!c->tls || !control_events(c, base)) {
 		control_sweep(c);
@@ -305,10 +328,8 @@ int control_release(struct control *c)
 	return fd;
 }
 
-int control_send(struct control *c, enum wire_frame type, const void *value, size_t len)
+static int control_put(struct control *c, enum wire_frame type, const void *value, size_t len)
 {
-	if (c->state != UP || len > WIRE_FRAME_MAX)
-		return -1;
 	memmove(c->out, c->out + c->out_off, c->out_len - c->out_off);
 	c->out_len -= c->out_off;
 	c->out_off = 0;
@@ -320,6 +341,24 @@ int control_send(struct control *c, enum wire_frame type, const void *value, siz
 	c->out_len += WIRE_FRAME_HDR + len;
 	event_add(c->writable, NULL);
 	return 0;
+}
+
+int control_send(struct control *c, enum wire_frame type, const void *value, size_t len)
+{
+	return c->state != UP || len > WIRE_FRAME_MAX ? -1 : control_put(c, type, value, len);
+}
+
+bool control_offer(struct control *c, enum wire_frame type, const void *value, size_t len)
+{
+	if (c->state != UP || len > WIRE_PACKET_MAX)
+		return false;
+	if (c->offered + WIRE_FRAME_HDR + len > BURST || control_put(c, type, value, len)) {
+		c->want_room = true;
+		event_add(c->writable, NULL);
+		return false;
+	}
+	c->offered += WIRE_FRAME_HDR + len;
+	return true;
 }
 
 int control_export(struct control *c, const uint8_t sid[WIRE_SID], uint8_t out[32])

@@ -3,6 +3,7 @@
 #define PLAIT_CONTROL_H
 
 #include <event2/event.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,8 @@ struct control_ops {
 	void (*frame)(void *arg, uint8_t type, const uint8_t *value, size_t len);
 	/* The connection is over: why is one clause for the log. Nothing comes after it; free it. */
 	void (*down)(void *arg, const char *why);
+	/* control_offer() refused something, and would take it now. NULL: nothing is ever offered. */
+	void (*room)(void *arg);
 };
 
 /* fd: connected (remote: the knock already read) or still connecting (local). Local passes the remote's pin and the knock is
@@ -31,6 +34,9 @@ void control_free(struct control *c); /* BYE is the caller's to send before; clo
 
 /* Queues a frame; -1 when more than 64 KiB wait already (the peer does not read): the caller should give up on it. */
 int control_send(struct control *c, enum wire_frame type, const void *value, size_t len);
+/* The same for what may be left out: taken only when little waits before it, so that what must be sent never waits long behind it. False: not
+ * now, room() tells. */
+bool control_offer(struct control *c, enum wire_frame type, const void *value, size_t len);
 int control_export(struct control *c, const uint8_t sid[WIRE_SID], uint8_t out[32]);
 int control_fd(const struct control *c);
 /* Remote: hand the fd back and free the rest, to let a stranger hang in silence. */

@@ -186,7 +186,7 @@ ssize_t wire_get_frame_hdr(uint8_t *type, size_t *len, const uint8_t *in, size_t
 	if (avail < WIRE_FRAME_HDR)
 		return 0;
 	n = wire_get16(in + 1);
-	if (n > WIRE_FRAME_MAX)
+	if (n > (in[0] == WIRE_PACKET ? WIRE_PACKET_MAX : WIRE_FRAME_MAX))
 		return -1;
 	*type = in[0];
 	*len = n;
@@ -291,6 +291,22 @@ ssize_t wire_get_revoked(struct wire_revoke *r, const uint8_t *in, size_t len)
 	wire_get_revoke(r, in, len);
 	r->verdict = (enum wire_verdict)in[WIRE_REVOKE_LEN];
 	return WIRE_REVOKED_LEN;
+}
+
+size_t wire_put_carrier(uint8_t *out, const enum wire_carrier *c)
+{
+	out[0] = (uint8_t)*c;
+	return WIRE_CARRIER_LEN;
+}
+
+ssize_t wire_get_carrier(enum wire_carrier *c, const uint8_t *in, size_t len)
+{
+	if (len < WIRE_CARRIER_LEN)
+		return 0;
+	if (in[0] > WIRE_BY_STREAM)
+		return -1;
+	*c = (enum wire_carrier)in[0];
+	return WIRE_CARRIER_LEN;
 }
 
 bool wire_is_tls(const uint8_t *in, size_t len)

@@ -117,15 +117,19 @@ enum wire_frame {
 	WIRE_BYE = 7,	/* reason text, for the other side's log */
 	WIRE_REVOKE = 8,  /* local asks: was this OPEN served? and forbids it from now on */
 	WIRE_REVOKED = 9, /* the verdict */
+	WIRE_PACKET = 10, /* an inner packet of the tunnel, bare: where datagrams do not get through */
+	WIRE_CARRIER = 11, /* local: which way packets travel from now on, in both directions */
 };
 #define WIRE_FRAME_HDR 3
-#define WIRE_FRAME_MAX 1024 /* of a value; a longer one ends the connection */
+#define WIRE_FRAME_MAX 1024  /* of a value; a longer one ends the connection */
+#define WIRE_PACKET_MAX 1476 /* of a PACKET: what a datagram could hold */
 void wire_put_frame_hdr(uint8_t *out, uint8_t type, size_t len);
 ssize_t wire_get_frame_hdr(uint8_t *type, size_t *len, const uint8_t *in, size_t avail);
 
 /* HELLO: version u8 | flags u8 | boot id 16. Unknown flags are ignored; longer values too. */
 #define WIRE_F_AES 0x01	  /* this box has AES instructions */
 #define WIRE_F_CLEAR 0x02 /* this box's config allows CLEAR */
+#define WIRE_F_STREAM 0x04 /* PACKET and CARRIER may be sent to this box */
 struct wire_hello {
 	uint8_t version, flags;
 	uint8_t boot[16];
@@ -166,6 +170,12 @@ size_t wire_put_revoke(uint8_t *out, const struct wire_revoke *r);
 ssize_t wire_get_revoke(struct wire_revoke *r, const uint8_t *in, size_t len);
 size_t wire_put_revoked(uint8_t *out, const struct wire_revoke *r);
 ssize_t wire_get_revoked(struct wire_revoke *r, const uint8_t *in, size_t len);
+
+/* CARRIER: carrier u8. */
+enum wire_carrier { WIRE_BY_UDP = 0, WIRE_BY_STREAM = 1 };
+#define WIRE_CARRIER_LEN 1
+size_t wire_put_carrier(uint8_t *out, const enum wire_carrier *c);
+ssize_t wire_get_carrier(enum wire_carrier *c, const uint8_t *in, size_t len);
 
 /* Whether the first bytes of a client look like a TLS record (RFC 8446 5.1: handshake, major version 3). */
 bool wire_is_tls(const uint8_t *in, size_t len);

@@ -20,9 +20,10 @@ BOTH_WAYS(hello, struct wire_hello)
 BOTH_WAYS(welcome, struct wire_welcome)
 BOTH_WAYS(revoke, struct wire_revoke)
 BOTH_WAYS(revoked, struct wire_revoke)
+BOTH_WAYS(carrier, enum wire_carrier)
 
 static void (*const tries[])(const uint8_t *, size_t) = { try_knock, try_attach, try_reset, try_open, try_answer, try_hello,
-							   try_welcome, try_revoke, try_revoked };
+							   try_welcome, try_revoke, try_revoked, try_carrier };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -37,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (wire_get_record_hdr(&kind, &len, in, size) > 0)
 		MUST(len >= WIRE_TAG && len <= WIRE_RECORD_MAX + WIRE_TAG);
 	if (wire_get_frame_hdr(&type, &len, in, size) > 0)
-		MUST(len <= WIRE_FRAME_MAX);
+		MUST(len <= (type == WIRE_PACKET ? WIRE_PACKET_MAX : WIRE_FRAME_MAX));
 	wire_is_tls(in, size);
 	free(in);
 	return 0;

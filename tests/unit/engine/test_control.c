@@ -17,14 +17,15 @@
 
 /* Two controls of one process: 0 is local, 1 is remote. What an end saw is written down; `free_in` makes it free
  * its control in that callback. */
-enum { UP = 1, FRAME = 2, DOWN = 4 };
+enum { UP = 1, FRAME = 2, DOWN = 4, ROOM = 8 };
 struct end {
 	struct control *c;
 	struct identity *id;
 	struct tls_ctx *ctx;
-	int seen, free_in, frames;
+	int seen, free_in, frames, rooms, floods;
 	bool echo;
-	uint8_t pin[WIRE_PIN], last[WIRE_FRAME_MAX];
+	unsigned offered, packets, since_ping; /* packets that went, that came, and that came before the ping did */
+	uint8_t pin[WIRE_PIN], last[WIRE_PACKET_MAX];
 	size_t last_len;
 	char why[128];
 };
@@ -64,6 +65,11 @@ static void on_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
 	e->frames++;
 	e->last_len = len;
 	memcpy(e->last, value, len);
+	if (type == WIRE_PACKET) {
+		e->packets++;
+		return;
+	}
+	e->since_ping = e->packets;
 	if (e->echo)
 		assert_int_equal(control_send(e->c, (enum wire_frame)type, value, len), 0);
 	note(e, FRAME);
@@ -78,7 +84,28 @@ static void on_down(void *arg, const char *why)
 	note(e, DOWN);
 }
 
-static const struct control_ops ops = { on_up, on_frame, on_down };
+static unsigned flood(struct end *e)
+{
+	static const uint8_t packet[WIRE_PACKET_MAX] = { 0x45 };
+	unsigned n = 0;
+
+	while (control_offer(e->c, WIRE_PACKET, packet, sizeof(packet)))
+		n++;
+	e->offered += n;
+	return n;
+}
+
+static void on_room(void *arg)
+{
+	struct end *e = arg;
+
+	e->rooms++;
+	if (e->rooms <= e->floods)
+		flood(e);
+	note(e, ROOM);
+}
+
+static const struct control_ops ops = { on_up, on_frame, on_down, on_room };
 
 static void world_init(struct world *w)
 {
@@ -188,6 +215,49 @@ static void many_frames_of_the_longest_kind(void **st)
 	world_free(&w);
 }
 
+/* However much is offered, what is sent finds little before it, and nothing is written that was not asked for. */
+static void a_flood_delays_nobody(void **st)
+{
+	struct world w;
+
+	(void)st;
+	world_up(&w);
+	w.ends[0].floods = 200;
+	assert_int_equal(flood(&w.ends[0]), 16384 / (WIRE_PACKET_MAX + WIRE_FRAME_HDR));
+	assert_int_equal(control_send(w.ends[0].c, WIRE_PING, "ping", 4), 0);
+	turn(&w);
+	assert_int_equal(w.ends[1].since_ping, 11);
+	assert_int_equal(w.ends[0].rooms, 201); /* the last one takes nothing */
+	assert_int_equal(w.ends[0].offered, 201 * 11);
+	assert_int_equal(w.ends[1].packets, w.ends[0].offered);
+	world_free(&w);
+}
+
+/* A peer that does not read holds what the socket holds and one burst, and asks for no more turns of the loop. */
+static void a_flood_that_nobody_reads(void **st)
+{
+	struct world w;
+	unsigned offered;
+	int rooms;
+
+	(void)st;
+	world_up(&w);
+	assert_int_equal(control_release(w.ends[1].c), w.fd[1]);
+	w.ends[1].c = NULL;
+	w.ends[0].floods = 1000;
+	flood(&w.ends[0]);
+	turn(&w);
+	offered = w.ends[0].offered;
+	rooms = w.ends[0].rooms;
+	assert_true(offered > 11 && offered < 1000);
+	turn(&w);
+	assert_int_equal(w.ends[0].offered, offered);
+	assert_int_equal(w.ends[0].rooms, rooms);
+	assert_int_equal(control_send(w.ends[0].c, WIRE_BYE, "x", 1), 0); /* there is still a place for it */
+	world_free(&w);
+	close(w.fd[1]);
+}
+
 static void last_words_arrive_before_the_end(void **st)
 {
 	struct world w;
@@ -206,7 +276,7 @@ static void last_words_arrive_before_the_end(void **st)
 static void freed_inside_any_callback(void **st)
 {
 	(void)st;
-	for (int what = UP; what <= DOWN; what <<= 1) {
+	for (int what = UP; what <= ROOM; what <<= 1) {
 		for (int i = 0; i < 2; i++) {
 			struct world w;
 
@@ -221,6 +291,9 @@ static void freed_inside_any_callback(void **st)
 					control_send(w.ends[!i].c, WIRE_PING, "x", 1);
 				turn(&w);
 				assert_int_equal(w.ends[i].frames, 1);
+			} else if (what == ROOM) {
+				flood(&w.ends[i]);
+				turn(&w);
 			} else if (what == DOWN) {
 				control_free(w.ends[!i].c);
 				w.ends[!i].c = NULL;
@@ -297,6 +370,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(knock_handshake_keys_and_frames),
 		cmocka_unit_test(many_frames_of_the_longest_kind),
+		cmocka_unit_test(a_flood_delays_nobody),
+		cmocka_unit_test(a_flood_that_nobody_reads),
 		cmocka_unit_test(last_words_arrive_before_the_end),
 		cmocka_unit_test(freed_inside_any_callback),
 		cmocka_unit_test(garbage_instead_of_tls),

@@ -169,6 +169,28 @@ static void frames(void **st)
 			assert_int_equal(len, n);
 	}
 	assert_int_equal(type, WIRE_PING);
+	for (size_t n = 0; n <= 0xffff; n++) { /* packets may be longer, and nothing else */
+		wire_put_frame_hdr(b, WIRE_PACKET, n);
+		assert_int_equal(wire_get_frame_hdr(&type, &len, b, 3), n <= 1476 ? 3 : -1);
+		wire_put_frame_hdr(b, WIRE_CARRIER, n);
+		assert_int_equal(wire_get_frame_hdr(&type, &len, b, 3), n <= WIRE_FRAME_MAX ? 3 : -1);
+	}
+}
+
+static void carrier(void **st)
+{
+	enum wire_carrier c = WIRE_BY_STREAM, got;
+	uint8_t b[3] = { 0 };
+
+	(void)st;
+	assert_int_equal(wire_put_carrier(b, &c), 1);
+	SHORTER(wire_get_carrier, &got, b, WIRE_CARRIER_LEN);
+	assert_int_equal(got, WIRE_BY_STREAM);
+	assert_int_equal(wire_get_carrier(&got, b, sizeof(b)), 1); /* a later version says more */
+	for (unsigned i = 0; i < 256; i++) {
+		b[0] = (uint8_t)i;
+		assert_int_equal(wire_get_carrier(&got, b, 1), i < 2 ? 1 : -1);
+	}
 }
 
 static void hello(void **st)
@@ -261,7 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(knock), cmocka_unit_test(attach),  cmocka_unit_test(reset),
 		cmocka_unit_test(record_lengths), cmocka_unit_test(open_),   cmocka_unit_test(answer),
-		cmocka_unit_test(status_names), cmocka_unit_test(frames),  cmocka_unit_test(hello),
+		cmocka_unit_test(status_names), cmocka_unit_test(frames), cmocka_unit_test(carrier),  cmocka_unit_test(hello),
 		cmocka_unit_test(welcome), cmocka_unit_test(revoke),  cmocka_unit_test(tls_is_recognised),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
