@@ -51,6 +51,21 @@ const char *netlink_error(const struct netlink *nl)
 	return nl->error[0] ? nl->error : "no error";
 }
 
+bool netlink_ok(const struct nlmsghdr *msg, size_t len)
+{
+	return len >= sizeof(*msg) && msg->nlmsg_len >= sizeof(*msg) && msg->nlmsg_len <= len;
+}
+
+/* Up to where whole messages stand one behind the other. */
+static size_t whole_messages(const char *buf, size_t len)
+{
+	size_t at = 0;
+
+	while (at < len && netlink_ok((const struct nlmsghdr *)(buf + at), len - at))
+		at += MNL_ALIGN(((const struct nlmsghdr *)(buf + at))->nlmsg_len);
+	return at < len ? at : len;
+}
+
 static int attr_store(const struct nlattr *a, void *data)
 {
 	const struct nlattr **tb = data;
@@ -174,9 +189,9 @@ static int answer_part(struct netlink *nl, struct answer *a)
 
 	if (len < 0)
 		return errno == EAGAIN ? -ETIMEDOUT : -errno;
-	if (mnl_nlmsg_ok(first, (int)len) && first->nlmsg_seq != nl->seq)
+	if (netlink_ok(first, (size_t)len) && first->nlmsg_seq != nl->seq)
 		return 1;
-	verdict = mnl_cb_run2(nl->buf, (size_t)len, nl->seq, mnl_socket_get_portid(nl->sock), answer_message, a, ctl,
+	verdict = mnl_cb_run2(nl->buf, whole_messages(nl->buf, (size_t)len), nl->seq, mnl_socket_get_portid(nl->sock), answer_message, a, ctl,
 			      sizeof(ctl) / sizeof(ctl[0]));
 	if (verdict < 0)
 		return errno ? -errno : -EIO;

@@ -6,6 +6,7 @@
 #define PLAIT_NETLINK_H
 
 #include <libmnl/libmnl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,9 @@ int netlink_call(struct netlink *nl, struct nlmsghdr *req, mnl_cb_t cb, void *ar
 
 /* The kernel's own words for the last refusal, or strerror of it. Never NULL. */
 const char *netlink_error(const struct netlink *nl);
+
+/* Is there a whole message at the front of so many bytes? (libmnl's own answer is yes for lengths of 2 GiB and more.) */
+bool netlink_ok(const struct nlmsghdr *msg, size_t len);
 
 /* Attributes from `offset` on (after the family's header) into tb[0..max]; unknown ones are left out. -1: malformed. */
 int netlink_attrs(const struct nlmsghdr *msg, size_t offset, const struct nlattr **tb, uint16_t max);

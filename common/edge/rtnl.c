@@ -272,7 +272,7 @@ static bool has_news(const char *buf, ssize_t size)
 	const struct nlmsghdr *msg = (const struct nlmsghdr *)buf;
 	int len = (int)size;
 
-	for (; mnl_nlmsg_ok(msg, len); msg = mnl_nlmsg_next(msg, &len))
+	for (; len > 0 && netlink_ok(msg, (size_t)len); msg = mnl_nlmsg_next(msg, &len))
 		if (is_news(msg))
 			return true;
 	return false;
