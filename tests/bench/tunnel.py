@@ -347,14 +347,18 @@ def bare(topo, **options):
     return tunnel.Bare(topo, local=words, remote=words)
 
 
+def daemons(topo, **options):
+    return tunnel.Daemons(topo, {k: "yes" if v == "1" else v for k, v in options.items()})
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--part", action="append", choices=PARTS, help="only these")
     p.add_argument("--packets", type=int, default=100000, help="of a figure of loss")
     p.add_argument("--engine", action="store_true", help="the engine alone, without the daemons")
     a = bench.arguments(p)
-    a.system = bare
-    t = Table("The UDP tunnel")
+    a.system = bare if a.engine else daemons
+    t = Table("The UDP tunnel" + (", the engine alone" if a.engine else ""))
     for name in a.part or PARTS:
         PARTS[name](t, a)
     t.report(GOAL_NOTE, a.save)

@@ -188,6 +188,8 @@ class Daemons:
 
         def is_up():
             try:
+                if self.pair.local.status()["tunnel"]["state"] != "up":
+                    return False
                 return all(sum(p["state"] == "up" and p["mtu"] > 1232 for p in self.status(side)["paths"]) >= n
                            for side in ("local", "remote"))
             except (KeyError, IndexError, TypeError):
