@@ -11,6 +11,7 @@
 #ifndef PLAIT_INIFILE_H
 #define PLAIT_INIFILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,12 +28,13 @@ struct inifile_option {
 	const char *key;
 	/* Sets *field from text. 0, or -1 and why. */
 	int (*set)(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why);
-	size_t offset;
+	size_t offset, size; /* of the field; the size is for inifile_adopt() only */
 	uint64_t min, max; /* numbers: the range; strings: max is the size of the field; lists: max is the array's length */
 	const char *const *names; /* inifile_name: the words, in the order of the enum, NULL-terminated */
 	size_t count;	   /* lists: offset of their size_t, from the same base as `offset` */
 	enum { INIFILE_OPTIONAL, INIFILE_REQUIRED } need;
 	enum { INIFILE_SINGLE, INIFILE_LIST } many;
+	enum { INIFILE_AT_START, INIFILE_LIVE } when; /* the second: it may change while the program runs */
 };
 
 struct inifile_section {
@@ -43,6 +45,7 @@ struct inifile_section {
 	 * `count`. Each entry begins with `char name[title]`. max 0: a plain [name], and options are offsets from the base. */
 	size_t offset, stride, max, count, title;
 	enum { INIFILE_NAMED, INIFILE_MAYBE_NAMED } named; /* the second: [name] is one of them, and is called name */
+	enum { INIFILE_ADOPTED, INIFILE_APART } apart;	   /* the second: inifile_adopt() leaves it to its caller */
 	void (*defaults)(void *entry);
 	/* After the last line of the section: 0, or -1 and why. */
 	int (*check)(const void *base, const void *entry, struct inifile_why *why);
@@ -52,6 +55,16 @@ struct inifile_section {
 int inifile_load(const char *path, const struct inifile_section *sections, void *base, char *err, size_t err_len);
 int inifile_read(FILE *f, const char *name, const struct inifile_section *sections, void *base, char *err,
 		 size_t err_len);
+
+/* `next`, loaded later, says something else of `option` ("[lan] port", "[link adsl] role", or only "[link]": there are others now). */
+typedef void (*inifile_differs)(void *arg, const char *option, bool taken);
+
+/* Copies from `next` to `is` what differs and is INIFILE_LIVE; tells of all that differs. Sections with a title are only compared when
+ * both have the same titles in the same order. */
+void inifile_adopt(const struct inifile_section *sections, void *is, const void *next, inifile_differs told, void *arg);
+/* The same for the options of one entry, whose section is called `name`. */
+void inifile_adopt_entry(const struct inifile_option *options, const char *name, void *is, const void *next, inifile_differs told,
+			 void *arg);
 
 /* Setters. */
 int inifile_bool(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why); /* yes, no */
