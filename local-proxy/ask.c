@@ -9,6 +9,7 @@
 #include "admin.h"
 #include "config.h"
 #include "links_view.h"
+#include "reload.h"
 
 static void sleep_ms(long ms)
 {
@@ -85,6 +86,8 @@ int ask(const struct options *o)
 	}
 	if (!path)
 		path = config.control;
+	if (o->verb == OPTIONS_RELOAD)
+		return reload_ask(path, stdout);
 	if (o->verb == OPTIONS_LINKS)
 		return ask_links(path, o);
 	return o->verb == OPTIONS_LINK ? ask_link(path, o) : admin_ask(path, "status", o->json, stdout);

@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "config.h"
-#include "inifile.h"
 
-#define FIELD(f) .offset = offsetof(struct config, f)
-#define REMOTE(f) .offset = offsetof(struct config_remote, f)
+#define AT(type, f) .offset = offsetof(struct type, f), .size = sizeof(((struct type *)0)->f)
+#define FIELD(f) AT(config, f)
+#define REMOTE(f) AT(config_remote, f)
+#define LIVE .when = INIFILE_LIVE
 #define PORT 7200
-#define OF_LINK(f) .offset = offsetof(struct config_link, f)
+#define OF_LINK(f) AT(config_link, f)
 #define DAY 86400
 #define GIGA 1000000000ull
 
@@ -79,10 +80,10 @@ static const struct inifile_option remote_options[] = {
 static const struct inifile_option local_options[] = {
 	{ .key = "key_file", .set = inifile_path, FIELD(key_file), .max = 256 },
 	{ .key = "control", .set = inifile_path, FIELD(control), .max = 108 },
-	{ .key = "log", .set = inifile_name, FIELD(log), .names = log_names },
+	{ .key = "log", .set = inifile_name, FIELD(log), .names = log_names, LIVE },
 	{ .key = "hook", .set = inifile_path, FIELD(hook), .max = 256 },
 	{ .key = "state_dir", .set = inifile_path, FIELD(state_dir), .max = 256 },
-	{ .key = "on_remote_down", .set = inifile_name, FIELD(on_remote_down), .names = down_names },
+	{ .key = "on_remote_down", .set = inifile_name, FIELD(on_remote_down), .names = down_names, LIVE },
 	{ .key = NULL },
 };
 
@@ -95,7 +96,7 @@ static const struct inifile_option lan_options[] = {
 	{ .key = "rules_dir", .set = inifile_path, FIELD(rules_dir), .max = 256 },
 	{ .key = "own", .set = inifile_bool, FIELD(own) },
 	{ .key = "bypass", .set = inifile_prefixes, FIELD(bypass), .max = CONFIG_PREFIXES, .many = INIFILE_LIST,
-	  .count = offsetof(struct config, n_bypass) },
+	  .count = offsetof(struct config, n_bypass), LIVE },
 	{ .key = "max_relays", .set = inifile_u32, FIELD(max_relays), .min = 1, .max = 1000000 },
 	{ .key = NULL },
 };
@@ -104,10 +105,10 @@ static const struct inifile_option tunnel_options[] = {
 	{ .key = "enable", .set = inifile_name, FIELD(tunnel), .names = no_yes },
 	{ .key = "device", .set = inifile_device, FIELD(tunnel_device) },
 	{ .key = "nat", .set = inifile_bool, FIELD(nat) },
-	{ .key = "quic", .set = inifile_name, FIELD(quic), .names = quic_names },
+	{ .key = "quic", .set = inifile_name, FIELD(quic), .names = quic_names, LIVE },
 	{ .key = "quic_allow", .set = inifile_prefixes, FIELD(quic_allow), .max = CONFIG_PREFIXES, .many = INIFILE_LIST,
-	  .count = offsetof(struct config, n_quic_allow) },
-	{ .key = "redundancy", .set = inifile_name, FIELD(tunnel_how.redundancy), .names = redundancy_names },
+	  .count = offsetof(struct config, n_quic_allow), LIVE },
+	{ .key = "redundancy", .set = inifile_name, FIELD(tunnel_how.redundancy), .names = redundancy_names, LIVE },
 	{ .key = "fec", .set = inifile_name, FIELD(tunnel_how.fec), .names = fec_names },
 	{ .key = "dscp", .set = inifile_name, FIELD(tunnel_how.dscp), .names = dscp_names },
 	{ .key = "deadline", .set = inifile_msec, FIELD(tunnel_how.deadline_ms), .min = 10, .max = 2000 },
@@ -116,9 +117,9 @@ static const struct inifile_option tunnel_options[] = {
 };
 
 static const struct inifile_option pool_options[] = {
-	{ .key = "min", .set = inifile_u32, FIELD(pool_min), .max = 1024 },
-	{ .key = "max", .set = inifile_u32, FIELD(pool_max), .max = 1024 },
-	{ .key = "age", .set = inifile_seconds, FIELD(pool_age_s), .min = 1, .max = 3600 },
+	{ .key = "min", .set = inifile_u32, FIELD(pool_min), .max = 1024, LIVE },
+	{ .key = "max", .set = inifile_u32, FIELD(pool_max), .max = 1024, LIVE },
+	{ .key = "age", .set = inifile_seconds, FIELD(pool_age_s), .min = 1, .max = 3600, LIVE },
 	{ .key = NULL },
 };
 
@@ -134,12 +135,12 @@ static const struct inifile_option relay_options[] = {
 static const struct inifile_option link_options[] = {
 	{ .key = "device", .set = inifile_device, OF_LINK(device), .need = INIFILE_REQUIRED },
 	{ .key = "initcwnd", .set = inifile_u32_auto, OF_LINK(initcwnd), .max = 1000 },
-	{ .key = "role", .set = inifile_name, OF_LINK(role), .names = role_names },
-	{ .key = "metered", .set = inifile_bool, OF_LINK(metered) },
-	{ .key = "rate_up", .set = inifile_amount, OF_LINK(rate_up), .min = 8000, .max = 400 * GIGA, .names = auto_word },
-	{ .key = "rate_down", .set = inifile_amount, OF_LINK(rate_down), .min = 8000, .max = 400 * GIGA, .names = auto_word },
-	{ .key = "quota", .set = inifile_amount, OF_LINK(quota), .min = 1000000, .max = 1000000 * GIGA, .names = none_word },
-	{ .key = "quota_day", .set = inifile_u32, OF_LINK(quota_day), .min = 1, .max = 31 },
+	{ .key = "role", .set = inifile_name, OF_LINK(role), .names = role_names, LIVE },
+	{ .key = "metered", .set = inifile_bool, OF_LINK(metered), LIVE },
+	{ .key = "rate_up", .set = inifile_amount, OF_LINK(rate_up), .min = 8000, .max = 400 * GIGA, .names = auto_word, LIVE },
+	{ .key = "rate_down", .set = inifile_amount, OF_LINK(rate_down), .min = 8000, .max = 400 * GIGA, .names = auto_word, LIVE },
+	{ .key = "quota", .set = inifile_amount, OF_LINK(quota), .min = 1000000, .max = 1000000 * GIGA, .names = none_word, LIVE },
+	{ .key = "quota_day", .set = inifile_u32, OF_LINK(quota_day), .min = 1, .max = 31, LIVE },
 	{ .key = NULL },
 };
 
@@ -210,7 +211,8 @@ static int check_pool(const void *base, const void *entry, struct inifile_why *w
 }
 
 static const struct inifile_section sections[] = {
-	{ .name = "remote", .options = remote_options, FIELD(remotes), .stride = sizeof(struct config_remote), .max = CONFIG_REMOTES,
+	{ .name = "remote", .options = remote_options, .offset = offsetof(struct config, remotes),
+	  .stride = sizeof(struct config_remote), .max = CONFIG_REMOTES,
 	  .count = offsetof(struct config, n_remotes), .title = sizeof(((struct config_remote *)0)->name),
 	  .named = INIFILE_MAYBE_NAMED, .defaults = remote_defaults, .check = check_remote },
 	{ .name = "local", .options = local_options },
@@ -218,7 +220,8 @@ static const struct inifile_section sections[] = {
 	{ .name = "tunnel", .options = tunnel_options },
 	{ .name = "pool", .options = pool_options, .check = check_pool },
 	{ .name = "relay", .options = relay_options },
-	{ .name = "link", .options = link_options, FIELD(links), .stride = sizeof(struct config_link), .max = CONFIG_LINKS,
+	{ .name = "link", .options = link_options, .offset = offsetof(struct config, links),
+	  .stride = sizeof(struct config_link), .max = CONFIG_LINKS,
 	  .count = offsetof(struct config, n_links), .title = sizeof(((struct config_link *)0)->name),
 	  .defaults = link_defaults, .check = check_link },
 	{ .name = NULL },
@@ -266,4 +269,9 @@ int config_load(struct config *c, const char *path, char *err, size_t err_len)
 		return -1;
 	}
 	return 0;
+}
+
+void config_adopt(struct config *is, const struct config *next, inifile_differs told, void *arg)
+{
+	inifile_adopt(sections, is, next, told, arg);
 }

@@ -1,4 +1,4 @@
-/* config: what the gateway's owner asked for, constant after load. */
+/* config: what the gateway's owner asked for. Constant but for reload.c, which replaces it between two turns of the loop. */
 #ifndef PLAIT_LOCAL_CONFIG_H
 #define PLAIT_LOCAL_CONFIG_H
 
@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "inifile.h"
 #include "log.h"
 #include "tunnel.h"
 #include "wire.h"
@@ -96,5 +97,8 @@ struct config {
 
 /* Parses path into *c, defaults first. 0, or -1 and "file:line: what is wrong" in err; *c is then not to be used. */
 int config_load(struct config *c, const char *path, char *err, size_t err_len);
+
+/* Takes over from `next` what may change while the daemon runs, and tells of all that differs. */
+void config_adopt(struct config *is, const struct config *next, inifile_differs told, void *arg);
 
 #endif

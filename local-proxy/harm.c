@@ -20,6 +20,9 @@
 
 struct harm {
 	const struct config *config;
+	struct hint {
+		uint64_t down, up; /* bits a second, 0: none */
+	} hint[CONFIG_LINKS];
 	struct links *links;
 	struct roles *roles;
 	struct harm_ops ops;
@@ -123,6 +126,19 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	h->primed = true;
 }
 
+/* A hint that is as it was must not push out what was learnt. */
+void harm_reload(struct harm *h)
+{
+	for (size_t i = 0; i < h->config->n_links; i++) {
+		const struct config_link *c = &h->config->links[i];
+		struct hint *was = &h->hint[i];
+
+		if (was->down != c->rate_down || was->up != c->rate_up)
+			weigh_hint(&h->weigh, i, c->rate_down / 8, c->rate_up / 8);
+		*was = (struct hint){ c->rate_down, c->rate_up };
+	}
+}
+
 struct harm *harm_new(struct event_base *base, const struct config *config, struct links *links, struct roles *roles,
 		      const struct harm_ops *ops, void *arg)
 {
@@ -131,8 +147,7 @@ struct harm *harm_new(struct event_base *base, const struct config *config, stru
 	if (!h)
 		return NULL;
 	*h = (struct harm){ .config = config, .links = links, .roles = roles, .ops = *ops, .arg = arg };
-	for (size_t i = 0; i < config->n_links; i++)
-		weigh_hint(&h->weigh, i, config->links[i].rate_down / 8, config->links[i].rate_up / 8);
+	harm_reload(h);
 	h->nl = netlink_open(NETLINK_ROUTE);
 	h->second = event_new(base, -1, EV_PERSIST, on_second, h);
 	if (!h->nl || !h->second || (config->n_links > 1 && event_add(h->second, &(struct timeval){ .tv_sec = 1 }))) {

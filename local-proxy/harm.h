@@ -24,6 +24,7 @@ struct harm *harm_new(struct event_base *base, const struct config *config, stru
 		      const struct harm_ops *ops, void *arg); /* NULL with errno */
 void harm_free(struct harm *h);
 
+void harm_reload(struct harm *h); /* the config may have other rates now */
 void harm_links_changed(struct harm *h);
 
 /* Into a line's object: {share_percent, trial}, once something is known. */

@@ -31,7 +31,8 @@ struct interception {
 	void *arg;
 	enum state state;
 	enum rules_mode used;
-	bool wanted, had_session;
+	bool wanted, session, had_session;
+	struct script in; /* what was run last to put the rules in */
 	unsigned retry_ms;
 	struct event timer;
 	struct addr remotes[INTERCEPTION_REMOTES];
@@ -115,6 +116,7 @@ static void put_in(struct interception *i)
 		log_info("connections of the LAN are taken, by %s", rules_name(i->used));
 	i->state = IN;
 	i->retry_ms = RETRY_MIN_MS;
+	rules_script(&plan, i->used, "up", &i->in);
 	i->ops.redirected(i->arg, i->used == RULES_BY_REDIRECT);
 	if (rules_script(&plan, i->used, "down", &down) || guard_arm(i->guard, &down))
 		log_warn("the guard is away: if this process is killed, interception stays in");
@@ -166,6 +168,7 @@ void interception_session(struct interception *i, bool up)
 {
 	bool first = up && !i->had_session;
 
+	i->session = up;
 	i->had_session |= up;
 	if (up == i->wanted || i->config->on_remote_down == DOWN_REJECT)
 		return;
@@ -179,6 +182,27 @@ void interception_session(struct interception *i, bool up)
 		drain(i);
 	else if (i->state == DRAINING)
 		wake_in(i, DRAINED_MS);
+}
+
+/* Has the config changed what the rules say? */
+static bool is_stale(const struct interception *i)
+{
+	struct rules_plan plan;
+	struct script now;
+
+	plan_rules(i, &plan);
+	return rules_script(&plan, i->used, "up", &now) == 0 && !script_equal(&now, &i->in);
+}
+
+void interception_reload(struct interception *i)
+{
+	bool wanted = i->session || i->config->on_remote_down == DOWN_REJECT, changed = wanted != i->wanted;
+
+	i->wanted = wanted;
+	if (wanted && (changed || (i->state == IN && is_stale(i))))
+		put_in(i);
+	else if (changed && i->state == IN)
+		drain(i);
 }
 
 static bool same_remotes(const struct interception *i, const struct addr *addrs, size_t count)

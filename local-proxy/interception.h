@@ -26,6 +26,9 @@ void interception_free(struct interception *i); /* takes all out; NULL is fine *
 /* There is a session with a remote, or there is none any more. */
 void interception_session(struct interception *i, bool up);
 
+/* The config may say other things of the rules now. */
+void interception_reload(struct interception *i);
+
 /* Addresses that are never taken: of every remote. */
 void interception_remotes(struct interception *i, const struct addr *addrs, size_t count);
 

@@ -17,6 +17,7 @@
 #include "paths.h"
 #include "pool.h"
 #include "relay.h"
+#include "reload.h"
 #include "remotes.h"
 #include "rules.h"
 #include "sock.h"
@@ -36,6 +37,7 @@
 /* The living root: everything that exists while the daemon runs, in the order of birth. */
 struct gateway {
 	struct config config;
+	const char *conf; /* where it came from */
 	struct sock_caps caps;
 	struct guard *guard;
 	struct identity *identity;
@@ -205,6 +207,43 @@ static json_t *status(void *arg)
 			 "kernel", vitals_kernel(&g->caps), "memory", vitals_memory(), "counters", admin_counters());
 }
 
+/* --- the config is read again --- */
+
+/* Everybody reads the config where it always was; who made something of it is told. Nobody is in the middle of anything. */
+static void adopt(struct gateway *g, const struct config *next, json_t *answer)
+{
+	config_adopt(&g->config, next, reload_told, answer);
+	log_level = g->config.log;
+	steward_reload(g->steward);
+	on_links(g);
+	tundev_reload(g->tundev);
+	interception_reload(g->interception);
+}
+
+static json_t *reload(void *arg, const char *rest)
+{
+	struct config *next = malloc(sizeof(*next));
+	json_t *answer = reload_begin();
+	struct gateway *g = arg;
+	char err[ERR] = "out of memory";
+
+	(void)rest;
+	if (!next || !answer || config_load(next, g->conf, err, sizeof(err))) {
+		json_decref(answer);
+		answer = reload_refused(err);
+	} else {
+		adopt(g, next, answer);
+		reload_done(answer);
+	}
+	free(next);
+	return answer;
+}
+
+static void on_hangup(void *arg)
+{
+	json_decref(reload(arg, ""));
+}
+
 /* --- birth, in order --- */
 
 static int raise_paths(struct gateway *g)
@@ -284,9 +323,18 @@ static int load(struct gateway *g, const struct options *o)
 
 	if (config_load(&g->config, o->conf, err, sizeof(err)))
 		return complain(err);
+	g->conf = o->conf;
 	log_level = g->config.log;
 	g->identity = identity_load(g->config.key_file, err, sizeof(err));
 	return g->identity ? 0 : complain(err);
+}
+
+static int serve(struct gateway *g)
+{
+	g->loop.reload = on_hangup;
+	g->loop.arg = g;
+	admin_on(g->admin, "reload", reload, g);
+	return daemon_run(&g->loop);
 }
 
 static int live(struct gateway *g)
@@ -306,7 +354,7 @@ static int live(struct gateway *g)
 	if (!g->tls || !g->admin)
 		complain(g->admin ? "out of memory" : err);
 	else if ((g->tune = tune_new(PROG)) && raise_house(g) == 0)
-		rc = daemon_run(&g->loop);
+		rc = serve(g);
 	raze_house(g);
 	tune_free(g->tune);
 	tls_ctx_free(g->tls);

@@ -47,6 +47,7 @@ struct port {
 	struct event readable;
 	bool was_up; /* by UDP, since its address is this one */
 	bool filtered;
+	uint32_t keepalive_s;
 	struct touch *touch;
 	uint64_t since_ms, touch_ms; /* made; the next touch is due */
 	unsigned answers, failures;  /* of touches, in a row */
@@ -222,12 +223,17 @@ static void port_close(struct port *o)
 	o->was_up = o->filtered = false;
 }
 
+static uint32_t keepalive(const struct port *o)
+{
+	return is_line(o->all, o->id) && o->all->config->links[o->id].metered ? METERED_S : KEEPALIVE_S;
+}
+
 static void port_open(struct port *o, const struct addr *from, const struct addr *to)
 {
 	struct paths *p = o->all;
-	bool metered = is_line(p, o->id) && p->config->links[o->id].metered;
-	struct assoc_path path = { .to = *to, .from = *from, .use = o->use, .keepalive_s = metered ? METERED_S : KEEPALIVE_S };
+	struct assoc_path path = { .to = *to, .from = *from, .use = o->use, .keepalive_s = keepalive(o) };
 
+	o->keepalive_s = path.keepalive_s;
 	o->udp = udp_connect(from, to, RULES_SELF_MARK);
 	if (!o->udp) {
 		log_debug("link %s: no UDP socket: %s", port_name(p, o->id), strerror(errno));
@@ -264,7 +270,7 @@ static void port_refresh(struct port *o)
 		port_close(o);
 		return;
 	}
-	if (o->udp && addr_same_ip(&o->from, &from) && addr_equal(&o->to, &to))
+	if (o->udp && addr_same_ip(&o->from, &from) && addr_equal(&o->to, &to) && o->keepalive_s == keepalive(o))
 		return;
 	port_close(o);
 	port_open(o, &from, &to);

@@ -32,6 +32,7 @@
 #define PATH_LEN 288
 
 struct quota {
+	struct event_base *base;
 	const struct config *config;
 	struct links *links;
 	void (*told)(void *arg, size_t line, enum quota_event event, const char *why);
@@ -41,6 +42,7 @@ struct quota {
 	struct one {
 		struct meter meter;
 		bool warned, spent;
+		uint64_t of; /* its quota, when that was last looked at */
 	} line[CONFIG_LINKS];
 	char boot[40];
 	json_t *kept; /* the file: also of lines that the config has not now */
@@ -103,7 +105,7 @@ static void judge(struct quota *q, size_t i)
 		q->kept_ms = 0;
 	} else if (was && !o->spent) {
 		links_judge(q->links, i, LINKS_QUOTA, LINKS_IN, "");
-		q->told(q->arg, i, QUOTA_RENEWED, "a new month");
+		q->told(q->arg, i, QUOTA_RENEWED, "a new month, or more to use");
 	} else if (!o->spent && !o->warned && o->meter.used / WARN_PERCENT >= c->quota / 100) {
 		o->warned = true;
 		snprintf(why, sizeof(why), "%u %% of its quota of %s is used, it begins anew %s", WARN_PERCENT, size, when);
@@ -247,10 +249,10 @@ static void read_boot(char *boot, size_t size)
 		fclose(f);
 }
 
-static bool begin(struct quota *q, struct event_base *base)
+static bool begin(struct quota *q)
 {
 	q->nl = netlink_open(NETLINK_ROUTE);
-	q->look = event_new(base, -1, EV_PERSIST, on_look, q);
+	q->look = event_new(q->base, -1, EV_PERSIST, on_look, q);
 	if (!q->nl || !q->look || event_add(q->look, &(struct timeval){ .tv_sec = LOOK_S }))
 		return false;
 	read_boot(q->boot, sizeof(q->boot));
@@ -261,22 +263,49 @@ static bool begin(struct quota *q, struct event_base *base)
 	return true;
 }
 
+static bool any_quota(const struct quota *q)
+{
+	for (size_t i = 0; i < q->config->n_links; i++)
+		if (has_quota(q, i))
+			return true;
+	return false;
+}
+
 struct quota *quota_new(struct event_base *base, const struct config *config, struct links *links,
 			void (*told)(void *arg, size_t line, enum quota_event event, const char *why), void *arg)
 {
 	struct quota *q = calloc(1, sizeof(*q));
-	bool any = false;
 
 	if (!q)
 		return NULL;
-	*q = (struct quota){ .config = config, .links = links, .told = told, .arg = arg };
-	for (size_t i = 0; i < config->n_links; i++)
-		any |= has_quota(q, i);
-	if (any && !begin(q, base)) {
+	*q = (struct quota){ .base = base, .config = config, .links = links, .told = told, .arg = arg };
+	if (any_quota(q) && !begin(q)) {
 		quota_free(q);
 		return NULL;
 	}
 	return q;
+}
+
+static void set_free(struct quota *q, size_t i)
+{
+	q->line[i].spent = false;
+	links_judge(q->links, i, LINKS_QUOTA, LINKS_IN, "");
+	q->told(q->arg, i, QUOTA_RENEWED, "it has no quota any more");
+}
+
+void quota_reload(struct quota *q)
+{
+	for (size_t i = 0; i < q->config->n_links; i++) {
+		if (!has_quota(q, i) && q->line[i].spent)
+			set_free(q, i);
+		if (q->line[i].of != q->config->links[i].quota)
+			q->line[i].warned = false;
+		q->line[i].of = q->config->links[i].quota;
+	}
+	if (q->look)
+		on_look(-1, 0, q);
+	else if (any_quota(q) && !begin(q))
+		log_error("quotas cannot be counted: %s", strerror(errno));
 }
 
 void quota_free(struct quota *q)

@@ -20,6 +20,7 @@ struct quota *quota_new(struct event_base *base, const struct config *config, st
 			void (*told)(void *arg, size_t line, enum quota_event event, const char *why), void *arg);
 void quota_free(struct quota *q); /* keeps what was counted */
 
+void quota_reload(struct quota *q); /* the config may have other quotas now */
 bool quota_spent(const struct quota *q, size_t line);
 
 /* Into a line's object: {quota, used, again}, if it has one. */

@@ -5,8 +5,8 @@
  * address and its routes. The word is passed on to `links` as one judge among others and takes effect there, on
  * running connections too.
  *
- * A role that was changed live lasts as long as the daemon: a restart reads the config again, so that a line is not
- * found off a year later by somebody who does not know why.
+ * A role that was changed live lasts as long as the daemon, or until the config says another than it did: a restart reads the
+ * config again, so that a line is not found off a year later by somebody who does not know why.
  *
  * UDP has its own way to say the same (enum wire_use), and one more word: a metered line, and one on which bulk does
  * harm, carries the small and urgent packets whose copies make the difference, and no bulk. The strictest of what is
@@ -23,7 +23,7 @@ struct roles {
 	void (*changed)(void *arg, size_t line);
 	void *arg;
 	struct one {
-		enum config_role role;
+		enum config_role role, written; /* now; as the config has it */
 		bool spent, aside;
 	} line[CONFIG_LINKS];
 };
@@ -52,7 +52,7 @@ struct roles *roles_new(const struct config *config, struct links *links, void (
 		return NULL;
 	*r = (struct roles){ .config = config, .links = links, .changed = changed, .arg = arg };
 	for (size_t i = 0; i < config->n_links; i++) {
-		r->line[i].role = config->links[i].role;
+		r->line[i].role = r->line[i].written = config->links[i].role;
 		judge(r, i);
 	}
 	return r;
@@ -99,6 +99,19 @@ void roles_aside(struct roles *r, size_t line, bool aside)
 
 	r->line[line].aside = aside;
 	tell(r, line, was);
+}
+
+void roles_reload(struct roles *r)
+{
+	for (size_t i = 0; i < r->config->n_links; i++) {
+		struct one *o = &r->line[i];
+
+		if (o->written != r->config->links[i].role)
+			o->role = o->written = r->config->links[i].role;
+		judge(r, i);
+		if (r->changed)
+			r->changed(r->arg, i); /* what was metered may not be any more */
+	}
 }
 
 static json_t *error(const char *what, const char *which, const char *known)

@@ -17,6 +17,8 @@ struct roles;
 struct roles *roles_new(const struct config *config, struct links *links, void (*changed)(void *arg, size_t line), void *arg);
 void roles_free(struct roles *r);
 
+void roles_reload(struct roles *r); /* the config has other words now */
+
 enum config_role roles_role(const struct roles *r, size_t line);
 const char *roles_name(enum config_role role); /* "primary", ... */
 

@@ -95,6 +95,14 @@ void steward_free(struct steward *s)
 	free(s);
 }
 
+void steward_reload(struct steward *s)
+{
+	roles_reload(s->roles);
+	quota_reload(s->quota);
+	harm_reload(s->harm);
+	thrift_reload(s->thrift);
+}
+
 struct roles *steward_roles(const struct steward *s)
 {
 	return s->roles;

@@ -30,6 +30,7 @@ void steward_free(struct steward *s);	/* before its links */
 struct roles *steward_roles(const struct steward *s);
 
 /* What happens. */
+void steward_reload(struct steward *s); /* the config says other things of the lines now */
 void steward_links_changed(struct steward *s);
 /* The remote is (up) or ought to be at these addresses. Again whenever that changes. */
 void steward_session(struct steward *s, bool up, const struct addr *remote, size_t n);

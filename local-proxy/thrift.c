@@ -69,19 +69,25 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* Looks once a second, where there is something to be thrifty with. */
+static int watch(struct thrift *t)
+{
+	for (size_t i = 0; i < t->config->n_links; i++)
+		if (t->config->links[i].metered)
+			return event_pending(t->second, EV_TIMEOUT, NULL) ? 0 : event_add(t->second, &(struct timeval){ .tv_sec = 1 });
+	return event_del(t->second);
+}
+
 struct thrift *thrift_new(struct event_base *base, const struct config *config, struct links *links, uint64_t (*moved)(void *arg),
 			  void *arg)
 {
 	struct thrift *t = calloc(1, sizeof(*t));
-	bool any = false;
 
 	if (!t)
 		return NULL;
 	*t = (struct thrift){ .config = config, .links = links, .moved = moved, .arg = arg };
-	for (size_t i = 0; i < config->n_links; i++)
-		any |= config->links[i].metered;
 	t->second = event_new(base, -1, EV_PERSIST, on_second, t);
-	if (!t->second || (any && event_add(t->second, &(struct timeval){ .tv_sec = 1 }))) {
+	if (!t->second || watch(t)) {
 		thrift_free(t);
 		return NULL;
 	}
@@ -96,6 +102,15 @@ void thrift_free(struct thrift *t)
 	if (t->second)
 		event_free(t->second);
 	free(t);
+}
+
+void thrift_reload(struct thrift *t)
+{
+	for (size_t i = 0; i < t->config->n_links; i++)
+		if (!t->config->links[i].metered)
+			links_judge(t->links, i, LINKS_THRIFT, LINKS_IN, "");
+	watch(t);
+	judge(t);
 }
 
 void thrift_links_changed(struct thrift *t)

@@ -15,6 +15,7 @@ struct thrift *thrift_new(struct event_base *base, const struct config *config, 
 			  void *arg);
 void thrift_free(struct thrift *t);
 
+void thrift_reload(struct thrift *t); /* other lines are metered now */
 void thrift_links_changed(struct thrift *t);
 
 #endif

@@ -55,6 +55,7 @@ struct tundev {
 	struct addr remotes[TUNDEV_REMOTES];
 	size_t n_remotes;
 	enum tunrules_mode used;
+	struct script put; /* what was run last to put the rules in */
 
 	struct event readable, timer, quic;
 	struct tun_packet packet[TUN_PACKETS];
@@ -177,6 +178,7 @@ static int rules_put_in(struct tundev *t)
 		return -1;
 	}
 	t->rules_in = true;
+	tunrules_script(&p, t->used, "up", &t->put);
 	p.undo = &rtnl_range_tunnel;
 	if (tunrules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
 		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
@@ -367,10 +369,15 @@ static bool tcp_is_better(const struct tundev *t)
 	return second > best / 2;
 }
 
+static bool wants_no_quic(const struct tundev *t)
+{
+	return t->config->quic == QUIC_REJECT || (t->config->quic == QUIC_AUTO && tcp_is_better(t));
+}
+
 static void on_quic(evutil_socket_t fd, short what, void *arg)
 {
 	struct tundev *t = arg;
-	bool reject = t->config->quic == QUIC_REJECT || (t->config->quic == QUIC_AUTO && tcp_is_better(t));
+	bool reject = wants_no_quic(t);
 
 	(void)fd, (void)what;
 	if (reject == t->reject_quic)
@@ -406,6 +413,30 @@ static int start_device(struct tundev *t)
 	t->reject_quic = t->config->quic == QUIC_REJECT;
 	judge_soon(t);
 	return 0;
+}
+
+/* Has the config changed what the firewall is to do? */
+static bool is_stale(const struct tundev *t)
+{
+	struct tunrules_plan p;
+	struct script now;
+
+	plan(t, &p);
+	return t->rules_in && tunrules_script(&p, t->used, "up", &now) == 0 && !script_equal(&now, &t->put);
+}
+
+void tundev_reload(struct tundev *t)
+{
+	tunnel_set_redundancy(t->tunnel, t->config->tunnel_how.redundancy);
+	if (!t->tun)
+		return;
+	judge(t);
+	t->reject_quic = wants_no_quic(t);
+	if (t->in && is_stale(t) && rules_put_in(t)) {
+		take_out(t, "its rules were refused");
+		wake_in(t, RETRY_MS);
+	}
+	sync_routes(t, t->in);
 }
 
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct seal *seal, struct guard *guard)

@@ -23,6 +23,8 @@ struct tundev;
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct seal *seal, struct guard *guard);
 void tundev_free(struct tundev *t); /* takes all out; NULL is fine */
 
+void tundev_reload(struct tundev *t); /* the config may say other things of the tunnel now */
+
 struct tunnel *tundev_tunnel(const struct tundev *t); /* give its association keys, paths and input; watch it */
 
 /* What happens. A session with a remote, or NULL: none any more. */

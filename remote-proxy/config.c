@@ -2,10 +2,11 @@
 #include <string.h>
 
 #include "config.h"
-#include "inifile.h"
 
-#define FIELD(f) .offset = offsetof(struct config, f)
-#define USER(f) .offset = offsetof(struct config_user, f)
+#define AT(type, f) .offset = offsetof(struct type, f), .size = sizeof(((struct type *)0)->f)
+#define FIELD(f) AT(config, f)
+#define USER(f) AT(config_user, f)
+#define LIVE .when = INIFILE_LIVE
 #define DAY 86400
 
 _Static_assert(CONFIG_AUTO == INIFILE_AUTO, "one word, one value");
@@ -27,25 +28,25 @@ static const struct inifile_option listen_options[] = {
 static const struct inifile_option remote_options[] = {
 	{ .key = "key_file", .set = inifile_path, FIELD(key_file), .max = 256 },
 	{ .key = "control", .set = inifile_path, FIELD(control), .max = 108 },
-	{ .key = "log", .set = inifile_name, FIELD(log), .names = log_names },
+	{ .key = "log", .set = inifile_name, FIELD(log), .names = log_names, LIVE },
 	{ .key = "max_relays", .set = inifile_u32, FIELD(max_relays), .min = 1, .max = 800000 },
 	{ .key = NULL },
 };
 
 static const struct inifile_option pool_options[] = {
-	{ .key = "cap", .set = inifile_u32, FIELD(pool_cap), .max = 65535 }, /* u16 on the wire, like the two below */
-	{ .key = "age", .set = inifile_seconds, FIELD(pool_age_s), .min = 1, .max = 65535 },
-	{ .key = "rekey", .set = inifile_seconds, FIELD(rekey_s), .min = 10, .max = 65535 },
+	{ .key = "cap", .set = inifile_u32, FIELD(pool_cap), .max = 65535, LIVE }, /* u16 on the wire, like the two below */
+	{ .key = "age", .set = inifile_seconds, FIELD(pool_age_s), .min = 1, .max = 65535, LIVE },
+	{ .key = "rekey", .set = inifile_seconds, FIELD(rekey_s), .min = 10, .max = 65535, LIVE },
 	{ .key = NULL },
 };
 
 static const struct inifile_option policy_options[] = {
 	{ .key = "allow", .set = inifile_prefixes, FIELD(allow), .max = CONFIG_PREFIXES, .many = INIFILE_LIST,
-	  .count = offsetof(struct config, n_allow) },
+	  .count = offsetof(struct config, n_allow), LIVE },
 	{ .key = "deny", .set = inifile_prefixes, FIELD(deny), .max = CONFIG_PREFIXES, .many = INIFILE_LIST,
-	  .count = offsetof(struct config, n_deny) },
+	  .count = offsetof(struct config, n_deny), LIVE },
 	{ .key = "deny_ports", .set = inifile_ports, FIELD(deny_ports), .max = CONFIG_PORTS, .many = INIFILE_LIST,
-	  .count = offsetof(struct config, n_deny_ports) },
+	  .count = offsetof(struct config, n_deny_ports), LIVE },
 	{ .key = NULL },
 };
 
@@ -56,7 +57,7 @@ static const struct inifile_option tunnel_options[] = {
 	{ .key = "nat", .set = inifile_bool, FIELD(nat) },
 	{ .key = "rules", .set = inifile_name, FIELD(rules), .names = rules_names },
 	{ .key = "rules_dir", .set = inifile_path, FIELD(rules_dir), .max = 256 },
-	{ .key = "redundancy", .set = inifile_name, FIELD(tunnel_how.redundancy), .names = redundancy_names },
+	{ .key = "redundancy", .set = inifile_name, FIELD(tunnel_how.redundancy), .names = redundancy_names, LIVE },
 	{ .key = "fec", .set = inifile_name, FIELD(tunnel_how.fec), .names = fec_names },
 	{ .key = "dscp", .set = inifile_name, FIELD(tunnel_how.dscp), .names = dscp_names },
 	{ .key = "deadline", .set = inifile_msec, FIELD(tunnel_how.deadline_ms), .min = 10, .max = 2000 },
@@ -71,15 +72,15 @@ static const struct inifile_option relay_options[] = {
 	{ .key = "initcwnd", .set = inifile_u32_auto, FIELD(initcwnd), .max = 1000 },
 	{ .key = "idle", .set = inifile_seconds, FIELD(idle_s), .min = 1, .max = 30 * DAY },
 	{ .key = "stall", .set = inifile_seconds, FIELD(stall_s), .min = 1, .max = DAY },
-	{ .key = "dial", .set = inifile_seconds, FIELD(dial_s), .min = 1, .max = 300 },
+	{ .key = "dial", .set = inifile_seconds, FIELD(dial_s), .min = 1, .max = 300, LIVE },
 	{ .key = NULL },
 };
 
 static const struct inifile_option user_options[] = {
 	{ .key = "key", .set = inifile_pin, USER(pin), .need = INIFILE_REQUIRED },
-	{ .key = "relays", .set = inifile_u32, USER(relays), .min = 1, .max = 1000000 },
-	{ .key = "opens", .set = inifile_u32, USER(opens), .min = 1, .max = 1000000 },
-	{ .key = "buffer", .set = inifile_u64, USER(buffer), .min = 1 << 16, .max = 1ULL << 40 },
+	{ .key = "relays", .set = inifile_u32, USER(relays), .min = 1, .max = 1000000, LIVE },
+	{ .key = "opens", .set = inifile_u32, USER(opens), .min = 1, .max = 1000000, LIVE },
+	{ .key = "buffer", .set = inifile_u64, USER(buffer), .min = 1 << 16, .max = 1ULL << 40, LIVE },
 	{ .key = "inner", .set = inifile_addrs, USER(inner), .max = 2, .many = INIFILE_LIST,
 	  .count = offsetof(struct config_user, n_inner) },
 	{ .key = "routes", .set = inifile_prefixes, USER(routes), .max = CONFIG_ROUTES, .many = INIFILE_LIST,
@@ -153,7 +154,8 @@ static const struct inifile_section sections[] = {
 	{ .name = "policy", .options = policy_options },
 	{ .name = "tunnel", .options = tunnel_options, .check = check_tunnel },
 	{ .name = "relay", .options = relay_options },
-	{ .name = "user", .options = user_options, FIELD(users), .stride = sizeof(struct config_user), .max = CONFIG_USERS,
+	{ .name = "user", .options = user_options, .offset = offsetof(struct config, users),
+	  .stride = sizeof(struct config_user), .max = CONFIG_USERS, .apart = INIFILE_APART,
 	  .count = offsetof(struct config, n_users), .title = sizeof(((struct config_user *)0)->name),
 	  .defaults = user_defaults, .check = check_user },
 	{ .name = NULL },
@@ -200,4 +202,77 @@ int config_load(struct config *c, const char *path, char *err, size_t err_len)
 	for (size_t i = 0; i < c->n_announce; i++)
 		c->announce[i].port = c->listen.port;
 	return 0;
+}
+
+/* --- read again --- */
+
+/* The place of the user with this key, or n_users. */
+static size_t place_of(const struct config *c, const uint8_t pin[WIRE_PIN])
+{
+	size_t i = 0;
+
+	while (i < c->n_users && (c->users[i].gone || memcmp(c->users[i].pin, pin, WIRE_PIN)))
+		i++;
+	return i;
+}
+
+static void adopt_user(struct config_user *is, const struct config_user *next, inifile_differs told, void *arg)
+{
+	char name[48];
+
+	snprintf(name, sizeof(name), "user %.32s", next->name);
+	memcpy(is->name, next->name, sizeof(is->name));
+	inifile_adopt_entry(user_options, name, is, next, told, arg);
+}
+
+/* A place for one more, or CONFIG_USERS. */
+static size_t free_place(const struct config *c, const bool busy[CONFIG_USERS])
+{
+	size_t i = 0;
+
+	while (i < c->n_users && (!c->users[i].gone || busy[i]))
+		i++;
+	return i;
+}
+
+static void tell_user(const struct config_user *u, bool taken, inifile_differs told, void *arg)
+{
+	char text[48];
+
+	snprintf(text, sizeof(text), "[user %.32s]", u->name);
+	told(arg, text, taken);
+}
+
+static void drop_users(struct config *is, const struct config *next, inifile_differs told, void *arg)
+{
+	for (size_t i = 0; i < is->n_users; i++) {
+		if (is->users[i].gone || place_of(next, is->users[i].pin) < next->n_users)
+			continue;
+		tell_user(&is->users[i], true, told, arg);
+		is->users[i].gone = true;
+	}
+}
+
+static void add_user(struct config *is, const struct config_user *user, size_t at, inifile_differs told, void *arg)
+{
+	tell_user(user, at < CONFIG_USERS, told, arg);
+	if (at == CONFIG_USERS)
+		return;
+	is->users[at] = *user;
+	is->n_users += at == is->n_users;
+}
+
+void config_adopt(struct config *is, const struct config *next, const bool busy[CONFIG_USERS], inifile_differs told, void *arg)
+{
+	inifile_adopt(sections, is, next, told, arg);
+	drop_users(is, next, told, arg);
+	for (size_t i = 0; i < next->n_users; i++) {
+		const struct config_user *user = &next->users[i];
+		size_t at = place_of(is, user->pin);
+
+		if (at < is->n_users)
+			adopt_user(&is->users[at], user, told, arg);
+		else
+			add_user(is, user, free_place(is, busy), told, arg);
+	}
 }

@@ -1,4 +1,4 @@
-/* config: what the VPS's owner asked for, constant after load. */
+/* config: what the VPS's owner asked for. Constant but for a reload, which replaces it between two turns of the loop. */
 #ifndef PLAIT_REMOTE_CONFIG_H
 #define PLAIT_REMOTE_CONFIG_H
 
@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "inifile.h"
 #include "log.h"
 #include "tunnel.h"
 #include "wire.h"
@@ -23,6 +24,7 @@ enum config_rules { RULES_AUTO, RULES_IPTABLES, RULES_NFTABLES, RULES_NONE };
 
 struct config_user {	/* [user NAME] */
 	char name[32];
+	bool gone;		/* his section is not there any more: an empty place */
 	uint8_t pin[WIRE_PIN];	/* key = base64 */
 	uint32_t relays;	/* relays = 2000 */
 	uint32_t opens;		/* opens = 200 a second, burst twice that */
@@ -82,5 +84,9 @@ struct config {
 
 /* Parses path into *c, defaults first. 0, or -1 and "file:line: what is wrong" in err; *c is then not to be used. */
 int config_load(struct config *c, const char *path, char *err, size_t err_len);
+
+/* Takes over from `next` what may change while the daemon runs, and tells of all that differs. Users are told apart by their keys and
+ * keep their places; who comes gets an empty one that is not `busy`: somebody who went may have left something there. */
+void config_adopt(struct config *is, const struct config *next, const bool busy[CONFIG_USERS], inifile_differs told, void *arg);
 
 #endif

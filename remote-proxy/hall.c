@@ -271,6 +271,7 @@ static void become_relay(struct guest *g, const uint8_t *owed, size_t owed_len)
 		.owed = { [RELAY_NEAR] = g->held ? g->held + g->sent : NULL, [RELAY_WAN] = owed },
 		.owed_len = { [RELAY_NEAR] = g->early - g->sent, [RELAY_WAN] = owed_len },
 		.budget = user_budget(user),
+		.group = user,
 		.done = on_relay_done,
 		.arg = user,
 	};
@@ -533,6 +534,20 @@ void hall_renew(struct hall *h, const struct addr *peer)
 		TAILQ_FOREACH(g, &h->waiters[i], link)
 			if (sock_peer(g->fd, &from) == 0 && addr_same_ip(&from, peer))
 				set_clock(g, ms += RENEW_MS);
+}
+
+void hall_drop(struct hall *h, const struct user *user)
+{
+	struct guests *waiters = &h->waiters[user_index(user)];
+	struct guest *g, *next;
+
+	while ((g = TAILQ_FIRST(waiters)))
+		guest_reset(g);
+	for (g = TAILQ_FIRST(&h->others); g; g = next) {
+		next = TAILQ_NEXT(g, link);
+		if (g->user == user)
+			guest_reset(g);
+	}
 }
 
 unsigned hall_waiting(const struct hall *h, const struct user *user)

@@ -35,6 +35,7 @@ void hall_enter(struct hall *h, const struct hall_guest *g);
  * gateway makes new ones. */
 void hall_renew(struct hall *h, const struct addr *peer);
 
+void hall_drop(struct hall *h, const struct user *user); /* resets all of his that is inside */
 unsigned hall_waiting(const struct hall *h, const struct user *user);
 unsigned hall_dialling(const struct hall *h);
 

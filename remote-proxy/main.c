@@ -21,6 +21,7 @@
 #include "policy.h"
 #include "quiet.h"
 #include "relay.h"
+#include "reload.h"
 #include "sessions.h"
 #include "sock.h"
 #include "sock_subflow.h"
@@ -33,6 +34,7 @@
 
 struct remote {
 	struct config config;
+	const char *conf; /* where it came from */
 	struct sock_caps caps;
 	struct identity *identity;
 	struct daemon_base daemon;
@@ -68,6 +70,7 @@ static int remote_configure(struct remote *r, const char *conf, bool key)
 {
 	if (config_load(&r->config, conf, r->err, sizeof(r->err)))
 		return -1;
+	r->conf = conf;
 	log_level = r->config.log;
 	if (key)
 		r->identity = identity_load(r->config.key_file, r->err, sizeof(r->err));
@@ -161,25 +164,96 @@ static void remote_end(struct remote *r)
 	guard_dismiss(r->guard);
 }
 
+/* --- the config is read again --- */
+
+static void drop_users(struct remote *r)
+{
+	for (unsigned i = 0; i < r->config.n_users; i++) {
+		struct user *user = users_at(r->users, i);
+
+		if (!r->config.users[i].gone)
+			continue;
+		sessions_drop(r->sessions, user);
+		hall_drop(r->hall, user);
+		relay_loop_clear(r->relays, user);
+	}
+}
+
+/* Everybody reads the config where it always was; who made something of it is told. Nobody is in the middle of anything. `now`: a copy
+ * of what is. */
+static int adopt(struct remote *r, struct config *now, const struct config *next, json_t *answer)
+{
+	bool busy[CONFIG_USERS] = { false };
+
+	for (unsigned i = 0; i < r->config.n_users; i++)
+		busy[i] = !user_idle(users_at(r->users, i));
+	config_adopt(now, next, busy, reload_told, answer);
+	if (tundev_renew(r->tundev, now))
+		return -1;
+	r->config = *now;
+	log_level = r->config.log;
+	users_reload(r->users);
+	drop_users(r);
+	tundev_reload(r->tundev);
+	return 0;
+}
+
+static json_t *reload(void *arg, const char *rest)
+{
+	struct config *next = malloc(sizeof(*next)), *now = malloc(sizeof(*now));
+	json_t *answer = reload_begin();
+	char err[320] = "out of memory";
+	struct remote *r = arg;
+	bool fine = next && now && answer && !config_load(next, r->conf, err, sizeof(err));
+
+	(void)rest;
+	if (fine) {
+		*now = r->config;
+		fine = !adopt(r, now, next, answer);
+		snprintf(err, sizeof(err), "inner = of a user is taken, or not of the pool");
+	}
+	if (!fine)
+		json_decref(answer);
+	free(next);
+	free(now);
+	return fine ? reload_done(answer) : reload_refused(err);
+}
+
+static void on_hangup(void *arg)
+{
+	json_decref(reload(arg, ""));
+}
+
+static void remote_listen(struct remote *r)
+{
+	r->daemon.reload = on_hangup;
+	r->daemon.arg = r;
+	admin_on(r->admin, "reload", reload, r);
+}
+
 static int remote_run(struct remote *r)
 {
 	int failed = remote_start_host(r) || remote_start_relays(r) || remote_start_rooms(r);
 
 	if (failed)
 		log_error("%s", r->err[0] ? r->err : "could not start");
+	else
+		remote_listen(r);
 	return failed || daemon_run(&r->daemon) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int remote_verb(struct remote *r, const struct options *o)
 {
-	if (o->verb == OPTIONS_STATUS && o->socket)
-		return admin_ask(o->socket, "status", o->json, stdout);
-	if (remote_configure(r, o->conf, o->verb != OPTIONS_STATUS)) {
+	bool asks = o->verb == OPTIONS_STATUS || o->verb == OPTIONS_RELOAD;
+	const char *socket = o->socket;
+
+	if (!socket && remote_configure(r, o->conf, !asks)) {
 		fprintf(stderr, "%s: %s\n", o->prog, r->err);
 		return EX_CONFIG;
 	}
-	if (o->verb == OPTIONS_STATUS)
-		return admin_ask(r->config.control, "status", o->json, stdout);
+	socket = socket ? socket : r->config.control;
+	if (asks)
+		return o->verb == OPTIONS_RELOAD ? reload_ask(socket, stdout) : admin_ask(socket, "status", o->json, stdout);
 	if (o->verb == OPTIONS_RUN)
 		return remote_run(r);
 	puts("ok");

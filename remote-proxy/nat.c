@@ -1,7 +1,7 @@
 /* Theory of operation
  *
  * Each user has one address of each pool, the same as long as the order of the config's sections stays: the pool's first is this
- * machine's, the users follow; or the address that the config names. Behind it the gateway hides its LAN. A user
+ * machine's, the users follow; or the address that the config names. Who comes by a reload gets one that is free then. Behind it the gateway hides its LAN. A user
  * may have networks besides (`routes`), which are his without being hidden.
  *
  * A packet out of the tunnel is not believed in anything. In this order:
@@ -71,7 +71,7 @@ static struct addr nth(const struct addr *base, unsigned n)
 static bool is_taken(const struct nat *n, int v6, const struct addr *a)
 {
 	for (size_t i = 0; i < n->config->n_users; i++)
-		if (addr_same_ip(&n->inner[v6][i], a))
+		if (!n->config->users[i].gone && addr_same_ip(&n->inner[v6][i], a))
 			return true;
 	return addr_same_ip(&n->own[v6], a);
 }
@@ -84,7 +84,7 @@ static int give_named(struct nat *n, const struct prefix *pool, int v6)
 	for (size_t u = 0; u < n->config->n_users; u++) {
 		const struct config_user *user = &n->config->users[u];
 
-		for (size_t i = 0; i < user->n_inner; i++) {
+		for (size_t i = 0; i < user->n_inner && !user->gone && addr_is_any(&n->inner[v6][u]); i++) {
 			if (is_v6(&user->inner[i]) != v6)
 				continue;
 			if (!prefix_contains(pool, &user->inner[i]) || is_taken(n, v6, &user->inner[i])) {
@@ -105,7 +105,7 @@ static void give_others(struct nat *n, const struct addr *base, int v6)
 	for (unsigned u = 0; u < n->config->n_users; u++) {
 		struct addr a = nth(base, FIRST_USER + u);
 
-		if (!addr_is_any(&n->inner[v6][u]))
+		if (n->config->users[u].gone || !addr_is_any(&n->inner[v6][u]))
 			continue;
 		while (is_taken(n, v6, &a))
 			a = nth(base, spare++);
@@ -113,16 +113,30 @@ static void give_others(struct nat *n, const struct addr *base, int v6)
 	}
 }
 
-static int give_pool(struct nat *n, const struct prefix *pool)
+/* Whoever had an address in `before` has it still. */
+static void give_again(struct nat *n, const struct nat *before, int v6)
+{
+	for (size_t u = 0; u < before->config->n_users; u++) {
+		const struct config_user *was = &before->config->users[u], *is = &n->config->users[u];
+
+		if (!was->gone && !is->gone && !memcmp(was->pin, is->pin, sizeof(is->pin)))
+			n->inner[v6][u] = before->inner[v6][u];
+	}
+}
+
+/* `before`: NULL at birth. */
+static int give_pool(struct nat *n, const struct prefix *pool, const struct nat *before)
 {
 	struct addr base = first_of(pool);
 	int v6 = is_v6(&base);
 
 	n->has[v6] = true;
-	n->inner[v6] = calloc(n->config->n_users, sizeof(struct addr));
+	n->inner[v6] = calloc(CONFIG_USERS, sizeof(struct addr));
 	if (!n->inner[v6])
 		return -1;
 	n->own[v6] = nth(&base, 1);
+	if (before)
+		give_again(n, before, v6);
 	if (give_named(n, pool, v6))
 		return -1;
 	give_others(n, &base, v6);
@@ -152,18 +166,33 @@ static int make_holdings(struct nat *n)
 		for (int v6 = 0; v6 < 2; v6++) {
 			struct prefix host = { .bits = 128 };
 
-			if (!n->has[v6])
+			if (!n->has[v6] || c->users[u].gone)
 				continue;
 			memcpy(host.ip, n->inner[v6][u].ip, sizeof(host.ip));
 			hold(n, &host, u);
 		}
-		for (size_t i = 0; i < c->users[u].n_routes; i++)
+		for (size_t i = 0; i < c->users[u].n_routes && !c->users[u].gone; i++)
 			hold(n, &c->users[u].routes[i], u);
 	}
 	qsort(n->holding, n->n_holdings, sizeof(*n->holding), by_length);
 	while (n->n_hosts < n->n_holdings && n->holding[n->n_hosts].net.bits == 128)
 		n->n_hosts++;
 	return 0;
+}
+
+static int give(struct nat *n, const struct nat *before)
+{
+	for (size_t i = 0; i < n->config->n_pools; i++)
+		if (give_pool(n, &n->config->pools[i], before))
+			return -1;
+	return make_holdings(n);
+}
+
+static void clear(struct nat *n)
+{
+	free(n->inner[0]);
+	free(n->inner[1]);
+	free(n->holding);
 }
 
 struct nat *nat_new(const struct config *config, struct policy *policy)
@@ -174,23 +203,35 @@ struct nat *nat_new(const struct config *config, struct policy *policy)
 	if (n) {
 		n->config = config;
 		n->policy = policy;
+		err = give(n, NULL);
 	}
 	for (size_t i = 0; i < config->n_pools && !err; i++)
-		err = give_pool(n, &config->pools[i]) || policy_add_inside(policy, &config->pools[i]);
-	if (!err && !make_holdings(n))
+		err = policy_add_inside(policy, &config->pools[i]);
+	if (!err)
 		return n;
 	log_error("the inner addresses of the tunnel cannot be given");
 	nat_free(n);
 	return NULL;
 }
 
+int nat_renew(struct nat *n, const struct config *next)
+{
+	struct nat fresh = { .config = next, .policy = n->policy };
+
+	if (give(&fresh, n)) {
+		clear(&fresh);
+		return -1;
+	}
+	fresh.config = n->config;
+	clear(n);
+	*n = fresh;
+	return 0;
+}
+
 void nat_free(struct nat *n)
 {
-	if (!n)
-		return;
-	free(n->inner[0]);
-	free(n->inner[1]);
-	free(n->holding);
+	if (n)
+		clear(n);
 	free(n);
 }
 

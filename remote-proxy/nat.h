@@ -15,6 +15,8 @@ struct nat;
 
 /* Gives every user of the config his addresses, and forbids the pools to all (policy_add_inside). NULL: a sentence was logged. */
 struct nat *nat_new(const struct config *config, struct policy *policy);
+/* Users come and go: `next` will be what the config says. Who stays keeps his addresses. -1: they cannot be given, and nothing changed. */
+int nat_renew(struct nat *n, const struct config *next);
 void nat_free(struct nat *n); /* NULL is fine */
 
 /* False: there is no pool of this family. */

@@ -320,6 +320,21 @@ bool sessions_evict(struct sessions *s, uint64_t before_ms)
 	return true;
 }
 
+void sessions_drop(struct sessions *s, const struct user *user)
+{
+	struct caller *c, *after;
+	struct entry *e, *next;
+
+	HASH_ITER(hh, s->by_sid, e, next)
+		if (e->user == user)
+			entry_end(s, e, "not a user any more");
+	for (c = TAILQ_FIRST(&s->callers); c; c = after) {
+		after = TAILQ_NEXT(c, link);
+		if (c->user == user)
+			caller_bye(c, "not a user any more");
+	}
+}
+
 /* --- time --- */
 
 static void check_callers(struct sessions *s, uint64_t now)

@@ -27,6 +27,9 @@ void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms);
 /* Resets whoever has been in the handshake longest, if accepted before that moment; false: there is none. */
 bool sessions_evict(struct sessions *s, uint64_t before_ms);
 
+/* Ends all that this user has here. */
+void sessions_drop(struct sessions *s, const struct user *user);
+
 /* NULL: unknown. Not a reference. */
 struct session *sessions_find(struct sessions *s, const uint8_t sid[WIRE_SID], struct user **user);
 

@@ -55,6 +55,7 @@ struct tundev {
 	struct hold *hold;
 	struct event readable, routes_due;
 	enum tunrules_mode used;
+	struct script put; /* what was run last to put the rules in */
 	bool rules_in;
 	char why[ERR];
 	struct tun_packet packet[TUN_PACKETS];
@@ -153,7 +154,7 @@ static int add_user(const struct tundev *t, struct rtnl_set *s, const struct por
 		memcpy(host.ip, a.ip, sizeof(host.ip));
 		err |= add_route(t, s, &host, p->mtu);
 	}
-	for (size_t i = 0; i < user->n_routes; i++) /* also while he is away: they are nobody else's */
+	for (size_t i = 0; i < user->n_routes && !user->gone; i++) /* also while he is away: they are nobody else's */
 		err |= add_route(t, s, &user->routes[i], p->tunnel ? p->mtu : 0);
 	return err;
 }
@@ -304,6 +305,8 @@ static int rules_put_in(struct tundev *t)
 	t->rules_in = tunrules_up(&p, &t->used, err, sizeof(err)) == 0;
 	if (!t->rules_in)
 		snprintf(t->why, sizeof(t->why), "%s", err);
+	else
+		tunrules_script(&p, t->used, "up", &t->put);
 	return t->rules_in ? 0 : -1;
 }
 
@@ -406,7 +409,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	struct tundev *t = calloc(1, sizeof(*t));
 
 	if (t)
-		t->port = calloc(config->n_users, sizeof(*t->port));
+		t->port = calloc(CONFIG_USERS, sizeof(*t->port));
 	if (!t || !t->port || !(t->nat = nat_new(config, policy))) {
 		tundev_free(t);
 		return NULL;
@@ -416,7 +419,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	t->seal = seal;
 	t->guard = guard;
 	event_assign(&t->routes_due, base, -1, 0, on_routes_due, t);
-	for (unsigned u = 0; u < config->n_users; u++)
+	for (unsigned u = 0; u < CONFIG_USERS; u++)
 		t->port[u] = (struct port){ .dev = t, .user = u };
 	if (!config->tunnel) {
 		snprintf(t->why, sizeof(t->why), "switched off (enable = no)");
@@ -429,6 +432,39 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 		log_info("the tunnel ends in %s%s", config->tunnel_device, config->nat ? ", and what comes out gets this machine's address" : "");
 	}
 	return t;
+}
+
+int tundev_renew(struct tundev *t, const struct config *next)
+{
+	return nat_renew(t->nat, next);
+}
+
+/* The firewall lets in what `allow` names. */
+static void renew_rules(struct tundev *t)
+{
+	struct prefix open[CONFIG_PREFIXES];
+	struct tunrules_plan p;
+	struct script now;
+	char err[ERR];
+
+	plan(t, &p, open);
+	if (!t->rules_in || tunrules_script(&p, t->used, "up", &now) || script_equal(&now, &t->put))
+		return;
+	if (tunrules_up(&p, &t->used, err, sizeof(err)))
+		log_error("the tunnel's rules are as they were: %s", err);
+	else
+		t->put = now;
+}
+
+void tundev_reload(struct tundev *t)
+{
+	if (t->why[0])
+		return;
+	for (size_t u = 0; u < t->config->n_users; u++)
+		if (t->port[u].tunnel)
+			tunnel_set_redundancy(t->port[u].tunnel, t->config->tunnel_how.redundancy);
+	renew_rules(t);
+	sync_routes(t, true);
 }
 
 void tundev_free(struct tundev *t)
@@ -468,7 +504,8 @@ json_t *tundev_status(const struct tundev *t)
 	const struct tun_caps *caps = t->tun ? tun_caps(t->tun) : NULL;
 
 	for (size_t u = 0; !t->why[0] && u < t->config->n_users; u++)
-		json_array_append_new(users, port_status(t, &t->port[u]));
+		if (!t->config->users[u].gone)
+			json_array_append_new(users, port_status(t, &t->port[u]));
 	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o}", "state", t->why[0] ? t->why : "up", "device", t->config->tunnel_device, "rules",
 			 t->rules_in ? tunrules_name(t->used) : "out", "uso", caps && caps->uso, "tso", caps && caps->tso, "users",
 			 users);

@@ -19,6 +19,9 @@ struct tundev;
  * sentence was logged, and this machine cannot be used as it is configured. */
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
 			  struct guard *guard);
+/* Before the config becomes `next`: -1, and a sentence was logged: it cannot. Behind it: makes the rest true. */
+int tundev_renew(struct tundev *t, const struct config *next);
+void tundev_reload(struct tundev *t);
 void tundev_free(struct tundev *t); /* takes all out; after the dock; NULL is fine */
 
 const char *tundev_why(const struct tundev *t); /* NULL: it works */

@@ -11,6 +11,7 @@
 struct user {
 	struct users *all;
 	const struct config_user *config;
+	uint8_t pin[WIRE_PIN]; /* of whom the rest tells */
 	struct relay_budget budget;
 	uint32_t relays, sessions;
 	uint64_t tokens, filled_ms;
@@ -25,20 +26,37 @@ struct users {
 
 struct users *users_new(const struct config *config)
 {
-	struct users *u = calloc(1, sizeof(*u) + config->n_users * sizeof(u->user[0]));
+	struct users *u = calloc(1, sizeof(*u) + CONFIG_USERS * sizeof(u->user[0]));
 
 	if (!u)
 		return NULL;
 	u->config = config;
-	for (size_t i = 0; i < config->n_users; i++) {
+	users_reload(u);
+	return u;
+}
+
+static void settle(struct users *u, struct user *user, const struct config_user *config)
+{
+	*user = (struct user){ .all = u, .config = config };
+	memcpy(user->pin, config->pin, sizeof(user->pin));
+	user->tokens = (uint64_t)BURST_S * TOKEN * config->opens;
+}
+
+void users_reload(struct users *u)
+{
+	for (size_t i = 0; i < u->config->n_users; i++) {
+		const struct config_user *config = &u->config->users[i];
 		struct user *user = &u->user[i];
 
-		user->all = u;
-		user->config = &config->users[i];
-		user->budget.max = user->config->buffer;
-		user->tokens = (uint64_t)BURST_S * TOKEN * user->config->opens;
+		if (!user->config || memcmp(user->pin, config->pin, sizeof(user->pin)))
+			settle(u, user, config);
+		user->budget.max = config->buffer;
 	}
-	return u;
+}
+
+struct user *users_at(struct users *u, unsigned place)
+{
+	return &u->user[place];
 }
 
 void users_free(struct users *u)
@@ -50,7 +68,7 @@ void users_free(struct users *u)
 struct user *users_find(struct users *u, const uint8_t pin[WIRE_PIN])
 {
 	for (size_t i = 0; i < u->config->n_users; i++)
-		if (memcmp(u->user[i].config->pin, pin, WIRE_PIN) == 0)
+		if (!u->user[i].config->gone && memcmp(u->user[i].pin, pin, WIRE_PIN) == 0)
 			return &u->user[i];
 	return NULL;
 }
@@ -138,6 +156,11 @@ unsigned user_sessions(const struct user *user)
 	return user->sessions;
 }
 
+bool user_idle(const struct user *user)
+{
+	return !user->relays && !user->sessions && !user->budget.held;
+}
+
 static json_t *user_status(const struct user *user)
 {
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", user->config->name, "sessions",
@@ -153,6 +176,7 @@ json_t *users_status(const struct users *u)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < u->config->n_users; i++)
-		json_array_append_new(list, user_status(&u->user[i]));
+		if (!u->user[i].config->gone)
+			json_array_append_new(list, user_status(&u->user[i]));
 	return list;
 }

@@ -17,6 +17,8 @@ static const struct verb {
 	[OPTIONS_PUBKEY] = { "pubkey", "FILE", "print the public half of a key, for the other side's config", .file = true },
 	[OPTIONS_STATUS] = { "status", "[--json] [-s SOCKET | -c FILE]", "ask the running daemon how it is", .conf = true,
 			     .status = true },
+	[OPTIONS_RELOAD] = { "reload", "[-s SOCKET | -c FILE]", "have the running daemon read its config again", .conf = true,
+			     .status = true },
 	[OPTIONS_LINKS] = { "links", "[--once] [--json] [-s SOCKET | -c FILE]", "show the lines as they are, each second anew on a terminal",
 			    .conf = true, .status = true, .lines = true },
 	[OPTIONS_LINK] = { "link", "NAME primary|backup|off [-s SOCKET | -c FILE]", "change a line's role until the daemon ends", .conf = true,
@@ -71,7 +73,7 @@ static const char **valued(struct options *o, const char *flag)
 /* The option without a value that is given by `flag`, or NULL. */
 static bool *switched(struct options *o, const char *flag)
 {
-	if (verbs[o->verb].status && o->verb != OPTIONS_LINK && !strcmp(flag, "--json"))
+	if (verbs[o->verb].status && o->verb != OPTIONS_LINK && o->verb != OPTIONS_RELOAD && !strcmp(flag, "--json"))
 		return &o->json;
 	return o->verb == OPTIONS_LINKS && !strcmp(flag, "--once") ? &o->once : NULL;
 }
@@ -159,6 +161,7 @@ int options_simple_verb(const struct options *o)
 	case OPTIONS_RUN:
 	case OPTIONS_CHECK:
 	case OPTIONS_STATUS:
+	case OPTIONS_RELOAD:
 	case OPTIONS_LINKS:
 	case OPTIONS_LINK:
 		break;

@@ -11,6 +11,7 @@ enum options_verb {
 	OPTIONS_GENKEY,
 	OPTIONS_PUBKEY,
 	OPTIONS_STATUS,
+	OPTIONS_RELOAD,
 	OPTIONS_LINKS, /* this and the next: of a program that has lines */
 	OPTIONS_LINK,
 	OPTIONS_VERSION,
@@ -21,10 +22,10 @@ struct options {
 	const char *prog;	  /* plait-local */
 	enum options_verb verb;
 	bool lines;		  /* as told to options_parse() */
-	const char *conf;	  /* run, check, status, links, link: -c, or the default */
+	const char *conf;	  /* run, check, status, reload, links, link: -c, or the default */
 	const char *file;	  /* genkey, pubkey */
 	const char *link, *role;  /* link */
-	const char *socket;	  /* status, links, link: -s, or NULL: the one that the config names */
+	const char *socket;	  /* status, reload, links, link: -s, or NULL: the one that the config names */
 	bool json;		  /* status, links: --json */
 	bool once;		  /* links --once */
 };

@@ -29,6 +29,11 @@ int script_init(struct script *s, const char *dir, const char *name, const char 
 	return script_setenv(s, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 }
 
+bool script_equal(const struct script *a, const struct script *b)
+{
+	return !strcmp(a->path, b->path) && !strcmp(a->verb, b->verb) && a->env_len == b->env_len && !memcmp(a->env, b->env, a->env_len);
+}
+
 int script_setenv(struct script *s, const char *name, const char *fmt, ...)
 {
 	size_t room = sizeof(s->env) - s->env_len;

@@ -2,6 +2,7 @@
 #ifndef PLAIT_SCRIPT_H
 #define PLAIT_SCRIPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -21,6 +22,8 @@ int script_init(struct script *s, const char *dir, const char *name, const char 
 
 /* Adds NAME=value. 0, or -1: no room. */
 __attribute__((format(printf, 3, 4))) int script_setenv(struct script *s, const char *name, const char *fmt, ...);
+
+bool script_equal(const struct script *a, const struct script *b);
 
 /* Runs it and waits, at most limit_ms (then it and its children are killed). What it printed comes back as one line
  * in out. 0 when it exited with 0; else -1, and out ends with why. */

@@ -15,6 +15,8 @@
  * resends the same bytes (resend.c). A path that becomes SUSPECT or DOWN has all that is unacknowledged on it sent elsewhere at once.
  * Flows that use several paths are put in order again by the receiver (reorder.c).
  *
+ * Where no datagram gets through at all, packets go by a stream that somebody else has (tunnel_stream.c), bare and once.
+ *
  * Promises: nothing is delivered twice (assoc.c), nothing that did not authenticate is looked at, no path delays another, everything is
  * bounded: the slab's boxes, the rings, the queue (50 ms), the lists of the held. When memory or room is out, packets are dropped and counted. With new keys
  * numbers begin anew, and what was unacknowledged under the old ones is not resent any more.
@@ -194,12 +196,18 @@ static void begin(struct tunnel *t)
 	t->now = clock_us();
 	slab_init(&t->slab, PACKETS_MAX);
 	queue_init(&t->queue, &t->slab, t->config.aggregate);
+	stream_init(&t->stream, &t->slab);
 	resend_init(&t->sort[WIRE_CLASS_R].resend, &t->slab, 256, 256 * WIRE_DG_MAX, &r);
 	resend_init(&t->sort[WIRE_CLASS_F].resend, &t->slab, 1024, 1 << 20, &b);
 	resend_init(&t->sort[WIRE_CLASS_B].resend, &t->slab, 1024, 1 << 20, &b);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		pace_init(&t->lane[i].pace, t->now);
 	event_assign(&t->tick, t->base, -1, 0, on_tick, t);
+}
+
+void tunnel_set_redundancy(struct tunnel *t, enum tunnel_redundancy redundancy)
+{
+	t->config.redundancy = redundancy;
 }
 
 struct tunnel *tunnel_new(struct event_base *base, struct seal *seal, enum assoc_side side, const struct tunnel_config *config,

@@ -36,6 +36,7 @@ struct tunnel_ops {
 struct tunnel *tunnel_new(struct event_base *base, struct seal *seal, enum assoc_side side, const struct tunnel_config *config,
 			  const struct tunnel_ops *ops, void *arg);
 void tunnel_free(struct tunnel *t);
+void tunnel_set_redundancy(struct tunnel *t, enum tunnel_redundancy redundancy); /* from now on */
 
 /* The association that it sends over: give it keys, paths and input. Its path() and unknown() come from here, so that others can follow them. */
 struct assoc *tunnel_assoc(struct tunnel *t);
@@ -48,6 +49,20 @@ void tunnel_send(struct tunnel *t, uint8_t *packet, size_t len);
 void tunnel_send_end(struct tunnel *t); /* of a batch */
 
 unsigned tunnel_mtu(const struct tunnel *t);
+
+/* Another way, for times when no datagram gets through: a stream, which takes packets as they are. False: not now, tunnel_stream_room() will tell. */
+typedef bool (*tunnel_offer_cb)(void *arg, const uint8_t *packet, size_t len);
+void tunnel_stream_way(struct tunnel *t, tunnel_offer_cb offer, void *arg);
+void tunnel_stream_room(struct tunnel *t);
+/* What came by it: at most WIRE_PACKET_MAX bytes, of an authenticated peer. Goes on like what came by datagrams. */
+void tunnel_stream_got(struct tunnel *t, const uint8_t *packet, size_t len);
+uint64_t tunnel_stream_moved(const struct tunnel *t); /* packets, both ways */
+
+/* Which of the two is taken is the caller's decision. */
+void tunnel_carry(struct tunnel *t, bool by_stream);
+bool tunnel_by_stream(const struct tunnel *t);
+bool tunnel_has_path(const struct tunnel *t);	 /* one that is not known to be dead */
+const char *tunnel_carrier(const struct tunnel *t); /* "udp", "stream", or "none": nothing would arrive */
 
 /* {mtu, redundancy, classes: {R: {packets, copies, duplicates, repaired, lost, late, ...}}, paths: [{...}]} */
 json_t *tunnel_status(const struct tunnel *t);

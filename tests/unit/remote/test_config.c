@@ -11,6 +11,7 @@
 
 #define KEY1 "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #define KEY2 "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+#define KEY3 "AgECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #define BOB "[user bob]\nkey = " KEY1 "\n"
 
 static struct config c;
@@ -92,12 +93,68 @@ static void what_must_fit_together(void **state)
 	refuses("[policy]\ndeny = 10.0.0.0/8/8\n" BOB, ":2: deny:");
 }
 
+static char heard[256];
+
+static void note(void *arg, const char *option, bool taken)
+{
+	(void)arg;
+	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "%s%s;", option, taken ? "" : "!");
+}
+
+static const char *adopt(struct config *is, const char *text, const bool *busy)
+{
+	heard[0] = 0;
+	assert_int_equal(load(text), 0);
+	config_adopt(is, &c, busy, note, NULL);
+	return heard;
+}
+
+/* Users are their keys, keep their places, and leave a hole that is filled when nothing of them is left. */
+static void users_keep_their_places(void **state)
+{
+	static struct config is;
+	bool busy[CONFIG_USERS] = { true, true };
+
+	(void)state;
+	assert_int_equal(load(BOB "[user ann]\nkey = " KEY2 "\n"), 0);
+	is = c;
+	assert_string_equal(adopt(&is, "[user ann]\nkey = " KEY2 "\nopens = 7\ninner = 10.78.0.9\n", busy),
+			    "[user bob];[user ann] opens;[user ann] inner!;");
+	assert_true(is.users[0].gone && !is.users[1].gone && is.n_users == 2);
+	assert_int_equal(is.users[1].opens, 7);
+	assert_string_equal(adopt(&is, "[user anna]\nkey = " KEY2 "\nopens = 7\n[user eve]\nkey = " KEY3 "\n", busy), "[user eve];");
+	assert_string_equal(is.users[1].name, "anna");
+	assert_string_equal(is.users[2].name, "eve");
+	busy[0] = false;
+	assert_string_equal(adopt(&is, "[user anna]\nkey = " KEY2 "\nopens = 7\n[user eve]\nkey = " KEY3 "\n" BOB, busy), "[user bob];");
+	assert_string_equal(is.users[0].name, "bob");
+	assert_true(!is.users[0].gone && is.n_users == 3);
+}
+
+static void no_place_left(void **state)
+{
+	static bool busy[CONFIG_USERS];
+	static struct config is;
+
+	(void)state;
+	assert_int_equal(load(BOB), 0);
+	is = c;
+	for (is.n_users = 1; is.n_users < CONFIG_USERS; is.n_users++)
+		is.users[is.n_users].gone = busy[is.n_users] = true;
+	assert_string_equal(adopt(&is, BOB "[user ann]\nkey = " KEY2 "\n", busy), "[user ann]!;");
+	busy[77] = false;
+	assert_string_equal(adopt(&is, BOB "[user ann]\nkey = " KEY2 "\n", busy), "[user ann];");
+	assert_string_equal(is.users[77].name, "ann");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(port_and_address_in_any_order),
 		cmocka_unit_test(what_must_fit_together),
+		cmocka_unit_test(users_keep_their_places),
+		cmocka_unit_test(no_place_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

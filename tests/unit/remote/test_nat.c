@@ -247,12 +247,44 @@ static void nonsense(void **state)
 	}
 }
 
+/* The first one goes, two come: the others' addresses stay, the free ones are given. */
+static void users_come_and_go(void **state)
+{
+	struct config next = c;
+	struct addr a;
+
+	(void)state;
+	memset(next.users[1].pin, 1, WIRE_PIN);
+	memset(c.users[1].pin, 1, WIRE_PIN);
+	next.n_users = 5;
+	next.users[0].gone = true;
+	memset(next.users[3].pin, 3, WIRE_PIN);
+	memset(next.users[4].pin, 4, WIRE_PIN);
+	next.users[3].inner[0] = host("10.99.0.1");
+	next.users[3].n_inner = 1;
+	assert_int_equal(nat_renew(n, &next), -1);
+	everyone_has_his_own(NULL);
+	assert_true(nat_inner(n, 0, AF_INET, &a)); /* his, who goes */
+	next.users[3].inner[0] = a;
+	assert_int_equal(nat_renew(n, &next), 0);
+	c = next;
+	has(1, AF_INET, "10.78.0.2");
+	assert_true(nat_inner(n, 3, AF_INET, &a) && addr_same_ip(&a, &next.users[3].inner[0]));
+	for (unsigned u = 1; u < 5; u++)
+		for (unsigned v = u + 1; v < 5; v++) {
+			struct addr b;
+
+			assert_true(nat_inner(n, u, AF_INET6, &a) && nat_inner(n, v, AF_INET6, &b));
+			assert_false(addr_same_ip(&a, &b) || addr_is_any(&a));
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everyone_has_his_own), cmocka_unit_test(bad_addresses_are_refused), cmocka_unit_test(only_the_own_source),
 		cmocka_unit_test(where_it_may_go),	cmocka_unit_test(nothing_hides_its_way),    cmocka_unit_test(whose_it_is),
-		cmocka_unit_test(nonsense),
+		cmocka_unit_test(nonsense),		cmocka_unit_test(users_come_and_go),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
