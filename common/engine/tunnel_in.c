@@ -157,6 +157,28 @@ void tunnel_on_got(void *arg, const struct assoc_got *got)
 }
 
 void tunnel_on_copy(void *arg, unsigned path, const struct wire_dgram *hdr, uint64_t seq)
+void tunnel_stream_got(struct tunnel *t, const uint8_t *packet, size_t len)
+{
+	struct packet *p;
+	struct inner in;
+
+	begin(t);
+	assoc_busy(t->assoc);
+	t->stream.received++;
+	p = len <= PACKET_INNER_MAX ? slab_take(&t->slab) : NULL;
+	if (!p) {
+		counters.tunnel_full++;
+		return;
+	}
+	memcpy(packet_inner(p), packet, len);
+	p->len = (uint16_t)len;
+	if (is_wanted(t, packet_inner(p), len, 0, &in))
+		deliver_held(t, p);
+	else
+		packet_put(&t->slab, p);
+	tunnel_wake(t, 0); /* what came in this turn is flushed together */
+}
+
 {
 	struct tunnel *t = arg;
 

@@ -441,6 +441,7 @@ void tunnel_pump(struct tunnel *t)
 		pace_fill(&t->lane[t->view.order[n]].pace, t->now);
 	for (unsigned n = 0; n < t->view.n; n++)
 		pump_path(t, t->view.order[n]);
+	tunnel_stream_pump(t);
 }
 
 /* --- in from the caller --- */
@@ -501,7 +502,7 @@ static bool is_fit(struct tunnel *t, const uint8_t *packet, size_t len, struct i
 		counters.tunnel_malformed++;
 	else if (len > PACKET_INNER_MAX)
 		counters.tunnel_oversize++;
-	else if (!t->view.n || !assoc_keyed(t->assoc))
+	else if (!t->by_stream && (!t->view.n || !assoc_keyed(t->assoc)))
 		counters.tunnel_no_path++;
 	else
 		return t->flows;
@@ -532,7 +533,9 @@ void tunnel_send(struct tunnel *t, uint8_t *packet, size_t len)
 	p->flow = in.flow;
 	p->tos = outer_tos(t, in.tos, class);
 	p->born_us = t->now;
-	if (class == WIRE_CLASS_R)
+	if (t->by_stream)
+		tunnel_stream_put(t, p);
+	else if (class == WIRE_CLASS_R)
 		send_urgent(t, p, 0);
 	else
 		enqueue(t, p, flow->rate);

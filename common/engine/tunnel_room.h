@@ -12,6 +12,7 @@
 #include "reorder.h"
 #include "resend.h"
 #include "slab.h"
+#include "stream.h"
 #include "tunnel.h"
 #include "tunnel_queue.h"
 
@@ -75,6 +76,10 @@ struct tunnel {
 	struct slab slab;
 	struct classify *flows;
 	struct queue queue;
+	struct stream stream;
+	tunnel_offer_cb offer;
+	void *offer_arg;
+	bool by_stream;
 	struct fragments *fragments;
 	uint16_t fragment_id;
 	struct lane lane[ASSOC_PATHS];
@@ -108,6 +113,10 @@ void tunnel_on_copy(void *arg, unsigned path, const struct wire_dgram *hdr, uint
 void tunnel_on_ack(struct tunnel *t, unsigned path, const uint8_t *value, size_t len);
 void tunnel_release(struct tunnel *t); /* what was held long enough */
 void tunnel_ack_due(struct tunnel *t);
+
+/* tunnel_stream.c */
+void tunnel_stream_put(struct tunnel *t, struct packet *p);
+void tunnel_stream_pump(struct tunnel *t);
 
 /* tunnel.c */
 void tunnel_wake(struct tunnel *t, uint32_t us); /* the tick comes then, or before */

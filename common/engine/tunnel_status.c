@@ -70,6 +70,17 @@ static json_t *path_status(const struct tunnel *t, unsigned i)
 	return o;
 }
 
+static json_t *stream_status(const struct stream *s)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "sent", number(s->sent));
+	json_object_set_new(o, "received", number(s->received));
+	json_object_set_new(o, "dropped", number(s->dropped + s->expired));
+	json_object_set_new(o, "queued", number(s->packets));
+	return o;
+}
+
 json_t *tunnel_status(const struct tunnel *t)
 {
 	static const char *const redundancy[] = { "auto", "always", "never" };
@@ -87,6 +98,7 @@ json_t *tunnel_status(const struct tunnel *t)
 	json_object_set_new(o, "memory", number(t->slab.made * sizeof(struct packet)));
 	json_object_set_new(o, "fragments_joined", number(t->fragments ? t->fragments->whole : 0));
 	json_object_set_new(o, "classes", classes);
+	json_object_set_new(o, "stream", stream_status(&t->stream));
 	json_object_set_new(o, "paths", paths);
 	return o;
 }
