@@ -44,7 +44,8 @@
 #define ACCEPT_MS 20000  /* from OPEN */
 #define CONNECT_MS 15000 /* without an upstream */
 #define SESSION_MS 5000  /* without a session */
-#define AGAIN_MS 100
+#define AGAIN_MS 100	/* at first */
+#define AGAIN_DOUBLES 3 /* times */
 #define LOOK_MS 200
 #define TRIES_MAX 8
 
@@ -223,12 +224,12 @@ static void unserved(struct opening *o)
 	o->up = NULL;
 	o->asked = o->patient = o->bereaved = false;
 	counters.opens_resent += opened;
-	if (++o->tries >= TRIES_MAX || clock_ms() - o->since_ms >= CONNECT_MS) {
+	if (clock_ms() - o->since_ms >= CONNECT_MS) {
 		fail(o, "the remote cannot be reached");
 		return;
 	}
 	o->state = SESSION;
-	wake_in(o, AGAIN_MS);
+	wake_in(o, AGAIN_MS << (o->tries < AGAIN_DOUBLES ? o->tries++ : AGAIN_DOUBLES));
 }
 
 /* --- the upstream's events --- */
