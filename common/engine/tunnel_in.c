@@ -156,7 +156,6 @@ void tunnel_on_got(void *arg, const struct assoc_got *got)
 		take_fragment(t, got);
 }
 
-void tunnel_on_copy(void *arg, unsigned path, const struct wire_dgram *hdr, uint64_t seq)
 void tunnel_stream_got(struct tunnel *t, const uint8_t *packet, size_t len)
 {
 	struct packet *p;
@@ -179,6 +178,7 @@ void tunnel_stream_got(struct tunnel *t, const uint8_t *packet, size_t len)
 	tunnel_wake(t, 0); /* what came in this turn is flushed together */
 }
 
+void tunnel_on_copy(void *arg, unsigned path, const struct wire_dgram *hdr, uint64_t seq)
 {
 	struct tunnel *t = arg;
 
