@@ -50,10 +50,12 @@ tools: $(TOOLS)
 
 
 PYTEST ?= pytest-3
+# A test of the network mostly waits; several modules at a time use the cores.
+NET_JOBS ?= 3
 NET_BUILD := $(if $(SAN),build-san,build)
 check-net: all $(NET_BUILD)/tunnel_driver
 	@$(MAKE) --no-print-directory SAN= tools
-	@PLAIT_BUILD=$(NET_BUILD) $(PYTEST) -q -p no:cacheprovider $(if $(T),-k '$(T)') tests/net
+	@PLAIT_BUILD=$(NET_BUILD) $(PYTEST) -q -p no:cacheprovider $(if $(T),-k '$(T)',-n $(NET_JOBS) --dist loadfile) tests/net
 	@echo "check-net: every test of the network passed"
 
 .PHONY: tools check-net
@@ -73,9 +75,13 @@ check-vectors: $(BUILD)/vectors
 # Fuzzing: each tests/fuzz/fuzz_NAME.c runs for FUZZ_SECONDS from its corpus in tests/fuzz/corpus/NAME.
 FUZZ_SECONDS ?= 20
 FUZZ_BIN := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(LIB_engine)
+# What of a proxy a target needs, and so whose headers.
+FUZZ_OF_nat = $(BUILD)/remote-proxy/nat.o $(BUILD)/remote-proxy/policy.o
+FUZZ_OF_state = $(BUILD)/local-proxy/quota.o
+FUZZ_INC = $(INC_daemon) $(patsubst $(BUILD)/%/,-I%,$(sort $(dir $(FUZZ_OF_$*))))
+$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $$(FUZZ_OF_$$*) $(LIB_daemon)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(INC_engine) -Itests/fuzz -fsanitize=fuzzer -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
+	$(CC) $(ALL_CFLAGS) $(FUZZ_INC) -Itests/fuzz -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIB_daemon) $(ALL_LDFLAGS) $(LIBS)
 fuzz-bins: $(FUZZ_BIN)
 
 fuzz:
