@@ -460,6 +460,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 		if (!t->why[0])
 			snprintf(t->why, sizeof(t->why), "%s", strerror(errno));
 		log_warn("no tunnel, UDP and ICMP go out directly: %s", t->why);
+		tunnel_unused(t->tunnel);
 	}
 	return t;
 }

@@ -17,7 +17,11 @@
  * The inner MTU is what the smallest known path takes, less the header, the tag and what repairs need, and never below
  * PMTU_INNER_FLOOR: the tunnel cuts in two what does not fit a path, be it because the path is smaller than that or in doubt. A
  * path whose size is not known (yet) has no say, or each return of a line would shrink the LAN's packets for a moment: hosts
- * remember that for minutes. With no path left the MTU stays. */
+ * remember that for minutes. With no path left the MTU stays.
+ *
+ * All that costs bytes, so it is not done for nobody. Asleep, nothing is asked, answers are given. The local is awake if it has a use for
+ * the tunnel, the remote from the first sign that the local has (its first question, or the first packet either way). And a peer
+ * that answers none of a whole ladder is asked with a single short probe from then on, ever more rarely, until it answers one. */
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
@@ -37,7 +41,8 @@
 #define CONFIRM_FEW_MS 2000
 #define CONFIRM_SHORT_MS 30000 /* only short ones go out */
 #define RAISE_MS 600000
-#define MUTE_MS 1000 /* until a path that answered no probe is asked again; doubles */
+#define MUTE_MS 1000 /* until a path that answered no probe is asked again; doubles, so many times: */
+#define MUTE_MOST 10
 #define NEVER UINT64_MAX
 
 /* 1500 1492 1480 1460 1440 1428 1420 1400 1380 1340 1300 1280 over IPv4 and over IPv6, those over IPv6 that are near another left out. */
@@ -64,7 +69,7 @@ struct pmtu {
 	unsigned reserve, inner;
 	pmtu_cb changed;
 	void *arg;
-	bool timed;
+	bool timed, awake;
 	uint64_t next_ms;
 	struct event timer;
 	struct route route[ASSOC_PATHS];
@@ -109,6 +114,12 @@ static int probe(struct pmtu *p, unsigned path, unsigned size)
 	return assoc_control_sized(p->assoc, path, WIRE_CTL_MTU_PROBE, value, sizeof(value), size);
 }
 
+/* Is this size worth a probe? Of a mute path only whether it answers at all. */
+static bool is_asked(const struct route *r, unsigned size)
+{
+	return size > r->best && (!r->mute || size == PMTU_BASE);
+}
+
 /* Every size above the best answer so far. */
 static void ladder_round(struct pmtu *p, unsigned path, uint64_t now_ms)
 {
@@ -117,10 +128,10 @@ static void ladder_round(struct pmtu *p, unsigned path, uint64_t now_ms)
 
 	r->round++;
 	r->top = r->best;
-	for (unsigned i = 0; i < N_STEPS && STEPS[i] > r->best; i++) {
-		unsigned copies = r->doubt && STEPS[i] == r->size ? ROUNDS : 1;
+	for (unsigned i = 0; i < N_STEPS; i++) {
+		unsigned copies = !is_asked(r, STEPS[i]) ? 0 : r->doubt && STEPS[i] == r->size ? ROUNDS : 1;
 
-		while (copies-- && probe(p, path, STEPS[i]) != EMSGSIZE) {
+		while (copies && copies-- && probe(p, path, STEPS[i]) != EMSGSIZE) {
 			r->top = at_least(r->top, STEPS[i]);
 			bytes += STEPS[i];
 		}
@@ -135,7 +146,7 @@ static void ladder_begin(struct pmtu *p, unsigned path, unsigned above, uint64_t
 
 	r->phase = LADDER;
 	r->run++;
-	r->round = 0;
+	r->round = r->mute ? ROUNDS - 1 : 0;
 	r->best = above;
 	r->lost_row = 0;
 	r->raise_ms = now_ms + RAISE_MS;
@@ -182,7 +193,7 @@ static void mute(struct pmtu *p, struct route *r, uint64_t now_ms)
 	r->doubt = false;
 	r->size = PMTU_BASE;
 	r->raise_ms = now_ms + ((uint64_t)MUTE_MS << r->mute);
-	if (r->mute < 6)
+	if (r->mute < MUTE_MOST)
 		r->mute++;
 	rest(p, r, now_ms);
 }
@@ -202,9 +213,12 @@ static void ladder_due(struct pmtu *p, unsigned path, uint64_t now_ms)
 	}
 	if (!r->best) {
 		mute(p, r, now_ms);
-		return;
+	} else if (r->mute) { /* it answers again */
+		r->mute = 0;
+		ladder_begin(p, path, r->best, now_ms);
+	} else {
+		rest(p, r, now_ms);
 	}
-	rest(p, r, now_ms);
 }
 
 static void route_due(struct pmtu *p, unsigned path, uint64_t now_ms)
@@ -235,12 +249,12 @@ static uint64_t route_tick(struct pmtu *p, unsigned path, uint64_t now_ms)
 {
 	struct route *r = &p->route[path];
 
-	if (!r->here)
+	if (!r->here || !p->awake)
 		return NEVER;
 	if (r->phase != RESTING && now_ms >= r->due_ms)
 		route_due(p, path, now_ms);
 	else if (r->phase == RESTING && now_ms >= r->raise_ms)
-		ladder_begin(p, path, r->known ? r->size : 0, now_ms);
+		ladder_begin(p, path, r->known && !r->mute ? r->size : 0, now_ms);
 	else if (now_ms >= confirm_at(r))
 		confirm(p, path, 1, now_ms);
 	if (r->phase != RESTING)
@@ -300,6 +314,7 @@ struct pmtu *pmtu_new(struct event_base *base, struct assoc *a, unsigned reserve
 	p->arg = arg;
 	p->next_ms = NEVER;
 	p->timed = base;
+	p->awake = true;
 	if (base)
 		evtimer_assign(&p->timer, base, on_timer, p);
 	return p;
@@ -333,11 +348,22 @@ void pmtu_path(struct pmtu *p, unsigned path, uint64_t now_ms)
 	r->here = is_here(p, path);
 	if (r->here && !was) {
 		*r = (struct route){ .here = true, .run = r->run, .size = PMTU_BASE, .raise_ms = NEVER };
-		ladder_begin(p, path, 0, now_ms);
+		if (p->awake)
+			ladder_begin(p, path, 0, now_ms);
 	} else if (was && !r->here) {
 		r->phase = RESTING;
 		wake(p, now_ms, now_ms); /* the others may take more */
 	}
+}
+
+void pmtu_awake(struct pmtu *p, bool awake, uint64_t now_ms)
+{
+	bool was = p->awake;
+
+	p->awake = awake;
+	for (unsigned i = 0; awake && !was && i < ASSOC_PATHS; i++)
+		if (p->route[i].here && !p->route[i].known)
+			ladder_begin(p, i, 0, now_ms);
 }
 
 /* It is of use to who asked on whichever path comes through. */
@@ -365,7 +391,6 @@ static void answered(struct pmtu *p, struct route *r, unsigned size, uint64_t no
 	if (!r->doubt && size >= r->size) {
 		r->size = size;
 		r->known = true;
-		r->mute = 0;
 	}
 	if (r->best == r->top)
 		r->due_ms = now_ms;

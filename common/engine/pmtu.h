@@ -24,6 +24,8 @@ struct pmtu;
 typedef void (*pmtu_cb)(void *arg, unsigned inner);
 struct pmtu *pmtu_new(struct event_base *base, struct assoc *a, unsigned reserve, pmtu_cb changed, void *arg);
 void pmtu_free(struct pmtu *p);
+/* Asleep: nothing is asked, because nobody needs to know. Born awake. */
+void pmtu_awake(struct pmtu *p, bool awake, uint64_t now_ms);
 void pmtu_set_reserve(struct pmtu *p, unsigned reserve);
 
 /* From the assoc's callbacks: path() for every change of state or use, frame() for MTU_PROBE and MTU_ACK (others: false). */

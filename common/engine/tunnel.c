@@ -164,6 +164,8 @@ static void on_frame(void *arg, unsigned path, uint8_t type, const uint8_t *valu
 {
 	struct tunnel *t = arg;
 
+	if (type == WIRE_CTL_MTU_PROBE)
+		pmtu_awake(t->pmtu, true, clock_ms());
 	if (type == WIRE_CTL_ACK)
 		tunnel_on_ack(t, path, value, len);
 	else if (path < ASSOC_PATHS)
@@ -227,10 +229,17 @@ struct tunnel *tunnel_new(struct event_base *base, struct seal *seal, enum assoc
 	begin(t);
 	t->assoc = assoc_new(base, seal, side, &down, t);
 	t->pmtu = t->assoc ? pmtu_new(base, t->assoc, 0, on_mtu, t) : NULL;
-	if (t->pmtu)
-		return t;
-	tunnel_free(t);
-	return NULL;
+	if (!t->pmtu) {
+		tunnel_free(t);
+		return NULL;
+	}
+	pmtu_awake(t->pmtu, side == ASSOC_LOCAL, 0);
+	return t;
+}
+
+void tunnel_unused(struct tunnel *t)
+{
+	pmtu_awake(t->pmtu, false, 0);
 }
 
 void tunnel_free(struct tunnel *t)

@@ -36,6 +36,8 @@ struct tunnel_ops {
 struct tunnel *tunnel_new(struct event_base *base, struct seal *seal, enum assoc_side side, const struct tunnel_config *config,
 			  const struct tunnel_ops *ops, void *arg);
 void tunnel_free(struct tunnel *t);
+/* The local's, which sends nothing: then nothing is found out for it either, and the remote, which sees that, does not ask. */
+void tunnel_unused(struct tunnel *t);
 void tunnel_set_redundancy(struct tunnel *t, enum tunnel_redundancy redundancy); /* from now on */
 
 /* The association that it sends over: give it keys, paths and input. Its path() and unknown() come from here, so that others can follow them. */

@@ -148,6 +148,7 @@ void tunnel_on_got(void *arg, const struct assoc_got *got)
 	struct tunnel *t = arg;
 
 	begin(t);
+	pmtu_awake(t->pmtu, true, t->now / 1000);
 	if (got->hdr.class == WIRE_CLASS_CONTROL)
 		counters.tunnel_malformed++;
 	else if (got->hdr.type == WIRE_DG_DATA)

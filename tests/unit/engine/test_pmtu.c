@@ -374,9 +374,28 @@ static void test_mute_path_is_asked_less_and_less(void **state)
 	run(60000);
 	assert_int_equal(pmtu_size(net.pmtu, 0), PMTU_BASE);
 	assert_int_equal(net.inner, 0); /* never told */
-	assert_in_range(net.line[0].probes, 17 * 3 * 3, 17 * 3 * 8);
+	assert_in_range(net.line[0].probes, 17 * 3 + 3, 17 * 3 + 8); /* a ladder, then one each time */
+	run(3600000);
+	net.line[0].probes = 0;
+	run(3600000);
+	assert_in_range(net.line[0].probes, 1, 4);
 	net.line[0].limit = 1472;
-	run(64000);
+	run(1100000);
+	assert_int_equal(net.inner, 1448);
+}
+
+static void test_asleep_nothing_is_asked(void **state)
+{
+	(void)state;
+	pmtu_awake(net.pmtu, false, net.now);
+	up(0, 1472, 40);
+	pmtu_sent(net.pmtu, 0, 1400, net.now);
+	run(700000);
+	assert_int_equal(net.line[0].probes, 0);
+	assert_true(pmtu_frame(net.pmtu, 0, WIRE_CTL_MTU_PROBE, (uint8_t[3]){ 7, 5, 0xb0 }, 3, net.now));
+	assert_int_equal(net.n_said, 1); /* but answered */
+	pmtu_awake(net.pmtu, true, net.now);
+	run(100);
 	assert_int_equal(net.inner, 1448);
 }
 
@@ -432,6 +451,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_raised_later, begin, end),
 		cmocka_unit_test_setup_teardown(test_idle_confirmed_rarely, begin, end),
 		cmocka_unit_test_setup_teardown(test_mute_path_is_asked_less_and_less, begin, end),
+		cmocka_unit_test_setup_teardown(test_asleep_nothing_is_asked, begin, end),
 		cmocka_unit_test_setup_teardown(test_answers_of_before_count_nothing, begin, end),
 		cmocka_unit_test_setup_teardown(test_bad_frames, begin, end),
 	};
