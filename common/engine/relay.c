@@ -128,7 +128,7 @@ static void rearm(struct relay *r)
 	for (int i = 0; i < 2; i++) {
 		struct end *e = &r->end[i];
 		bool waits = r->phase == WAITING && i == RELAY_WAN;
-		bool room = r->end[!i].out_len == 0 && !over_budget(r) && !(r->held && i == RELAY_NEAR);
+		bool room = r->end[!i].out_len == 0 && (!over_budget(r) || e->in_len) && !(r->held && i == RELAY_NEAR);
 
 		end_arm(e, waits || (r->phase == RUNNING && !e->eof && room),
 			r->phase != DEAD && e->fd >= 0 && e->out_len > 0);
@@ -156,14 +156,28 @@ static void release(struct relay *r)
 	LIST_REMOVE(r, held_link);
 }
 
-/* How much may be read from end i now; 0: nothing, and the timer will ask again. */
+/* What the record that waits in part still lacks; 0: none waits. */
+static size_t missing(const struct end *e)
+{
+	enum wire_kind kind;
+	size_t len;
+
+	if (!e->in_len)
+		return 0;
+	if (wire_get_record_hdr(&kind, &len, e->in, e->in_len) <= 0)
+		return WIRE_RECORD_HDR - (e->in_len < WIRE_RECORD_HDR ? e->in_len : 0);
+	return WIRE_RECORD_HDR + len - e->in_len;
+}
+
+/* How much may be read from end i now; 0: nothing. Without budget, a record that waits in part may still become whole: nothing else
+ * gives its memory back. */
 static size_t room_for(struct relay *r, int i)
 {
 	size_t room = i == RELAY_NEAR ? brake_room(&r->brake, r->end[RELAY_WAN].fd, r->end[RELAY_NEAR].bytes) : SIZE_MAX;
 
 	if (!room && !r->held)
-		hold(r);
-	return room;
+		hold(r); /* the timer will ask again */
+	return room && over_budget(r) ? missing(&r->end[i]) : room;
 }
 
 /* --- the end of a relay --- */
@@ -419,7 +433,7 @@ static void pump(struct relay *r, int i)
 		size_t room;
 		ssize_t n;
 
-		if (r->end[i].eof || r->end[!i].out_len || over_budget(r) || !(room = room_for(r, i)))
+		if (r->end[i].eof || r->end[!i].out_len || !(room = room_for(r, i)))
 			break;
 		n = read_end(r, i, room);
 		if (n < 0 && errno == EAGAIN)

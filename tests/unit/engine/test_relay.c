@@ -431,6 +431,29 @@ static void test_budget_stops_reading_not_the_relay(void **state)
 	bed_down(&b);
 }
 
+/* Only its own half record stands in the way: it must become whole, or it would be held for ever. */
+static void test_half_a_record_is_not_held_for_ever(void **state)
+{
+	static const enum wire_kind kinds[] = { WIRE_DATA };
+	uint8_t out[200], in[8];
+	struct bed b;
+	int wan = lone_relay(&b, true);
+	size_t len = records(&b, out, kinds, 1);
+
+	(void)state;
+	b.budget[0].max = 1;
+	for (size_t i = 0; i < len; i++) {
+		assert_int_equal(write(wan, out + i, 1), 1);
+		for (int t = 0; t < 50; t++)
+			turn(&b);
+	}
+	assert_int_equal(read(b.client, in, sizeof(in)), 2);
+	assert_memory_equal(in, "hi", 2);
+	assert_int_equal(b.budget[0].held, 0);
+	close(wan);
+	bed_down(&b);
+}
+
 #define BOTH(name, call)                                       \
 	static void name##_sealed(void **state)                \
 	{                                                      \
@@ -468,6 +491,7 @@ int main(void)
 		cmocka_unit_test(test_record_byte_by_byte),
 		cmocka_unit_test(test_observes_who_fills_wan),
 		cmocka_unit_test(test_budget_stops_reading_not_the_relay),
+		cmocka_unit_test(test_half_a_record_is_not_held_for_ever),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
