@@ -89,7 +89,7 @@ SYSCTLDIR := $(SYSCONFDIR)/sysctl.d
 SCRIPTS := nftables tproxy redirect common.sh tunnel-nftables tunnel-iptables tunnel.sh
 SIDES := plait-local plait-remote
 INSTALLED := $(SIDES:%=$(SBINDIR)/%) $(SCRIPTS:%=$(LIBDIR)/%) $(SIDES:%=$(CONFDIR)/%.conf.example) \
-	$(SIDES:%=$(UNITDIR)/%.service) $(SYSCTLDIR)/60-plait.conf
+	$(CONFDIR)/plait-closed.nft.example $(SIDES:%=$(UNITDIR)/%.service) $(SYSCTLDIR)/60-plait.conf
 FILL := sed -e 's|@SBINDIR@|$(SBINDIR)|g; s|@LIBDIR@|$(LIBDIR)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
 	-e 's|/usr/local/lib/plait|$(LIBDIR)|g; s|/etc/plait|$(CONFDIR)|g'
 
@@ -100,6 +100,7 @@ install: all
 	install -m 755 $(addprefix iptables/,$(filter-out %.sh,$(SCRIPTS))) $(DESTDIR)$(LIBDIR)
 	install -m 644 $(addprefix iptables/,$(filter %.sh,$(SCRIPTS))) $(DESTDIR)$(LIBDIR)
 	install -m 644 conf/60-plait.conf $(DESTDIR)$(SYSCTLDIR)
+	install -m 644 conf/plait-closed.nft $(DESTDIR)$(CONFDIR)/plait-closed.nft.example
 	$(foreach s,$(SIDES),$(FILL) conf/$(s).service >$(DESTDIR)$(UNITDIR)/$(s).service && \
 		$(FILL) conf/$(s).conf >$(DESTDIR)$(CONFDIR)/$(s).conf.example &&) :
 

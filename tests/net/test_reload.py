@@ -13,7 +13,7 @@ from pair import Pair
 from peer import read_pattern, send_pattern
 from plait_client import Identity
 from surfer import PAGES, Mirror, page
-from topology import SERVER4, Line, wait_for
+from topology import BUILD, SERVER4, Line, wait_for
 
 LINES = [Line("50M", "50M", 5), Line("50M", "50M", 20)]
 
@@ -71,7 +71,8 @@ def size_of(daemon):
 
 def test_72_two_hundred_reloads_under_load(topo, house, listener):
     """Descriptors and memory stay as they are, and nobody who loads or connects meanwhile notices."""
-    size, reloads = 20_000_000, int(os.environ.get("PLAIT_RELOADS", "200"))
+    reloads = int(os.environ.get("PLAIT_RELOADS", "200"))
+    size = 100_000 * reloads
     flows = [through(topo.lan, SERVER4, listener) for _ in range(4)]
     pumps = [background(send_pattern, far, i, size) for i, (_, far) in enumerate(flows)]
     checks = [background(read_pattern, near, i, 0, size) for i, (near, _) in enumerate(flows)]
@@ -95,7 +96,8 @@ def test_72_two_hundred_reloads_under_load(topo, house, listener):
         files, memory = size_of(d)
         print(f"{d.program.name}: {before[d]} -> {(files, memory)} after {reloads} reloads")
         assert files <= before[d][0] + 16, (files, before[d])  # warm connections come and go
-        assert memory < before[d][1] * 1.2 + 1000, (memory, before[d])
+        if "san" not in BUILD.name:  # the sanitizer keeps what was freed
+            assert memory < before[d][1] * 1.2 + 1000, (memory, before[d])
         counters = d.status()["counters"]
         assert counters["relays_failed"] == counters["relays_reset"] == 0
 
