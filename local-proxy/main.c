@@ -6,6 +6,7 @@
 
 #include "admin.h"
 #include "ask.h"
+#include "carrier.h"
 #include "config.h"
 #include "daemon.h"
 #include "guard.h"
@@ -50,6 +51,7 @@ struct gateway {
 	struct paths *paths;
 	struct steward *steward;
 	struct remotes *remotes;
+	struct carrier *carrier;
 	struct pool *pool;
 	struct lan *lan;
 	struct admin *admin;
@@ -83,6 +85,7 @@ static void on_session(void *arg, enum remotes_news news)
 	steward_session(g->steward, up, targets, up ? remotes_active_targets(g->remotes, targets, INTERCEPTION_REMOTES) :
 						      remotes_targets(g->remotes, targets, INTERCEPTION_REMOTES));
 	tundev_session(g->tundev, up ? remotes_welcome(g->remotes) : NULL);
+	carrier_session(g->carrier, up && tundev_works(g->tundev) ? remotes_welcome(g->remotes) : NULL);
 }
 
 /* The other end of all these relays is gone, and MPTCP without subflows would not say so. */
@@ -145,6 +148,28 @@ static void on_path(void *arg, unsigned path, enum health_state was)
 
 	paths_on_path(g->paths, path, was);
 	tundev_path(g->tundev);
+	carrier_path(g->carrier);
+}
+
+static void on_carrier(void *arg)
+{
+	struct gateway *g = arg;
+
+	tundev_path(g->tundev);
+}
+
+static void on_packet(void *arg, const uint8_t *packet, size_t len)
+{
+	struct gateway *g = arg;
+
+	carrier_packet(g->carrier, packet, len);
+}
+
+static void on_room(void *arg)
+{
+	struct gateway *g = arg;
+
+	carrier_room(g->carrier);
 }
 
 static void on_unknown(void *arg)
@@ -264,7 +289,7 @@ static int raise_house(struct gateway *g)
 {
 	const struct config *c = &g->config;
 	struct relay_limits limits = { c->idle_s, HALF_IDLE_S, c->stall_s };
-	struct remotes_ops ops = { on_session, on_restarted, on_addresses };
+	struct remotes_ops ops = { on_session, on_restarted, on_addresses, on_packet, on_room };
 	struct sock_wan wan = { .mark = RULES_SELF_MARK, .notsent_lowat = c->notsent_lowat, .keepalive = WAN_KEEPALIVE_S,
 				.congestion = SOCK_WAITING };
 	struct lan_house house = { .base = g->loop.base, .config = c };
@@ -282,7 +307,8 @@ static int raise_house(struct gateway *g)
 	if (raise_paths(g))
 		return complain("out of memory");
 	g->remotes = remotes_new(g->loop.base, c, g->links, g->tls, &wan, &ops, g);
-	g->pool = g->remotes ? pool_new(g->loop.base, c, g->links, g->remotes, g->seal) : NULL;
+	g->carrier = g->remotes ? carrier_new(g->loop.base, tundev_tunnel(g->tundev), g->remotes, on_carrier, g) : NULL;
+	g->pool = g->carrier ? pool_new(g->loop.base, c, g->links, g->remotes, g->seal) : NULL;
 	if (!g->pool)
 		return complain("out of memory");
 	relay_loop_observe(g->relays, on_observed, g);
@@ -309,6 +335,7 @@ static void raze_house(struct gateway *g)
 	relay_loop_free(g->relays); /* its relays report to lan */
 	lan_free(g->lan);
 	pool_free(g->pool);
+	carrier_free(g->carrier);
 	remotes_free(g->remotes);
 	paths_free(g->paths);
 	tundev_free(g->tundev);

@@ -176,9 +176,18 @@ static void on_frame(void *arg, struct talk *t, uint8_t type, const uint8_t *val
 {
 	struct remote *r = arg;
 
-	(void)t;
 	if (type == WIRE_REVOKED)
 		revoke_take_answer(&r->revokes, value, len);
+	else if (type == WIRE_PACKET && t == r->now)
+		r->ops.packet(r->arg, r, value, len);
+}
+
+static void on_room(void *arg, struct talk *t)
+{
+	struct remote *r = arg;
+
+	if (t == r->now)
+		r->ops.room(r->arg, r);
 }
 
 static unsigned patience_ms(const struct remote *r)
@@ -191,7 +200,7 @@ static unsigned patience_ms(const struct remote *r)
 
 static void begin_talk(struct remote *r)
 {
-	static const struct talk_ops ops = { on_welcomed, on_frame, on_broke };
+	static const struct talk_ops ops = { .welcomed = on_welcomed, .frame = on_frame, .room = on_room, .broke = on_broke };
 
 	if (r->next || r->retired || !r->n_targets || event_pending(&r->retry, EV_TIMEOUT, NULL))
 		return;
@@ -442,6 +451,24 @@ void remote_suspect(struct remote *r)
 	r->wanted_ms = clock_ms();
 	if (r->now)
 		talk_ping(r->now);
+}
+
+static bool takes_packets(const struct remote *r)
+{
+	return r->now && talk_welcome(r->now)->flags & WIRE_F_STREAM;
+}
+
+bool remote_offer(struct remote *r, const uint8_t *packet, size_t len)
+{
+	return takes_packets(r) && talk_offer(r->now, WIRE_PACKET, packet, len);
+}
+
+void remote_carrier(struct remote *r, enum wire_carrier carrier)
+{
+	uint8_t value[WIRE_CARRIER_LEN];
+
+	if (takes_packets(r))
+		talk_send(r->now, WIRE_CARRIER, value, wire_put_carrier(value, &carrier));
 }
 
 json_t *remote_status(const struct remote *r)

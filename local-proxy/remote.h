@@ -21,6 +21,8 @@ struct remote_ops {
 	/* A session began, or the last one is gone; restarted: it was another process, what was attached to it is void. */
 	void (*session)(void *arg, struct remote *r, bool up, bool restarted);
 	void (*addresses)(void *arg, struct remote *r); /* remote_targets() answers differently */
+	void (*packet)(void *arg, struct remote *r, const uint8_t *packet, size_t len); /* of the tunnel */
+	void (*room)(void *arg, struct remote *r); /* after remote_offer() refused: it would not, now */
 };
 
 /* What all remotes share; links and tls outlive them. */
@@ -72,6 +74,10 @@ void remote_retire(struct remote *r, bool retired);	   /* while it is, no new co
 
 /* The lines changed: perhaps one can be reached now. */
 void remote_links_changed(struct remote *r);
+
+/* A packet of the tunnel for a remote whose WELCOME says WIRE_F_STREAM. False: not now. And which way its packets are to come. */
+bool remote_offer(struct remote *r, const uint8_t *packet, size_t len);
+void remote_carrier(struct remote *r, enum wire_carrier carrier);
 
 json_t *remote_status(const struct remote *r);
 

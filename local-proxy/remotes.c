@@ -172,6 +172,22 @@ static void on_addresses(void *arg, struct remote *r)
 	rs->ops.addresses(rs->arg);
 }
 
+static void on_packet(void *arg, struct remote *r, const uint8_t *packet, size_t len)
+{
+	struct remotes *rs = arg;
+
+	if (r == rs->active)
+		rs->ops.packet(rs->arg, packet, len);
+}
+
+static void on_room(void *arg, struct remote *r)
+{
+	struct remotes *rs = arg;
+
+	if (r == rs->active)
+		rs->ops.room(rs->arg);
+}
+
 /* --- who is among them --- */
 
 static bool precedes(const struct member *a, const struct member *b)
@@ -203,7 +219,7 @@ static struct member *find(struct remotes *rs, unsigned section, const char *hos
 
 static int admit(struct remotes *rs, unsigned section, const char *host, uint16_t port, unsigned rank)
 {
-	static const struct remote_ops ops = { on_session, on_addresses };
+	static const struct remote_ops ops = { on_session, on_addresses, on_packet, on_room };
 	struct member *m = find(rs, section, host, port);
 
 	if (!m && rs->n == REMOTES_MAX) {
@@ -359,6 +375,22 @@ void remotes_suspect(struct remotes *rs)
 {
 	if (rs->active)
 		remote_suspect(rs->active);
+}
+
+bool remotes_heard_since(const struct remotes *rs, uint64_t ms)
+{
+	return rs->active && remote_heard_since(rs->active, ms);
+}
+
+bool remotes_offer(struct remotes *rs, const uint8_t *packet, size_t len)
+{
+	return rs->active && remote_offer(rs->active, packet, len);
+}
+
+void remotes_carrier(struct remotes *rs, enum wire_carrier carrier)
+{
+	if (rs->active)
+		remote_carrier(rs->active, carrier);
 }
 
 json_t *remotes_status(const struct remotes *rs)

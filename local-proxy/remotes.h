@@ -19,6 +19,8 @@ struct remotes_ops {
 	void (*session)(void *arg, enum remotes_news news);	 /* the one in use */
 	void (*restarted)(void *arg, const struct remote *r); /* any: all that was relayed by it is void. Called before session */
 	void (*addresses)(void *arg);				 /* remotes_targets() answers differently */
+	void (*packet)(void *arg, const uint8_t *packet, size_t len); /* of the tunnel, from the one in use */
+	void (*room)(void *arg);				 /* after remotes_offer() refused: it would not, now */
 };
 
 struct remotes *remotes_new(struct event_base *base, const struct config *config, const struct links *links, struct tls_ctx *tls,
@@ -39,6 +41,9 @@ bool remotes_is_target(const struct remotes *rs, const struct addr *a);
 void remotes_links_changed(struct remotes *rs);
 void remotes_wanted(struct remotes *rs);
 void remotes_suspect(struct remotes *rs);
+bool remotes_heard_since(const struct remotes *rs, uint64_t ms);
+bool remotes_offer(struct remotes *rs, const uint8_t *packet, size_t len);
+void remotes_carrier(struct remotes *rs, enum wire_carrier carrier);
 
 /* What `remote` was, of the active one (else the first), with "others": [...]. */
 json_t *remotes_status(const struct remotes *rs);

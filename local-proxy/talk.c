@@ -100,7 +100,7 @@ static void on_control_up(void *arg, const uint8_t pin[WIRE_PIN])
 		broke(t, "its key is not the one in our configuration ([remote] key)");
 		return;
 	}
-	hello.flags = (uint8_t)((seal_has_aes() ? WIRE_F_AES : 0) | (t->setup->clear ? WIRE_F_CLEAR : 0));
+	hello.flags = (uint8_t)((seal_has_aes() ? WIRE_F_AES : 0) | (t->setup->clear ? WIRE_F_CLEAR : 0) | WIRE_F_STREAM);
 	memcpy(hello.boot, t->setup->boot, sizeof(hello.boot));
 	wire_put_hello(out, &hello);
 	control_send(t->control, WIRE_HELLO, out, sizeof(out));
@@ -156,9 +156,16 @@ static void on_control_down(void *arg, const char *why)
 		greeting_failed(t, why);
 }
 
+static void on_control_room(void *arg)
+{
+	struct talk *t = arg;
+
+	t->ops.room(t->arg, t);
+}
+
 static void on_dialled(void *arg, int fd, const struct addr *src)
 {
-	static const struct control_ops ops = { .up = on_control_up, .frame = on_control_frame, .down = on_control_down };
+	static const struct control_ops ops = { .up = on_control_up, .frame = on_control_frame, .down = on_control_down, .room = on_control_room };
 	struct talk *t = arg;
 
 	t->dial = NULL;
@@ -223,6 +230,11 @@ void talk_send(struct talk *t, enum wire_frame type, const void *value, size_t l
 {
 	if (t->control)
 		control_send(t->control, type, value, len);
+}
+
+bool talk_offer(struct talk *t, enum wire_frame type, const void *value, size_t len)
+{
+	return t->control && control_offer(t->control, type, value, len);
 }
 
 void talk_ping(struct talk *t)

@@ -30,6 +30,7 @@ struct talk_ops {
 	void (*welcomed)(void *arg, struct talk *t);
 	/* What is not answered here. */
 	void (*frame)(void *arg, struct talk *t, uint8_t type, const uint8_t *value, size_t len);
+	void (*room)(void *arg, struct talk *t); /* after talk_offer() refused: it would not, now */
 	/* Its connection is over, or never came to be: why is one clause for the log. The session of a talk that was
 	 * welcomed stays with it. */
 	void (*broke)(void *arg, struct talk *t, const char *why);
@@ -46,6 +47,8 @@ bool talk_speaks(const struct talk *t);			       /* welcomed, and its connection
 uint64_t talk_age_ms(const struct talk *t);		       /* since WELCOME */
 
 void talk_send(struct talk *t, enum wire_frame type, const void *value, size_t len);
+/* What may be left out; false: not now, or not any more. */
+bool talk_offer(struct talk *t, enum wire_frame type, const void *value, size_t len);
 void talk_ping(struct talk *t); /* once: while an answer is owed, nothing is sent */
 void talk_forgive(struct talk *t); /* it may have answered: it was we who did not listen */
 uint64_t talk_heard_ms(const struct talk *t); /* clock_ms() of the last sign of life */

@@ -3,12 +3,11 @@
  * The device is there from the beginning to the end. Whether anything is sent into it is a matter of routes (tunroutes.c).
  * Beside the routes the firewall does its part (tunnel.sh): the LAN gets our inner address, and nothing begins from out there.
  *
- * The routes go in with the first session that names inner addresses and has a usable path. They go out when the session is lost, or no
+ * The routes go in with the first session that names inner addresses and has a usable path, or another way (carrier.c). They go out when the session is lost, or no
  * path was usable for LOST_MS, and come back when both have lasted HEALTHY_MS. With on_remote_down = reject they are in from the beginning,
  * and what is sent while nobody carries it is lost. When the process is killed the device vanishes by itself, and the guard takes out the rest.
  *
- * QUIC is refused by the firewall, according to `quic`; auto is decided anew every few seconds, by what the lines were said or seen
- * to carry: where that is not known, it is not refused.
+ * QUIC is refused by the firewall, according to `quic`; auto (quic.c) is decided anew every few seconds.
  *
  * What comes out of the tunnel must be for the inner address (or, with nat = no, for anything behind us): the VPS has no business with
  * other addresses of the house. */
@@ -24,6 +23,7 @@
 #include "clock.h"
 #include "counter.h"
 #include "log.h"
+#include "quic.h"
 #include "rtnl_own.h"
 #include "rules.h"
 #include "tun.h"
@@ -273,7 +273,7 @@ void tundev_path(struct tundev *t)
 {
 	struct assoc *a = tunnel_assoc(t->tunnel);
 
-	t->usable = false;
+	t->usable = tunnel_by_stream(t->tunnel);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		if (assoc_has_path(a, i) && assoc_use(a, i) != WIRE_USE_NOT)
 			t->usable |= health_usable(assoc_health(a, i)->state);
@@ -341,43 +341,10 @@ void tundev_remotes(struct tundev *t, const struct addr *addrs, size_t n)
 
 /* --- QUIC --- */
 
-/* What this line brings down, in bits a second; 0: not known. */
-static uint64_t line_rate(const struct tundev *t, unsigned line)
-{
-	const struct assoc *a = tunnel_assoc(t->tunnel);
-
-	if (line >= t->config->n_links || !assoc_has_path(a, line) || assoc_use(a, line) != WIRE_USE_FULL ||
-	    assoc_health(a, line)->state != HEALTH_UP)
-		return 0;
-	return t->config->links[line].rate_down;
-}
-
-static bool tcp_is_better(const struct tundev *t)
-{
-	uint64_t best = 0, second = 0;
-
-	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
-		uint64_t rate = line_rate(t, i);
-
-		if (rate > best) {
-			second = best;
-			best = rate;
-		} else if (rate > second) {
-			second = rate;
-		}
-	}
-	return second > best / 2;
-}
-
-static bool wants_no_quic(const struct tundev *t)
-{
-	return t->config->quic == QUIC_REJECT || (t->config->quic == QUIC_AUTO && tcp_is_better(t));
-}
-
 static void on_quic(evutil_socket_t fd, short what, void *arg)
 {
 	struct tundev *t = arg;
-	bool reject = wants_no_quic(t);
+	bool reject = quic_is_refused(t->config, t->tunnel);
 
 	(void)fd, (void)what;
 	if (reject == t->reject_quic)
@@ -431,7 +398,7 @@ void tundev_reload(struct tundev *t)
 	if (!t->tun)
 		return;
 	judge(t);
-	t->reject_quic = wants_no_quic(t);
+	t->reject_quic = quic_is_refused(t->config, t->tunnel);
 	if (t->in && is_stale(t) && rules_put_in(t)) {
 		take_out(t, "its rules were refused");
 		wake_in(t, RETRY_MS);
@@ -483,6 +450,11 @@ void tundev_free(struct tundev *t)
 	free(t);
 }
 
+bool tundev_works(const struct tundev *t)
+{
+	return t->tun != NULL;
+}
+
 struct tunnel *tundev_tunnel(const struct tundev *t)
 {
 	return t->tunnel;
@@ -510,7 +482,8 @@ json_t *tundev_status(const struct tundev *t)
 		addr_print_ip(&t->inner[0], four);
 	if (t->has[1])
 		addr_print_ip(&t->inner[1], six);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o}", "state", state(t), "device", t->config->tunnel_device, "inner4", four,
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o}", "state", state(t), "carrier",
+			 tunnel_carrier(t->tunnel), "device", t->config->tunnel_device, "inner4", four,
 			 "inner6", six, "rules", t->rules_in ? tunrules_name(t->used) : "out", "quic",
 			 t->reject_quic ? "reject" : "tunnel", "uso", caps && caps->uso, "tso", caps && caps->tso, "traffic",
 			 tunnel_status(t->tunnel));

@@ -57,7 +57,7 @@ void tunnel_stream_pump(struct tunnel *t)
 {
 	struct packet *p;
 
-	while ((p = stream_head(&t->stream, t->now)) && t->offer(t->offer_arg, packet_inner(p), p->len))
+	while ((p = stream_head(&t->stream, t->now)) && t->offer && t->offer(t->offer_arg, packet_inner(p), p->len))
 		stream_pop(&t->stream);
 }
 
