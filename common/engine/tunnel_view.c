@@ -2,7 +2,8 @@
  *
  * Urgent packets go on every path that shows life: FULL and metered ones, BACKUP only when no FULL one lives. Bulk goes on the best
  * kind there is: FULL before BACKUP before metered, well before lossy before suspect. If nothing is known to work, everything
- * goes on whatever has an address, even what is thought dead: all dying at once is rare, and coming back is learnt late. */
+ * goes on whatever has an address, even what is thought dead: all dying at once is rare, and coming back is learnt late. So urgent packets
+ * are sent there as well as soon as all that lives is suspect. */
 #include "tunnel_room.h"
 
 #define UNKNOWN_RTT_US 100000
@@ -88,16 +89,17 @@ static void choose(struct tunnel *t, const unsigned tiers[ASSOC_PATHS])
 {
 	struct view *v = &t->view;
 	unsigned best = NO_TIER;
-	bool full = false;
+	bool full = false, sure = false;
 
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
 		best = tiers[i] < best ? tiers[i] : best;
 		full = full || tiers[i] == 0 || tiers[i] == 1 || tiers[i] == 4;
+		sure = sure || (tiers[i] < TRY_TIER && tiers[i] != 4 && tiers[i] != 5 && tiers[i] != 7);
 	}
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
 		bool backup = tiers[i] == 2 || tiers[i] == 3 || tiers[i] == 5;
 
-		if (tiers[i] == NO_TIER || (tiers[i] >= TRY_TIER && tiers[i] != best))
+		if (tiers[i] == NO_TIER || (tiers[i] >= TRY_TIER && tiers[i] != best && sure))
 			continue;
 		if (!backup || !full)
 			v->urgent |= (uint8_t)(1 << i);
