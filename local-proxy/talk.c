@@ -100,7 +100,7 @@ static void on_control_up(void *arg, const uint8_t pin[WIRE_PIN])
 		broke(t, "its key is not the one in our configuration ([remote] key)");
 		return;
 	}
-	hello.flags = (uint8_t)((seal_has_aes() ? WIRE_F_AES : 0) | (t->setup->clear ? WIRE_F_CLEAR : 0) | WIRE_F_STREAM);
+	hello.flags = (uint8_t)((seal_has_aes() ? WIRE_F_AES : 0) | (t->setup->clear ? WIRE_F_CLEAR : 0));
 	memcpy(hello.boot, t->setup->boot, sizeof(hello.boot));
 	wire_put_hello(out, &hello);
 	control_send(t->control, WIRE_HELLO, out, sizeof(out));

@@ -46,6 +46,7 @@ struct remote {
 	struct users *users;
 	struct quiet *quiet;
 	struct dock *dock;
+	struct carrier *carrier;
 	struct sessions *sessions;
 	struct hall *hall;
 	struct gate *gate;
@@ -128,11 +129,12 @@ static int remote_start_rooms(struct remote *r)
 	uint8_t pin[WIRE_PIN];
 
 	identity_pin(r->identity, pin);
-	if (!(r->tundev = tundev_new(base, &r->config, r->policy, r->seal, r->guard)))
+	if (!(r->carrier = carrier_new()) ||
+	    !(r->tundev = tundev_new(base, &r->config, r->policy, r->seal, r->guard, r->carrier)))
 		return -1;
 	r->dock = dock_new(base, &r->config, r->seal, tundev_why(r->tundev) ? NULL : &tundev_ops, r->tundev);
 	if (!r->dock || !(r->quiet = quiet_new(base)) ||
-	    !(r->sessions = sessions_new(base, &r->config, r->identity, r->users, r->quiet, r->dock)) ||
+	    !(r->sessions = sessions_new(base, &r->config, r->identity, r->users, r->quiet, r->dock, r->carrier)) ||
 	    !(r->hall = hall_new(base, &r->config, r->policy, r->seal, r->relays)))
 		return -1;
 	sessions_on_welcome(r->sessions, tundev_welcome, r->tundev);
@@ -150,6 +152,7 @@ static void remote_end(struct remote *r)
 	sessions_free(r->sessions);
 	dock_free(r->dock);
 	tundev_free(r->tundev);
+	carrier_free(r->carrier);
 	quiet_free(r->quiet);
 	relay_loop_free(r->relays);
 	seal_free(r->seal);

@@ -60,6 +60,7 @@ struct sessions {
 	struct users *users;
 	struct quiet *quiet;
 	struct dock *dock;
+	struct carrier *carrier;
 	struct tls_ctx *tls;
 	struct entry *by_sid;
 	TAILQ_HEAD(, caller) callers; /* in order of arrival */
@@ -95,6 +96,8 @@ static void entry_orphan(struct entry *e)
 static void caller_free(struct caller *c)
 {
 	TAILQ_REMOVE(&c->all->callers, c, link);
+	if (c->user)
+		carrier_left(c->all->carrier, c->user, c->control);
 	if (c->entry)
 		entry_orphan(c->entry);
 	free(c);
@@ -264,9 +267,18 @@ static void on_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
 		caller_bye(c, "answers are not read");
 	else if (type == WIRE_REVOKE)
 		caller_revoke(c, value, len);
+	else if (type == WIRE_PACKET || type == WIRE_CARRIER)
+		carrier_frame(c->all->carrier, c->user, c->control, type, value, len);
 	else if (type == WIRE_BYE)
 		caller_bye(c, "bye");
 	/* Others are for a later version. */
+}
+
+static void on_room(void *arg)
+{
+	struct caller *c = arg;
+
+	carrier_room(c->all->carrier, c->user, c->control);
 }
 
 static void on_down(void *arg, const char *why)
@@ -285,7 +297,7 @@ static void on_down(void *arg, const char *why)
 
 void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms)
 {
-	static const struct control_ops ops = { .up = on_up, .frame = on_frame, .down = on_down };
+	static const struct control_ops ops = { .up = on_up, .frame = on_frame, .down = on_down, .room = on_room };
 	struct caller *c = calloc(1, sizeof(*c));
 	uint64_t passed = clock_ms() - accepted_ms;
 
@@ -397,7 +409,8 @@ unsigned sessions_count(const struct sessions *s)
 }
 
 struct sessions *sessions_new(struct event_base *base, const struct config *config, const struct identity *id,
-			      struct users *users, struct quiet *quiet, struct dock *dock)
+			      struct users *users, struct quiet *quiet, struct dock *dock,
+			      struct carrier *carrier)
 {
 	struct timeval second = { .tv_sec = 1 };
 	struct sessions *s = calloc(1, sizeof(*s));
@@ -414,6 +427,7 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 	s->users = users;
 	s->quiet = quiet;
 	s->dock = dock;
+	s->carrier = carrier;
 	TAILQ_INIT(&s->callers);
 	identity_secret(id, "plait sid", s->secret);
 	seal_random(s->boot, sizeof(s->boot));

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "carrier.h"
 #include "config.h"
 #include "dock.h"
 #include "identity.h"
@@ -16,7 +17,8 @@
 struct sessions;
 
 struct sessions *sessions_new(struct event_base *base, const struct config *config, const struct identity *id,
-			      struct users *users, struct quiet *quiet, struct dock *dock); /* NULL: no memory */
+			      struct users *users, struct quiet *quiet, struct dock *dock,
+			      struct carrier *carrier); /* NULL: no memory */
 /* Who knows more for a user's WELCOME: the tunnel. */
 void sessions_on_welcome(struct sessions *s, void (*fill)(const void *arg, const struct user *user, struct wire_welcome *w), const void *arg);
 void sessions_free(struct sessions *s);					 /* says BYE to all */

@@ -16,14 +16,15 @@
  * Without TUN, or when one of these steps fails, TCP is served alone: WELCOME then names no inner addresses. */
 #include "tundev.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "carrier.h"
 #include "counter.h"
+#include "forwarding.h"
 #include "hold.h"
 #include "log.h"
 #include "nat.h"
@@ -49,6 +50,7 @@ struct tundev {
 	const struct config *config;
 	struct seal *seal;
 	struct guard *guard;
+	struct carrier *carrier;
 	struct nat *nat;
 	struct tun *tun;
 	struct netlink *nl;
@@ -199,6 +201,7 @@ static struct assoc *raise(void *arg, struct user *user)
 	if (!p->tunnel)
 		return NULL;
 	p->mtu = tunnel_mtu(p->tunnel);
+	carrier_tunnel(t->carrier, user, p->tunnel);
 	event_active(&t->routes_due, 0, 0);
 	return tunnel_assoc(p->tunnel);
 }
@@ -209,6 +212,7 @@ static void raze(void *arg, struct user *user, struct assoc *a)
 	struct port *p = &t->port[user_index(user)];
 
 	(void)a;
+	carrier_tunnel(t->carrier, user, NULL);
 	tunnel_free(p->tunnel);
 	p->tunnel = NULL;
 	event_active(&t->routes_due, 0, 0);
@@ -229,37 +233,17 @@ void tundev_welcome(const void *tundev, const struct user *user, struct wire_wel
 	if (nat_inner(t->nat, user_index(user), AF_INET6, &a))
 		memcpy(w->inner6, a.ip, sizeof(w->inner6));
 	w->mtu = DEVICE_MTU;
+	if (t->port[user_index(user)].tunnel)
+		w->flags |= WIRE_F_STREAM;
 }
 
 /* --- birth and end --- */
-
-/* A machine that forwards ignores router advertisements, unless accept_ra is 2. */
-static void keep_advertisements(struct hold *h)
-{
-	DIR *d = opendir("/proc/sys/net/ipv6/conf");
-	char path[96];
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		if (e->d_name[0] == '.' || !strcmp(e->d_name, "lo") || strlen(e->d_name) >= IFNAMSIZ)
-			continue;
-		snprintf(path, sizeof(path), "net/ipv6/conf/%.15s/accept_ra", e->d_name);
-		hold_change(h, path, 1, 2);
-	}
-	if (d)
-		closedir(d);
-}
 
 static void forward(struct tundev *t)
 {
 	struct addr a;
 
-	if (nat_own(t->nat, AF_INET, &a))
-		hold_set(t->hold, "net/ipv4/ip_forward", 1);
-	if (!nat_own(t->nat, AF_INET6, &a))
-		return;
-	keep_advertisements(t->hold);
-	hold_set(t->hold, "net/ipv6/conf/all/forwarding", 1);
+	forwarding_on(t->hold, nat_own(t->nat, AF_INET, &a), nat_own(t->nat, AF_INET6, &a));
 }
 
 static size_t own_hosts(const struct config *c, struct prefix *out)
@@ -404,7 +388,7 @@ static void stop(struct tundev *t)
 }
 
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard)
+			  struct guard *guard, struct carrier *carrier)
 {
 	struct tundev *t = calloc(1, sizeof(*t));
 
@@ -418,6 +402,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	t->config = config;
 	t->seal = seal;
 	t->guard = guard;
+	t->carrier = carrier;
 	event_assign(&t->routes_due, base, -1, 0, on_routes_due, t);
 	for (unsigned u = 0; u < CONFIG_USERS; u++)
 		t->port[u] = (struct port){ .dev = t, .user = u };
@@ -494,8 +479,8 @@ static json_t *port_status(const struct tundev *t, const struct port *p)
 		addr_print_ip(&a, four);
 	if (nat_inner(t->nat, p->user, AF_INET6, &a))
 		addr_print_ip(&a, six);
-	return json_pack("{s:s, s:s, s:s, s:o}", "user", t->config->users[p->user].name, "inner4", four, "inner6", six, "tunnel",
-			 p->tunnel ? tunnel_status(p->tunnel) : json_null());
+	return json_pack("{s:s, s:s, s:s, s:s, s:o}", "user", t->config->users[p->user].name, "inner4", four, "inner6", six, "carrier",
+			 p->tunnel ? tunnel_carrier(p->tunnel) : "none", "tunnel", p->tunnel ? tunnel_status(p->tunnel) : json_null());
 }
 
 json_t *tundev_status(const struct tundev *t)

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "carrier.h"
 #include "config.h"
 #include "dock.h"
 #include "guard.h"
@@ -18,7 +19,7 @@ struct tundev;
 /* Makes the device, routes and rules. Where that cannot be done, or is not wanted, there is no tunnel, and tundev_why() says why. NULL: a
  * sentence was logged, and this machine cannot be used as it is configured. */
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard);
+			  struct guard *guard, struct carrier *carrier);
 /* Before the config becomes `next`: -1, and a sentence was logged: it cannot. Behind it: makes the rest true. */
 int tundev_renew(struct tundev *t, const struct config *next);
 void tundev_reload(struct tundev *t);

@@ -106,7 +106,7 @@ def answer(plain):
 def frame(data):
     need(len(data) >= 3, "cut in a frame header")
     kind, length = struct.unpack(">BH", data[:3])
-    need(length <= 1024 and len(data) == 3 + length, "frame length")
+    need(length <= (1476 if kind == 10 else 1024) and len(data) == 3 + length, "frame length")
     return kind, data[3:]
 
 
@@ -120,6 +120,11 @@ def welcome(value):
     w = dict(zip(names, struct.unpack(">BBBB16s16s16s4s16sHHHHIII", value[:92])))
     need(w["reserved"] == 0 and w["aead"] in AEADS and w["index"] < 1 << 24, "malformed welcome")
     return w
+
+
+def carrier(value):
+    need(len(value) >= 1 and value[0] <= 1, "malformed carrier")
+    return value[0]
 
 
 def revoke(value):

@@ -1,0 +1,322 @@
+"""Fear: a line, or all of them, let TCP through and no UDP, and the house has no DNS, no ping, no call."""
+import contextlib
+import os
+import re
+import struct
+import threading
+import time
+
+import pytest
+
+from pair import Pair
+from plait_client import CARRIER, PACKET, PING, PONG, Identity, Remote
+from topology import SERVER4, SERVER6, VPS4, VPS6, Line, Topology, wait_for
+from tunnelled import (INNER4, SERVERS, ask, checksum, counted, echo, inject, ip4, ping, seems, tunnel, udp, udp4, wait_tunnel)
+
+LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
+PORT = 7200
+TO_STREAM, TO_UDP = "no line lets UDP through", "UDP gets through again, and carries"
+
+
+def filter_udp(topo, *lines):
+    """The providers of these lines drop it, those of the others do not."""
+    for i, isp in enumerate(topo.isp):
+        isp.nft("table inet filter\nflush table inet filter\n")
+        if i in lines:
+            isp.nft(f"table inet filter {{\n chain f {{\n type filter hook forward priority 0\n udp dport {PORT} drop\n udp sport {PORT} drop\n }}\n}}\n")
+
+
+def carrier(pair):
+    """What both sides say: a word if they agree."""
+    near = tunnel(pair).get("carrier")
+    far = (pair.remote.status() or {}).get("tunnel", {}).get("users") or [{}]
+    return near if near == far[0].get("carrier") else None
+
+
+def wait_carrier(pair, word, seconds=15):
+    wait_for(lambda: carrier(pair) == word, seconds, f"carried by {word}")
+
+
+@contextlib.contextmanager
+def knocking(topo, pause=0.05):
+    """Somebody asks a server all the while, in both families by turns: {"asked": n, "missed": n}."""
+    told, over = {"asked": 0, "missed": 0}, threading.Event()
+
+    def run():
+        sockets = [(udp(topo.lan, "::" if ":" in h else "0.0.0.0"), h) for h in SERVERS]
+        while not over.wait(pause):
+            s, host = sockets[told["asked"] % 2]
+            s.settimeout(1)
+            told["asked"] += 1
+            s.sendto(struct.pack("!I", told["asked"]), (host, 4500))
+            try:
+                while s.recv(100).split(b"|", 1)[1] != struct.pack("!I", told["asked"]):
+                    pass
+            except TimeoutError:
+                told["missed"] += 1
+        for s, _ in sockets:
+            s.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def house():
+    with Topology(lines=LINES) as topo, echo(topo.server):
+        topo.serve()
+        yield topo
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_filtered(house):
+    filter_udp(house)
+    yield
+    filter_udp(house)
+
+
+def all_is_well(topo):
+    for host, vps in ((SERVER4, VPS4), (SERVER6, VPS6)):
+        trips = ping(topo.lan, host, count=3)
+        assert None not in trips, trips
+        assert seems(topo.lan, host) == vps
+        for size in (0, 500, 1200):
+            answer = ask(topo.lan, host, b"x" * size)
+            assert answer and answer[1] == b"x" * size, (host, size)
+
+
+def stamp(line):
+    hours, minutes, seconds = re.search(r"(\d+):(\d+):(\d+\.?\d*)", line).groups()
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def test_62_filtered_on_all_lines_and_not_any_more(house):
+    """Pings and questions go on, TCP beside them notices nothing, and it is said, once; when UDP is back, so is the tunnel."""
+    with Pair(house) as pair:
+        wait_tunnel(pair)
+        assert carrier(pair) == "udp"
+        all_is_well(house)
+        with knocking(house):
+            download = house.peer_popen("down", size=30_000_000)
+            filter_udp(house, 0, 1)
+            wait_carrier(pair, "stream")
+            assert download.wait(60) == 0 and '"ok": true' in download.stdout.read()
+        all_is_well(house)
+        log = pair.local.logged()
+        assert log.count(TO_STREAM) == 1 and TO_UDP not in log
+        assert pair.remote.logged().count("user home: UDP does not get through") == 1
+        last = max(stamp(line) for line in log.splitlines() if re.search(r"link wan\d: down, was", line))
+        assert stamp(next(line for line in log.splitlines() if TO_STREAM in line)) - last < 2.5
+        assert tunnel(pair)["state"] == "up" and tunnel(pair)["traffic"]["stream"]["received"] > 0
+        page = pair.local.ns.run([pair.local.program, "status", "-c", pair.local.config]).stdout
+        assert re.search(r"carrier +stream", page)
+        assert house.peer("up", size=3_000_000)["ok"]
+        filter_udp(house)
+        with knocking(house) as told:
+            wait_carrier(pair, "udp", 20)
+            time.sleep(1)
+        assert told["missed"] <= 1, told
+        sent = tunnel(pair)["traffic"]["stream"]["sent"]
+        all_is_well(house)
+        assert tunnel(pair)["traffic"]["stream"]["sent"] == sent
+        assert pair.local.logged().count(TO_UDP) == 1 == pair.local.logged().count(TO_STREAM)
+        assert counted(pair.remote, "relays_failed") == 0
+
+
+def test_filtered_from_the_start(house):
+    """The tunnel never knew UDP: it comes up all the same, and takes to UDP when that comes."""
+    filter_udp(house, 0, 1)
+    with Pair(house) as pair:
+        wait_tunnel(pair)
+        wait_carrier(pair, "stream")
+        all_is_well(house)
+        assert 1280 <= tunnel(pair)["traffic"]["mtu"] <= 1476
+        filter_udp(house)
+        with knocking(house):
+            wait_carrier(pair, "udp", 20)
+        all_is_well(house)
+
+
+@pytest.mark.parametrize("line", [0, 1])
+def test_filtered_on_one_line(house, line):
+    """The other one carries the tunnel; this one carries TCP."""
+    with Pair(house) as pair:
+        wait_tunnel(pair)
+        wait_for(lambda: all(link["path"]["state"] == "up" for link in pair.local.status()["links"]), 5, "both paths")
+        with knocking(house) as told:
+            filter_udp(house, line)
+            wait_for(lambda: pair.local.status()["links"][line]["udp"] == "filtered", 10, "it is said")
+            got = house.peer("down", size=10_000_000)
+        assert told["missed"] <= 1, told
+        assert got["ok"] and got["mbit"] > 22, got  # both lines carry
+        all_is_well(house)
+        assert carrier(pair) == "udp" and tunnel(pair)["traffic"]["stream"]["sent"] == 0
+        assert TO_STREAM not in pair.local.logged()
+
+
+def test_a_short_silence_changes_nothing(house):
+    with Pair(house) as pair:
+        wait_tunnel(pair)
+        with knocking(house):
+            for _ in range(3):
+                filter_udp(house, 0, 1)
+                time.sleep(0.3)
+                filter_udp(house)
+                time.sleep(1)
+        assert carrier(pair) == "udp"
+        assert TO_STREAM not in pair.local.logged()
+
+
+def test_dead_lines_are_no_filter(house):
+    """Nothing gets through, not TCP either: that is another matter, and not said to be this one."""
+    with Pair(house) as pair:
+        wait_tunnel(pair)
+        with knocking(house, 0.2):
+            for line in house.line:
+                line.set(hole="both")
+            wait_for(lambda: not pair.local.status()["connected"], 15, "the session is given up")
+            for line in house.line:
+                line.set(hole=None)
+            pair.wait_connected()
+            wait_carrier(pair, "udp", 20)
+        assert TO_STREAM not in pair.local.logged()
+
+
+def test_new_control_connections_carry_on(house):
+    """The stream goes with the connection that replaces the one before, every ten seconds here."""
+    filter_udp(house, 0, 1)
+    with Pair(house, remote_set={"pool.rekey": "10s"}) as pair:
+        wait_tunnel(pair)
+        wait_carrier(pair, "stream")
+        sessions = counted(pair.local, "sessions")
+        with knocking(house) as told:
+            time.sleep(23)
+        assert counted(pair.local, "sessions") - sessions >= 2
+        assert told["missed"] <= 2, told
+        assert carrier(pair) == "stream" and pair.local.logged().count(TO_STREAM) == 1
+
+
+def flood(topo, seconds):
+    """What no line carries, out of the LAN."""
+    with udp(topo.lan) as s:
+        s.setblocking(False)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with contextlib.suppress(BlockingIOError):
+                s.sendto(b"x" * 1200, (SERVER4, 4999))
+            time.sleep(0.0001)
+
+
+def test_a_flood_starves_nobody(house):
+    """The control connection is full of packets, and still answers; what is urgent passes the rest."""
+    filter_udp(house, 0, 1)
+    with Pair(house) as pair:
+        wait_tunnel(pair)
+        wait_carrier(pair, "stream")
+        thread = threading.Thread(target=flood, args=(house, 8))
+        thread.start()
+        time.sleep(1)
+        trips = [t for _ in range(10) for t in ping(house.lan, SERVER4, count=1) + ping(house.lan, SERVER6, count=1)]
+        assert house.peer("down", size=2_000_000)["ok"]
+        thread.join()
+        assert trips.count(None) <= 1, trips
+        assert sorted(t or 9 for t in trips)[len(trips) // 2] < 0.5, trips
+        status = pair.local.status()
+        assert status["tunnel"]["traffic"]["stream"]["dropped"] > 100
+        assert status["remote"]["connected"] and carrier(pair) == "stream"
+        for text in ("control connection lost", "no session", "goes out directly"):
+            assert text not in pair.local.logged()
+        all_is_well(house)
+
+
+def test_what_may_not_pass_does_not_pass_this_way(house):
+    """Sources that are not the user's, and destinations that policy refuses."""
+    filter_udp(house, 0, 1)
+    with Pair(house) as pair:
+        wait_tunnel(pair)
+        wait_carrier(pair, "stream")
+        before = {n: counted(pair.remote, n) for n in ("nat_source", "nat_policy")}
+        inject(house.gw, "plait0", [])
+        with udp(house.gw, device="plait0") as s:
+            s.sendto(b"hello", ("10.78.0.1", 4500))
+            s.sendto(b"hello", ("192.168.99.1", 4500))
+        wait_for(lambda: counted(pair.remote, "nat_policy") > before["nat_policy"], 5, "policy")
+
+
+# --- the frames, said by another implementation ---
+
+def echo_request(source, ident, payload=b"ping by hand"):
+    head = struct.pack("!BBHHH", 8, 0, 0, ident, 1)
+    head = struct.pack("!BBHHH", 8, 0, checksum(head + payload), ident, 1)
+    return ip4(source, SERVER4, 1, head + payload)
+
+
+@pytest.fixture(name="remote")
+def _remote(house):
+    with Remote(house, extra=f"[tunnel]\nrules_dir = {house.rules_dir()}\n", a=Identity.new()) as remote:
+        yield remote
+
+
+def inner4(control):
+    return ".".join(map(str, control.welcome["inner4"]))
+
+
+def next_packet(control):
+    while True:
+        kind, value = control.recv()
+        if kind == PACKET:
+            return value
+
+
+def test_a_packet_in_a_frame(house, remote):
+    control = remote.call(house.gw)
+    assert control.welcome["flags"] & 4
+    control.send(CARRIER, b"\1")
+    control.send(PACKET, echo_request(inner4(control), 4711))
+    answer = next_packet(control)
+    assert answer[12:20] == bytes([11, 9, 0, 2]) + control.welcome["inner4"]
+    assert (answer[20], answer[24:26], answer[28:]) == (0, struct.pack("!H", 4711), b"ping by hand")
+    second = remote.call(house.gw)  # until it speaks up, the first one carries
+    control.send(PACKET, echo_request(inner4(control), 4712))
+    assert next_packet(control)[24:26] == struct.pack("!H", 4712)
+    second.send(CARRIER, b"\1")
+    second.send(PACKET, echo_request(inner4(second), 4713))
+    assert next_packet(second)[24:26] == struct.pack("!H", 4713)
+    second.close()
+    time.sleep(0.3)
+    control.send(PACKET, echo_request(inner4(control), 4714))
+    assert next_packet(control)[24:26] == struct.pack("!H", 4714)
+    control.send(CARRIER, b"\0")  # by datagrams, of which this one here sends none
+    control.send(PACKET, echo_request(inner4(control), 4715))
+    control.send(PING, b"over?")
+    assert control.recv() == (PONG, b"over?")
+    control.close()
+
+
+def test_frames_that_are_wrong(house, remote):
+    control = remote.call(house.gw)
+    before = {n: remote.counter(n) for n in ("nat_source", "tunnel_malformed", "nat_policy")}
+    for bad in (b"", b"\2", b"\xff" * 30):
+        control.send(CARRIER, bad)
+    control.send(CARRIER, b"\1")
+    for bad in (b"", b"\x45", b"\0" * 1476, os.urandom(1476), echo_request(inner4(control), 1)[:-1]):
+        control.send(PACKET, bad)
+    control.send(PACKET, echo_request("10.78.0.99", 1))
+    control.send(PACKET, echo_request(SERVER4, 1))
+    control.send(PACKET, udp4(inner4(control), "192.168.1.1"))
+    control.send(PACKET, echo_request(inner4(control), 4711))
+    assert next_packet(control)[24:26] == struct.pack("!H", 4711)
+    now = {n: remote.counter(n) - before[n] for n in before}
+    assert now["nat_source"] == 2 and now["nat_policy"] == 1 and now["tunnel_malformed"] >= 4, now
+    control.tls.send(struct.pack(">BH", PACKET, 1477))
+    with pytest.raises(Exception):
+        control.recv()
+    again = remote.call(house.gw)
+    again.tls.send(struct.pack(">BH", CARRIER, 1025))
+    with pytest.raises(Exception):
+        again.recv()
