@@ -5,6 +5,8 @@
 #include <cmocka.h>
 
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "session.h"
 
@@ -292,6 +294,33 @@ static void knocks(void **st)
 	assert_false(session_knock_ok(&k, pin));
 }
 
+/* A virtual machine's snapshot, brought to life twice: two processes go on from the same state. Their connections still have different keys. */
+static void a_snapshot_makes_no_key_twice(void **state)
+{
+	struct pair p = pair_new(SEAL_AES256_GCM);
+	uint8_t raw[WIRE_ATTACH_LEN];
+	struct seal_key keys[2], others[2];
+	int fd[2], status;
+	pid_t pid;
+
+	(void)state;
+	attach(&p, raw, keys);
+	assert_int_equal(pipe(fd), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	attach(&p, raw, keys);
+	if (!pid)
+		_exit(write(fd[1], keys, sizeof(keys)) != sizeof(keys));
+	assert_int_equal(read(fd[0], others, sizeof(others)), sizeof(others));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	for (int i = 0; i < 2; i++)
+		assert_memory_not_equal(keys[i].key, others[i].key, SEAL_KEY);
+	close(fd[0]);
+	close(fd[1]);
+	pair_free(&p);
+}
+
 static void references(void **st)
 {
 	struct pair p = pair_new(SEAL_AES256_GCM);
@@ -320,6 +349,7 @@ int main(void)
 		cmocka_unit_test(a_revoke_holds_for_ever),
 		cmocka_unit_test(ids_prove_their_maker),
 		cmocka_unit_test(knocks),
+		cmocka_unit_test(a_snapshot_makes_no_key_twice),
 		cmocka_unit_test(references),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
