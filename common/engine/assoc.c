@@ -97,7 +97,7 @@ void assoc_restart(struct assoc *a)
 			continue;
 		if (a->side == ASSOC_REMOTE) /* its addresses are asked for again */
 			w->on = false;
-		health_init(&w->health, now);
+		health_again(&w->health, now);
 		w->rival.on = false;
 		w->frames_len = 0;
 		way_tell(a, w);
@@ -122,7 +122,7 @@ void assoc_set_path(struct assoc *a, unsigned id, const struct assoc_path *p)
 	w->backoff_ms = 0;
 	w->probe_us = now;
 	w->rival.on = false;
-	health_init(&w->health, now);
+	health_again(&w->health, now);
 	w->told = w->health.state;
 	assoc_watch(a);
 }

@@ -64,7 +64,7 @@ static void adopt_rival(struct way *w, uint64_t now)
 	struct rival *r = &w->rival;
 
 	if (!w->on) {
-		health_init(&w->health, now);
+		health_again(&w->health, now);
 		w->told = w->health.state;
 		w->on = true;
 		w->at.keepalive_s = 0;

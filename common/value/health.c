@@ -53,6 +53,14 @@ void health_init(struct health *h, uint64_t now_us)
 	h->why = "nothing heard yet";
 }
 
+void health_again(struct health *h, uint64_t now_us)
+{
+	uint32_t seq = peek(h)->seq;
+
+	health_init(h, now_us);
+	inner(h)->seq = inner(h)->before = seq;
+}
+
 void health_rebase(struct health *h)
 {
 	inner(h)->base_tx = inner(h)->base_rx = false;
@@ -312,8 +320,8 @@ void health_got_report(struct health *h, const struct wire_report *r, bool own, 
 	struct inner *in = inner(h);
 	bool newer = (int32_t)(r->seq - in->acked) > 0;
 
-	if (!r->seq || (int32_t)(in->seq - r->seq) < 0)
-		return; /* nothing heard yet, or nonsense */
+	if ((int32_t)(r->seq - in->before) <= 0 || (int32_t)(in->seq - r->seq) < 0)
+		return; /* nothing heard yet, of another life, or nonsense */
 	if (newer)
 		take_ack(h, r, now_us);
 	if (r->seq == in->acked) /* not overtaken by news that came another way */

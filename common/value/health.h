@@ -43,6 +43,8 @@ struct health {
 
 /* `now` is in microseconds, of any clock that is never stepped; the low half of it goes out in probes. */
 void health_init(struct health *h, uint64_t now_us);
+/* Nothing of it is known any more, but the numbers of our probes go on: the peer ignores those that it has had. */
+void health_again(struct health *h, uint64_t now_us);
 /* The path goes another way (a new address of the peer, or of ours behind a NAT): what was lost meanwhile was not this path's. */
 void health_rebase(struct health *h);
 

@@ -56,14 +56,15 @@ static void judge_rx(struct health *h, const struct health_view *v, uint64_t now
 {
 	const struct inner *in = peek(h);
 	uint32_t need = patience(h->side[HEALTH_RX].loss_ppm), limit, pace = in->pace > v->interval_us ? in->pace : v->interval_us;
-	uint64_t silent = now - (v->asks && !v->brisk ? in->asked_us : in->heard_us);
+	bool asked = v->asks && (!v->brisk || !in->heard); /* silent since it was asked */
+	uint64_t silent = now - (asked ? in->asked_us : in->heard_us);
 	bool far = lead_is_far(h, v, need, now);
 
 	if (!v->asks && (!far || !in->pace || in->pace > 4 * SUSPECT_US))
 		return; /* the remote is not owed anything, but beside other paths */
 	if (v->asks && (!in->asked_us || in->asked < need))
 		return;
-	limit = v->asks && !v->brisk ? need * v->interval_us + (h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US)
+	limit = asked ? need * v->interval_us + (h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US)
 				     : need * pace + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
 	if (limit < SUSPECT_US)
 		limit = SUSPECT_US;

@@ -14,7 +14,7 @@ struct inner { /* in private_words */
 	struct {
 		uint32_t time_us, packets;
 	} ring[RING]; /* our probes, by seq */
-	uint32_t seq, acked, acked_time, acked_tx, acked_rx, rtt_seq;
+	uint32_t seq, before, acked, acked_time, acked_tx, acked_rx, rtt_seq; /* before: the last of another life */
 	uint64_t told_us; /* when a report came last, by any path */
 	uint64_t asked_us; /* the first probe since something was heard; 0: none */
 	uint32_t asked;	   /* how many */

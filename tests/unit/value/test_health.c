@@ -271,6 +271,26 @@ static void the_kernel_knows(void **state)
 	assert_string_equal(w->h[LOCAL][0].why, "no carrier");
 }
 
+/* The local's line got another address: it knows nothing any more, the remote goes on. */
+static void another_address_is_another_life(void **state)
+{
+	struct world *w = *state;
+
+	until(w, HEALTH_UP, 2000);
+	run(w, 5000);
+	health_again(&w->h[LOCAL][0], clock_of(w, LOCAL));
+	health_rebase(&w->h[REMOTE][0]);
+	w->first = w->n; /* what was on its way does not reach the new address */
+	w->changes = 0;
+	assert_in_range(until(w, HEALTH_UP, 2000), 200, 300);
+	assert_int_equal(w->changes, 0); /* it was never thought dead */
+	run(w, 3000);
+	all_up(w);
+	assert_in_range(w->h[LOCAL][0].srtt_us, 20000, 22000);
+	assert_int_equal(w->h[LOCAL][0].side[HEALTH_TX].loss_ppm, 0);
+	one_way(w, LOCAL, 0);
+}
+
 static void nonsense_changes_nothing(void **state)
 {
 	struct wire_report r = { .seq = 4000000000u, .time_us = 5, .hold_us = UINT32_MAX, .packets = UINT32_MAX, .rate = UINT32_MAX };
@@ -293,7 +313,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup(f, setup)
 	const struct CMUnitTest tests[] = {
 		T(comes_up_and_stays), T(each_way_of_each), T(stalls_accuse_nobody), T(loss_is_measured),
-		T(flapping_waits_longer), T(the_kernel_knows), T(nonsense_changes_nothing),
+		T(flapping_waits_longer), T(the_kernel_knows), T(another_address_is_another_life),
+		T(nonsense_changes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
