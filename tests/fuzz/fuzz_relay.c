@@ -220,7 +220,7 @@ static void deed(struct world *w, uint8_t what, uint8_t how, const uint8_t *more
 		say_wan(w, how & 1 ? WIRE_FIN : WIRE_RST, 0, how);
 		break;
 	case 12:
-		if (!w->sealed)
+		if (!w->sealed || !how || !left)
 			break; /* any bytes are right there */
 		w->odd = true;
 		say(w, RELAY_WAN, more, left < how ? left : how);

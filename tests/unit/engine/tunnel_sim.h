@@ -40,6 +40,7 @@ struct sim_link { /* one direction of a line */
 	uint64_t rate;	   /* bytes a second; 0: endless */
 	bool dead, mark; /* mark: every packet as congested */
 	uint32_t mtu;	 /* longest UDP payload; 0: any */
+	uint32_t copies; /* that the network makes of each */
 	uint8_t last_tos;
 	uint64_t free_us, bad_until_us, good_until_us;
 	struct sim_dgram *ring;
@@ -131,6 +132,11 @@ static void sim_put(struct sim *s, struct sim_link *l, uint8_t tos, const void *
 	d->tos = l->mark ? tos | 3 : tos;
 	memcpy(d->data, data, len);
 	l->head++;
+	for (uint32_t i = 0; i < l->copies; i++, l->head++) {
+		if (l->head - l->tail == SIM_RING)
+			abort();
+		l->ring[l->head % SIM_RING] = *d;
+	}
 }
 
 void udp_send(struct udp *u, const struct addr *to, uint8_t tos, const void *data, size_t len)
