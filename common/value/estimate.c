@@ -39,9 +39,16 @@ static uint32_t in_force(const struct estimate *e)
 	return e->installed ? e->installed : ESTIMATE_MIN;
 }
 
+static uint32_t wanted(const struct estimate *e)
+{
+	uint32_t packets = estimate_packets(e);
+
+	return packets < ESTIMATE_MOST ? packets : ESTIMATE_MOST;
+}
+
 bool estimate_changed(const struct estimate *e)
 {
-	uint32_t is = in_force(e), want = estimate_packets(e);
+	uint32_t is = in_force(e), want = wanted(e);
 	uint32_t apart = want > is ? want - is : is - want;
 
 	return want && apart >= 4 && apart > is / 4;
@@ -51,6 +58,6 @@ bool estimate_install(struct estimate *e)
 {
 	uint32_t was = in_force(e);
 
-	e->installed = estimate_packets(e);
+	e->installed = wanted(e);
 	return in_force(e) >= 2 * was || 2 * in_force(e) <= was;
 }

@@ -12,6 +12,10 @@
 
 #define ESTIMATE_MIN 10 /* what the kernel does by itself */
 #define ESTIMATE_MAX 160
+/* What is installed is no more than a window without scale: a subflow that joins a busy connection may send as much as the whole
+ * connection's window allows, but a NAT on the way knows only what its handshake said, 64 KB. Linux's takes acknowledgements for invalid when
+ * more than that is on its way, then the data, and resets the subflow. */
+#define ESTIMATE_MOST 44
 
 struct estimate {
 	uint32_t packets;   /* 0: nothing known */
@@ -29,7 +33,7 @@ void estimate_observe(struct estimate *e, const struct estimate_sample *s);
 /* ESTIMATE_MIN to ESTIMATE_MAX; 0: nothing known. */
 uint32_t estimate_packets(const struct estimate *e);
 
-/* Does what is installed differ by more than a quarter, and by four packets at least? */
+/* Does what would be installed differ by more than a quarter, and by four packets at least? */
 bool estimate_changed(const struct estimate *e);
 
 /* Takes the answer as installed; true when it doubled or halved. */

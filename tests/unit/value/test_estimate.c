@@ -93,20 +93,33 @@ static void small_changes_are_not_installed(void **state)
 
 	(void)state;
 	assert_false(estimate_changed(&e)); /* two packets */
-	e = (struct estimate){ 125, 100 };
+	e = (struct estimate){ 35, 28 };
 	assert_false(estimate_changed(&e)); /* a quarter, not more */
-	e.packets = 126;
+	e.packets = 36;
 	assert_true(estimate_changed(&e));
-	e.packets = 74;
+	e.packets = 20;
 	assert_true(estimate_changed(&e));
 	assert_false(estimate_install(&e));
 	assert_false(estimate_changed(&e));
-	e.packets = 37;
+	e.packets = 10;
 	assert_true(estimate_install(&e));
-	e.packets = 74;
+	e.packets = 20;
 	assert_true(estimate_install(&e));
-	e.packets = 73;
+	e.packets = 19;
 	assert_false(estimate_install(&e));
+}
+
+static void no_more_is_installed_than_a_nat_lets_pass(void **state)
+{
+	struct estimate e = { 103, 0 };
+
+	(void)state;
+	assert_true(estimate_install(&e));
+	assert_int_equal(e.installed, ESTIMATE_MOST);
+	e.packets = 150;
+	assert_false(estimate_changed(&e));
+	e.packets = 43;
+	assert_false(estimate_changed(&e));
 }
 
 int main(void)
@@ -117,7 +130,7 @@ int main(void)
 		cmocka_unit_test(too_little_to_send_is_no_news),
 		cmocka_unit_test(nonsense_changes_nothing),
 		cmocka_unit_test(stays_between_its_bounds),
-		cmocka_unit_test(small_changes_are_not_installed),
+		cmocka_unit_test(small_changes_are_not_installed), cmocka_unit_test(no_more_is_installed_than_a_nat_lets_pass),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
