@@ -94,7 +94,7 @@ def main():
     p.add_argument("--seconds", type=float, default=6, help="of each transfer, at the rates that were ordered")
     a = bench.arguments(p)
     rows = [row(name, way, run_pair(name, way, a)) for name in a.pair or GRID for way in ([a.way] if a.way else ["down", "up"])]
-    bench.report("The floor", ["pair", "A", "B", "both", "floor", "sum", "B's share %"], rows,
+    bench.report("The floor", ["pair", "A", "B", "both", "floor", "sum", "B's share %"], bench.with_kept(a, rows),
                  f"Mbit/s of payload, medians of {a.reps}.", a.save)
 
 
