@@ -25,8 +25,8 @@
 #include "sock.h"
 
 #define PATIENCE_MS 3500 /* a lost SYN is sent again after 1 s, and after 3 */
-#define RETEST_MS 300000
-#define RETEST_METERED_MS 3600000
+#define RETEST_MS 900000
+#define RETEST_METERED_MS 21600000
 #define AGAIN_MS 2000
 #define AWAY_MS 10000 /* nobody answers, and there is no session */
 #define LOOK_MS 1000
