@@ -10,7 +10,8 @@
  *
  * Datagrams can be filtered where TCP passes. So a path that is not usable is also tried by TCP (touch.c), every second while something
  * moves and every 20 s else; two answers in a row clear the line, whatever UDP says, and two failures condemn one that UDP never knew. That
- * it stands so is in `status` and in the log, once. Where the remote hears no datagrams at all, TCP alone judges.
+ * it stands so is in `status` and in the log, once. A path that is answered again, and is only waiting to be believed, is not
+ * asked by TCP: a line that comes and goes would be cleared by that each time it comes. Where the remote hears no datagrams at all, TCP alone judges.
  *
  * TCP's business makes the association probe fast: a tick looks whether relays moved bytes, and lan tells of each new connection. */
 #include "paths.h"
@@ -47,6 +48,7 @@ struct port {
 	struct event readable;
 	bool was_up; /* by UDP, since its address is this one */
 	bool filtered;
+	bool answered; /* it was dead, answers, and is not believed yet */
 	uint32_t keepalive_s;
 	struct touch *touch;
 	uint64_t since_ms, touch_ms; /* made; the next touch is due */
@@ -133,15 +135,20 @@ void paths_on_path(void *paths, unsigned path, enum health_state was)
 	struct paths *p = paths;
 	struct port *o = &p->port[path];
 	const struct health *h = assoc_health(p->assoc, path);
+	bool news;
 
 	if (!o->udp)
 		return;
-	log_info("link %s: %s, was %s: %s", port_name(p, path), health_name(h->state), health_name(was), h->why);
+	news = !(o->answered && h->state == HEALTH_DOWN);
+	o->answered = was == HEALTH_DOWN && h->state == HEALTH_PROBING;
+	news &= !o->answered; /* a dead line that answers now and then is dead, and that was said */
+	(news ? log_info : log_debug)("link %s: %s, was %s: %s", port_name(p, path), health_name(h->state), health_name(was), h->why);
 	if (health_usable(h->state)) {
 		o->was_up = true;
 		set_filtered(o, false);
-		forget_touches(o);
 	}
+	if (health_usable(h->state) || (o->answered && !o->filtered)) /* filtered: TCP has proved it, and carries it meanwhile */
+		forget_touches(o);
 	port_judge(o);
 }
 
@@ -177,7 +184,7 @@ static bool wants_touch(const struct port *o, uint64_t now)
 {
 	const struct health *h = assoc_health(o->all->assoc, o->id);
 
-	if (!o->udp || !o->all->session || health_usable(h->state))
+	if (!o->udp || !o->all->session || health_usable(h->state) || o->answered)
 		return false;
 	return now - (h->changed_ms > o->since_ms ? h->changed_ms : o->since_ms) >= TOUCH_AFTER_MS;
 }
@@ -220,7 +227,7 @@ static void port_close(struct port *o)
 	event_del(&o->readable);
 	udp_close(o->udp);
 	o->udp = NULL;
-	o->was_up = o->filtered = false;
+	o->was_up = o->filtered = o->answered = false;
 }
 
 static uint32_t keepalive(const struct port *o)
@@ -344,8 +351,10 @@ void paths_session(struct paths *p, struct session *s, uint32_t index, bool rest
 	p->deaf = s && !index;
 	if (restarted) {
 		assoc_restart(p->assoc);
-		for (unsigned i = 0; i < ASSOC_PATHS; i++) /* what was dead may still be, and has to prove itself */
+		for (unsigned i = 0; i < ASSOC_PATHS; i++) { /* what was dead may still be, and has to prove itself */
 			p->port[i].since_ms = clock_ms();
+			p->port[i].answered = false;
+		}
 	}
 	if (s && index)
 		assoc_rekey(p->assoc, s, index);
