@@ -15,12 +15,14 @@ void reload_told(void *answer, const char *option, bool taken)
 
 json_t *reload_done(json_t *answer)
 {
-	const json_t *option;
+	const json_t *changed = json_object_get(answer, "changed"), *restart = json_object_get(answer, "restart"), *option;
 	size_t i;
 
-	json_array_foreach(json_object_get(answer, "changed"), i, option)
+	if (json_array_size(changed) + json_array_size(restart) == 0)
+		log_info("reload: nothing changed");
+	json_array_foreach(changed, i, option)
 		log_info("reload: %s is another now", json_string_value(option));
-	json_array_foreach(json_object_get(answer, "restart"), i, option)
+	json_array_foreach(restart, i, option)
 		log_warn("reload: %s is another in the file, which needs a restart", json_string_value(option));
 	return answer;
 }

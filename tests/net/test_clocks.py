@@ -1,16 +1,20 @@
 """Fear: somebody's clock. Nothing that plait does may depend on the date, and an uptime may be any number.
 
-The date is that of libfaketime, for one daemon alone; the uptime that of a time namespace. Fault list 84, 85, 87.
-86 (a suspended machine) cannot be made here: a time namespace's offset is fixed before its first process."""
+The date is that of libfaketime, for one daemon alone; the uptime that of a time namespace; the sleep of a suspended machine, which
+CLOCK_BOOTTIME counts and CLOCK_MONOTONIC does not, that of a few lines of C in front of libc. Fault list 84 to 87."""
 import glob
+import mmap
 import os
+import signal
+import struct
+import subprocess
 import time
 
 import pytest
 
 from inside import listen, read_exactly, through
 from pair import Pair
-from topology import SERVER4, Line, wait_for
+from topology import BUILD, SERVER4, Line, wait_for
 
 LINES = [Line("50M", "50M", 5), Line("50M", "50M", 10)]
 LIB = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
@@ -82,6 +86,103 @@ def test_date_steps_by_a_day_in_mid_session(topo, listener):
         status = pair.local.status()
         assert status["counters"]["sessions"] == sessions, "the session was renewed"
         assert status["counters"]["relays_failed"] == status["counters"]["relays_reset"] == 0
+
+
+@FAKE
+@pytest.mark.parametrize("which", ["local", "remote"])
+def test_date_steps_by_a_year_on_one_side(topo, listener, which):
+    """A battery that was empty, and the time server that is asked a minute later."""
+    pair, tmp = Pair(topo), topo.new_dir("clocks")
+    pair.write_configs()
+    stamp = fake_date(getattr(pair, which), tmp, "+0")
+    with pair:
+        near, far = relayed(pair, topo, listener)
+        sessions = pair.local.status()["counters"]["sessions"]
+        for step in ("+365d", "-365d", "+0"):
+            stamp.write_text(step)
+            getattr(pair, which).process.send_signal(signal.SIGHUP)  # it says something, with a date
+            begin = time.monotonic()
+            while time.monotonic() - begin < 1.5:
+                talk(near, far)
+                time.sleep(0.1)
+            talk(*relayed(pair, topo, listener))
+        status = pair.local.status()
+        assert all(l["standing"] == "in" for l in status["links"]), status["links"]
+        assert status["counters"]["sessions"] == sessions, "the session was renewed"
+        assert status["counters"]["relays_failed"] == status["counters"]["relays_reset"] == 0
+        assert str(time.gmtime().tm_year + 1) in getattr(pair, which).logged(), "this test has not tested it"
+
+
+SLEEPER = r"""
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	static int (*real)(clockid_t, struct timespec *);
+	static const long long *slept;
+	int rc, fd;
+
+	if (!real) {
+		real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+		fd = open(getenv("SLEPT"), O_RDONLY);
+		slept = mmap(NULL, sizeof(*slept), PROT_READ, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	rc = real(id, ts);
+	if (id == CLOCK_BOOTTIME || id == CLOCK_REALTIME)
+		ts->tv_sec += *slept;
+	return rc;
+}
+"""
+
+
+class Sleeper:
+    """A daemon whose machine can be suspended."""
+
+    def __init__(self, daemon, tmp):
+        self.daemon, counter = daemon, tmp / f"slept-{daemon.program.name}"
+        counter.write_bytes(bytes(8))
+        with open(counter, "r+b") as f:
+            self.slept = mmap.mmap(f.fileno(), 8)
+        (tmp / "sleeper.c").write_text(SLEEPER)
+        subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-O2", "-o", tmp / "sleeper.so", tmp / "sleeper.c"], check=True)
+        wrap(daemon, tmp, f"exec env LD_PRELOAD={tmp / 'sleeper.so'} SLEPT={counter}")
+
+    def sleep(self, seconds):
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        self.slept[:] = struct.pack("=q", seconds)
+        self.daemon.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.skipif("san" in BUILD.name, reason="the sanitizer wants to be in front of libc itself")
+@pytest.mark.parametrize("which", ["local", "remote", "both"])
+def test_86_suspended_for_two_hours(topo, listener, which):
+    """Longer than a session lasts, shorter than an idle relay: there is a new session at once, and the relay goes on."""
+    pair = Pair(topo)
+    pair.write_configs()
+    sleepers = [Sleeper(d, topo.new_dir("sleep")) for d, name in ((pair.local, "local"), (pair.remote, "remote")) if which in (name, "both")]
+    with pair:
+        near, far = relayed(pair, topo, listener)
+        sessions = pair.local.status()["counters"]["sessions"]
+        for s in sleepers:
+            s.sleep(7200)
+        wait_for(lambda: pair.local.status()["counters"]["sessions"] > sessions, 10, "another session")
+        pair.wait_connected()
+        talk(near, far)
+        wait_for(lambda: pair.local.status()["rules"] != "out", 15, "interception")
+        talk(*relayed(pair, topo, listener))
+        wait_for(lambda: all(l["standing"] == "in" for l in pair.local.status()["links"]), 10, "all lines in")
+        time.sleep(3)
+        assert pair.local.status()["counters"]["sessions"] <= sessions + 2, "and then it is quiet again"
+        for d in (pair.local, pair.remote):
+            assert d.status()["counters"]["relays_failed"] == 0
+        talk(near, far)
 
 
 @pytest.mark.parametrize("which", ["local", "remote"])
