@@ -139,6 +139,21 @@ route_down() {
 	done
 }
 
+# not_bridged: TPROXY gives a packet to its listener where the firewall sees it. With br_netfilter (Docker and others load it) that is
+# inside the bridge already, and on its way up the packet forgets. REDIRECT does not mind.
+not_bridged() {
+	calls=$(cat /proc/sys/net/bridge/bridge-nf-call-iptables /proc/sys/net/bridge/bridge-nf-call-ip6tables 2>/dev/null | tr -d '\n')
+	for dev in $PLAIT_LAN; do
+		case $(ip -d link show dev "$dev" type bridge 2>/dev/null) in
+		'') continue ;;
+		*nf_call_iptables\ 1* | *nf_call_ip6tables\ 1*) calls=1 ;;
+		esac
+		case $calls in
+		*1*) die "no TPROXY: $dev is a bridge, and net.bridge.bridge-nf-call-iptables is 1" ;;
+		esac
+	done
+}
+
 # families: the numbers of those that are on and whose tool works on table $1.
 families() {
 	echo 4

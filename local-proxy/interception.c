@@ -7,10 +7,16 @@
  * split the house's connections between two ways over and over. With on_remote_down = reject the rules are in from
  * the beginning to the end, and `lan` refuses.
  *
+ * What a script can do may change behind it: when somebody has the firewall look into bridges (Docker does), TPROXY does
+ * not work on a LAN that is one, and new connections would hang. So this is looked at every WATCH_MS, and a change has
+ * the scripts judge anew.
+ *
  * A script that fails is tried again after RETRY_MIN_MS, doubling to RETRY_MAX_MS. A `drain` that fails ends in `down`. */
 #include <event2/event_struct.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "interception.h"
 #include "log.h"
@@ -19,6 +25,7 @@
 #define HEALTHY_MS 10000
 #define RETRY_MIN_MS 1000
 #define RETRY_MAX_MS 60000
+#define WATCH_MS 5000
 #define DRAINED_MS 5000 /* how often it is looked whether all have ended */
 #define ERR 640
 
@@ -32,6 +39,7 @@ struct interception {
 	enum state state;
 	enum rules_mode used;
 	bool wanted, session, had_session;
+	char bridges[2]; /* looked_into() when the rules were put in */
 	struct script in; /* what was run last to put the rules in */
 	unsigned retry_ms;
 	struct event timer;
@@ -69,6 +77,29 @@ static void wake_in(struct interception *i, unsigned ms)
 	event_add(&i->timer, &tv);
 }
 
+/* Does the firewall see packets that are still inside a bridge? Of IPv4 and of IPv6, '1' or not. */
+static void looked_into(char out[2])
+{
+	static const char *const files[2] = { "/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables" };
+
+	for (unsigned f = 0; f < 2; f++) {
+		int fd = open(files[f], O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0 || read(fd, &out[f], 1) != 1)
+			out[f] = '0';
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+static bool is_blinded(const struct interception *i)
+{
+	char now[2];
+
+	looked_into(now);
+	return memcmp(now, i->bridges, sizeof(now));
+}
+
 static void take_out(struct interception *i)
 {
 	struct rules_plan plan;
@@ -98,6 +129,7 @@ static void drain(struct interception *i)
 
 static void put_in(struct interception *i)
 {
+	enum rules_mode was = i->used;
 	struct rules_plan plan;
 	struct script down;
 	char err[ERR];
@@ -105,6 +137,7 @@ static void put_in(struct interception *i)
 	if (i->config->rules == RULES_NONE)
 		return;
 	plan_rules(i, &plan);
+	looked_into(i->bridges);
 	if (rules_up(&plan, &i->used, err, sizeof(err))) {
 		i->state = OUT;
 		log_error("the LAN is not intercepted (tried again in %u s): %s", i->retry_ms / 1000, err);
@@ -112,7 +145,7 @@ static void put_in(struct interception *i)
 		i->retry_ms = i->retry_ms * 2 < RETRY_MAX_MS ? i->retry_ms * 2 : RETRY_MAX_MS;
 		return;
 	}
-	if (i->state != IN)
+	if (i->state != IN || i->used != was)
 		log_info("connections of the LAN are taken, by %s", rules_name(i->used));
 	i->state = IN;
 	i->retry_ms = RETRY_MIN_MS;
@@ -120,6 +153,7 @@ static void put_in(struct interception *i)
 	i->ops.redirected(i->arg, i->used == RULES_BY_REDIRECT);
 	if (rules_script(&plan, i->used, "down", &down) || guard_arm(i->guard, &down))
 		log_warn("the guard is away: if this process is killed, interception stays in");
+	wake_in(i, WATCH_MS);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -128,7 +162,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (i->wanted)
+	if (i->wanted && i->state == IN && !is_blinded(i))
+		wake_in(i, WATCH_MS);
+	else if (i->wanted)
 		put_in(i);
 	else if (i->state == DRAINING && !i->ops.taken(i->arg))
 		take_out(i);
