@@ -19,6 +19,7 @@
 #include "log.h"
 
 #define PATIENCE_MS 1000
+#define HOPEFUL_MS 3000 /* a path is heard of again, and has to prove itself */
 #define DEAD_TICK_MS 250
 #define TICK_MS 1000
 
@@ -91,7 +92,7 @@ static void judge(struct carrier *c)
 		wake_in(c, TICK_MS);
 		return;
 	}
-	if (clock_ms() - c->dead_ms >= PATIENCE_MS && remotes_heard_since(c->remotes, c->dead_ms))
+	if (clock_ms() - c->dead_ms >= (tunnel_has_hope(c->tunnel) ? HOPEFUL_MS : PATIENCE_MS) && remotes_heard_since(c->remotes, c->dead_ms))
 		turn(c, true);
 	else
 		remotes_wanted(c->remotes);

@@ -64,6 +64,7 @@ uint64_t tunnel_stream_moved(const struct tunnel *t); /* packets, both ways */
 void tunnel_carry(struct tunnel *t, bool by_stream);
 bool tunnel_by_stream(const struct tunnel *t);
 bool tunnel_has_path(const struct tunnel *t);	 /* one that is not known to be dead */
+bool tunnel_has_hope(const struct tunnel *t);	 /* one that was, and is heard of again */
 const char *tunnel_carrier(const struct tunnel *t); /* "udp", "stream", or "none": nothing would arrive */
 
 /* {mtu, redundancy, classes: {R: {packets, copies, duplicates, repaired, lost, late, ...}}, paths: [{...}]} */

@@ -6,6 +6,8 @@
 #include "clock.h"
 #include "tunnel_room.h"
 
+#define HOPE_US 1000000
+
 _Static_assert(WIRE_PACKET_MAX == PACKET_INNER_MAX, "what a datagram can hold");
 
 void tunnel_stream_way(struct tunnel *t, tunnel_offer_cb offer, void *arg)
@@ -30,6 +32,19 @@ bool tunnel_has_path(const struct tunnel *t)
 		enum health_state s = assoc_health(t->assoc, i)->state;
 
 		if (assoc_has_path(t->assoc, i) && assoc_use(t->assoc, i) != WIRE_USE_NOT && (health_usable(s) || s == HEALTH_SUSPECT))
+			return true;
+	}
+	return false;
+}
+
+bool tunnel_has_hope(const struct tunnel *t)
+{
+	uint64_t now = clock_us();
+
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		const struct health *h = assoc_health(t->assoc, i);
+
+		if (assoc_has_path(t->assoc, i) && h->state == HEALTH_PROBING && health_heard_us(h) && now - health_heard_us(h) < HOPE_US)
 			return true;
 	}
 	return false;

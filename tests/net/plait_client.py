@@ -419,11 +419,12 @@ class Remote(Daemon):
 
 class FakeRemote:
     """A remote in Python with plait-remote's key: it welcomes whoever knocks and gives every attached
-    connection to `serve(upstream, open)`, in a thread of its own."""
+    connection to `serve(upstream, open)`, in a thread of its own. Other frames than it knows go to `frame(control, kind, value)`."""
 
-    def __init__(self, ns, identity, serve, port=PORT, rekey=3600, knock_pin=None):
+    def __init__(self, ns, identity, serve, port=PORT, rekey=3600, knock_pin=None, flags=0, inner4=bytes(4), frame=None):
         self.identity, self.serve, self.rekey = identity, serve, rekey
         self.knock_pin = knock_pin or identity.pin
+        self.flags, self.inner4, self.frame = flags, inner4, frame or (lambda *_: None)
         self.exported, self.errors, self.calls = {}, [], 0
         self.boot = os.urandom(16)
         self.listener = new_socket(ns, socket.AF_INET6, proto=MPTCP)
@@ -460,7 +461,7 @@ class FakeRemote:
         sid = r + decode.mac(self.identity.secret(), b"sid" + r)[:8]
         self.exported[sid] = c.tls.export(sid)
         self.calls += 1
-        c.send(WELCOME, struct.pack(">BBBB16s16s16s4s16sHHHHIII", 1, 0, 1, 0, sid, os.urandom(16), self.boot, bytes(4),
+        c.send(WELCOME, struct.pack(">BBBB16s16s16s4s16sHHHHIII", 1, self.flags, 1, 0, sid, os.urandom(16), self.boot, self.inner4,
                                     bytes(16), 0, 64, 120, self.rekey, 2000, 200, 0))
         while True:
             kind, value = c.recv()
@@ -468,6 +469,8 @@ class FakeRemote:
                 c.send(PONG, value)
             elif kind == REVOKE:
                 c.send(REVOKED, value + b"\x01")
+            else:
+                self.frame(c, kind, value)
 
     def _attached(self, s, head):
         sid = head[4:20]

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from pair import Pair
-from plait_client import CARRIER, PACKET, PING, PONG, Identity, Remote
+from plait_client import BYE, CARRIER, PACKET, PING, PONG, FakeRemote, Identity, Remote
 from topology import SERVER4, SERVER6, VPS4, VPS6, Line, Topology, wait_for
-from tunnelled import (INNER4, SERVERS, ask, checksum, counted, echo, inject, ip4, ping, seems, tunnel, udp, udp4, wait_tunnel)
+from tunnelled import (INNER4, SERVERS, ask, checksum, counted, echo, ip4, ping, seems, tunnel, udp, udp4, wait_tunnel)
 
 LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
 PORT = 7200
@@ -235,17 +235,16 @@ def test_a_flood_starves_nobody(house):
 
 
 def test_what_may_not_pass_does_not_pass_this_way(house):
-    """Sources that are not the user's, and destinations that policy refuses."""
+    """What the VPS forbids is forbidden, however it comes."""
     filter_udp(house, 0, 1)
     with Pair(house) as pair:
         wait_tunnel(pair)
         wait_carrier(pair, "stream")
-        before = {n: counted(pair.remote, n) for n in ("nat_source", "nat_policy")}
-        inject(house.gw, "plait0", [])
+        refused = counted(pair.remote, "nat_policy")
         with udp(house.gw, device="plait0") as s:
             s.sendto(b"hello", ("10.78.0.1", 4500))
             s.sendto(b"hello", ("192.168.99.1", 4500))
-        wait_for(lambda: counted(pair.remote, "nat_policy") > before["nat_policy"], 5, "policy")
+        wait_for(lambda: counted(pair.remote, "nat_policy") == refused + 2, 5, "policy")
 
 
 # --- the frames, said by another implementation ---
@@ -320,3 +319,55 @@ def test_frames_that_are_wrong(house, remote):
     again.tls.send(struct.pack(">BH", CARRIER, 1025))
     with pytest.raises(Exception):
         again.recv()
+
+
+@contextlib.contextmanager
+def fake(house, **how):
+    """plait-local with a remote in Python, which hears no datagrams: (local, frames that it knew nothing of)."""
+    seen = []
+    pair = Pair(house, wait=False)
+    pair.write_configs()
+    answer = how.pop("answer", lambda control, value: None)
+
+    def frame(control, kind, value):
+        seen.append((kind, value))
+        if kind == PACKET:
+            answer(control, value)
+
+    remote = FakeRemote(house.vps, Identity.load(pair.remote.key), lambda up, _: up.ending(), inner4=bytes([10, 78, 0, 2]), frame=frame, **how)
+    pair.local.start()
+    try:
+        wait_for(lambda: (pair.local.status() or {}).get("connected"), 10, "connected")
+        yield pair, seen
+    finally:
+        remote.close()
+        assert pair.local.stop() == 0
+        assert not remote.errors and "Sanitizer" not in pair.local.logged()
+
+
+def test_a_remote_that_does_not_know_such_frames(house):
+    with fake(house) as (pair, seen):
+        time.sleep(2.5)
+        assert tunnel(pair)["carrier"] == "none" and tunnel(pair)["state"] == "no line carries it"
+        assert not [kind for kind, _ in seen if kind != BYE], seen
+        assert TO_STREAM not in pair.local.logged()
+
+
+def test_what_a_remote_sends_is_for_us_or_for_nobody(house):
+    def answer(control, value):
+        if value[9] != 1 or value[20] != 8:
+            return
+        back = value[28:]
+        head = struct.pack("!BBH", 0, 0, 0) + value[24:28]
+        head = struct.pack("!BBH", 0, 0, checksum(head + back)) + value[24:28]
+        for bad in (b"", b"\x45" * 20, udp4(SERVER4, "192.168.77.10"), udp4(SERVER4, "10.78.0.3"), b"\xff" * 1476):
+            control.send(PACKET, bad)
+        control.send(CARRIER, b"\1")  # the local decides
+        control.send(PACKET, ip4(SERVER4, INNER4, 1, head + back))
+
+    with fake(house, flags=4, answer=answer) as (pair, seen):
+        wait_for(lambda: tunnel(pair)["state"] == "up" and tunnel(pair)["carrier"] == "stream", 10, "the tunnel")
+        assert seen[0] == (CARRIER, b"\0") and (CARRIER, b"\1") in seen
+        assert ping(house.lan, SERVER4, count=3, timeout=1).count(None) == 0
+        assert all(value[12:16] == bytes([10, 78, 0, 2]) for kind, value in seen if kind == PACKET and value[0] == 0x45)
+        assert counted(pair.local, "nat_nobody") == 6 and counted(pair.local, "tunnel_malformed") >= 6
