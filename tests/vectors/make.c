@@ -141,7 +141,7 @@ static void make_streams(const uint8_t sid[WIRE_SID], enum seal_alg alg)
 
 static void make_frame(const char *name, enum wire_frame type, const uint8_t *value, size_t len)
 {
-	uint8_t out[WIRE_FRAME_HDR + WIRE_FRAME_MAX];
+	uint8_t out[WIRE_FRAME_HDR + WIRE_PACKET_MAX];
 
 	wire_put_frame_hdr(out, (uint8_t)type, len);
 	memcpy(out + WIRE_FRAME_HDR, value, len);
@@ -155,8 +155,12 @@ static void make_frames(const uint8_t sid[WIRE_SID], const uint8_t token[16], en
 				  .pool_cap = 64, .pool_age = 120, .rekey = 3600, .relays = 2000, .opens = 200,
 				  .index = 0xabcdef };
 	struct wire_revoke r = { .ctr = 0x0102, .verdict = WIRE_SERVED };
-	uint8_t value[WIRE_FRAME_MAX];
+	uint8_t value[WIRE_PACKET_MAX] = { 0x45, 0, WIRE_PACKET_MAX >> 8, WIRE_PACKET_MAX & 255 };
+	enum wire_carrier c = WIRE_BY_STREAM;
 
+	fill(value + 4, sizeof(value) - 4, 4);
+	make_frame("packet", WIRE_PACKET, value, sizeof(value));
+	make_frame("carrier", WIRE_CARRIER, value, wire_put_carrier(value, &c));
 	fill(h.boot, sizeof(h.boot), 0x60);
 	fill(w.boot, sizeof(w.boot), 0x70);
 	fill(w.inner4, sizeof(w.inner4), 10);

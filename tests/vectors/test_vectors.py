@@ -97,3 +97,11 @@ def test_control_frames(v):
     assert (kind, d.revoke(value)) == (8, (v["sid"], 0x0102))
     kind, value = d.frame(v["revoked"])
     assert (kind, d.revoked(value)) == (9, (v["sid"], 0x0102, 1))
+    kind, value = d.frame(v["packet"])
+    assert (kind, value) == (10, b"\x45\0\x05\xc4" + bytes(i & 255 for i in range(4, 1476)))
+    refused(d.frame, b"\x0a\x05\xc5" + value + b"x")  # one more than a datagram could hold
+    refused(d.frame, b"\x0b\x04\x01" + value[:1025])  # and nothing else may be as long
+    kind, value = d.frame(v["carrier"])
+    assert (kind, d.carrier(value)) == (11, 1)
+    for bad in (b"", b"\2", b"\xff"):
+        refused(d.carrier, bad)
