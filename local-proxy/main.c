@@ -361,6 +361,8 @@ static int serve(struct gateway *g)
 	g->loop.reload = on_hangup;
 	g->loop.arg = g;
 	admin_on(g->admin, "reload", reload, g);
+	if (g->guard)
+		guard_watch(g->guard, g->loop.base);
 	return daemon_run(&g->loop);
 }
 
@@ -382,6 +384,7 @@ static int live(struct gateway *g)
 		complain(g->admin ? "out of memory" : err);
 	else if ((g->tune = tune_new(PROG)) && raise_house(g) == 0)
 		rc = serve(g);
+	guard_unwatch(g->guard);
 	raze_house(g);
 	tune_free(g->tune);
 	tls_ctx_free(g->tls);
@@ -411,8 +414,10 @@ static int run(const struct options *o, bool check_only)
 int main(int argc, char **argv)
 {
 	struct options o;
-	int rc = options_parse(&o, argc, argv, PROG, DEFAULT_CONF, true);
+	int rc;
 
+	guard_become(argv);
+	rc = options_parse(&o, argc, argv, PROG, DEFAULT_CONF, true);
 	if (rc)
 		return rc;
 	rc = options_simple_verb(&o);

@@ -145,6 +145,7 @@ static int remote_start_rooms(struct remote *r)
 
 static void remote_end(struct remote *r)
 {
+	guard_unwatch(r->guard);
 	gate_free(r->gate);
 	if (r->relays) /* what ends from now on teaches nobody */
 		relay_loop_observe(r->relays, NULL, NULL);
@@ -232,6 +233,8 @@ static void remote_listen(struct remote *r)
 	r->daemon.reload = on_hangup;
 	r->daemon.arg = r;
 	admin_on(r->admin, "reload", reload, r);
+	if (r->guard)
+		guard_watch(r->guard, r->daemon.base);
 }
 
 static int remote_run(struct remote *r)
@@ -267,8 +270,10 @@ int main(int argc, char **argv)
 {
 	struct options o;
 	struct remote *r;
-	int code = options_parse(&o, argc, argv, "plait-remote", PLAIT_SYSCONFDIR "/plait/plait-remote.conf", false);
+	int code;
 
+	guard_become(argv);
+	code = options_parse(&o, argc, argv, "plait-remote", PLAIT_SYSCONFDIR "/plait/plait-remote.conf", false);
 	if (code || (code = options_simple_verb(&o)) >= 0)
 		return code;
 	r = calloc(1, sizeof(*r));

@@ -11,7 +11,11 @@
  *
  * The child is its own session and ignores the signals that end a whole group
  * of processes, keeps no descriptor but stderr, and holds no key: it was forked
- * before any was read. */
+ * before any was read.
+ *
+ * Should the child be killed, the daemon sees the end of file, and a second later makes
+ * another one and tells it all that was armed. That one is executed anew, so it
+ * holds no key either. */
 #include "guard.h"
 
 #include <errno.h>
@@ -25,14 +29,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <event2/event_struct.h>
+
 #include "log.h"
 
 #define GUARD_LIMIT_MS 10000
 #define GUARD_SCRIPTS 6
+#define GUARD_NAME "plait-guard"
+#define GUARD_FD 3
 
 struct guard {
-	pid_t pid;
+	pid_t pid; /* -1: there is none */
 	int fd;
+	struct event ended, again;
+	bool watched;
+	struct script armed[GUARD_SCRIPTS];
+	size_t count;
 };
 
 static void guard_settle(int fd)
@@ -40,12 +52,15 @@ static void guard_settle(int fd)
 	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2 };
 
 	setsid();
-	prctl(PR_SET_NAME, "plait-guard");
+	prctl(PR_SET_NAME, GUARD_NAME);
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
 	signal(SIGCHLD, SIG_DFL);
-	dup3(fd, 3, O_CLOEXEC);
-	close_range(4, ~0U, 0);
+	if (fd == GUARD_FD)
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+	else
+		dup3(fd, GUARD_FD, O_CLOEXEC);
+	close_range(GUARD_FD + 1, ~0U, 0);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null >= 0) {
 		dup2(null, 0);
@@ -94,14 +109,14 @@ static size_t guard_wait(int fd, struct script *armed)
 	}
 }
 
-static void guard_live(int fd)
+static _Noreturn void guard_live(int fd)
 {
 	static struct script armed[GUARD_SCRIPTS];
 	char out[512];
 	int rc = 0;
 
 	guard_settle(fd);
-	size_t count = guard_wait(3, armed);
+	size_t count = guard_wait(GUARD_FD, armed);
 	for (size_t i = 0; i < count; i++) {
 		log_warn("guard: the daemon is gone, running %s %s", armed[i].path, armed[i].verb);
 		if (script_run(&armed[i], GUARD_LIMIT_MS, out, sizeof(out)) == 0)
@@ -112,44 +127,121 @@ static void guard_live(int fd)
 	_exit(rc);
 }
 
-struct guard *guard_start(void)
+/* The child's side of a new pair becomes a guard; `anew`: as a program of its own. 0, or -1 with errno. */
+static int guard_fork(struct guard *g, bool anew)
 {
-	struct guard *g = malloc(sizeof(*g));
+	char *argv[] = { GUARD_NAME, NULL };
 	int fds[2];
 
-	if (!g)
-		return NULL;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
-		free(g);
-		return NULL;
-	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return -1;
 	g->pid = fork();
-	if (g->pid == 0) {
+	if (g->pid == 0 && !anew) {
 		close(fds[0]);
 		guard_live(fds[1]);
 	}
+	if (g->pid == 0) {
+		if (fds[1] == GUARD_FD)
+			fcntl(GUARD_FD, F_SETFD, 0);
+		else
+			dup2(fds[1], GUARD_FD);
+		execv("/proc/self/exe", argv);
+		_exit(1);
+	}
 	close(fds[1]);
-	if (g->pid < 0) {
+	g->fd = fds[0];
+	if (g->pid < 0)
 		close(fds[0]);
+	return g->pid < 0 ? -1 : 0;
+}
+
+void guard_become(char **argv)
+{
+	if (argv[0] && !strcmp(argv[0], GUARD_NAME))
+		guard_live(GUARD_FD);
+}
+
+struct guard *guard_start(void)
+{
+	struct guard *g = calloc(1, sizeof(*g));
+
+	if (g && guard_fork(g, false)) {
 		free(g);
 		return NULL;
 	}
-	g->fd = fds[0];
 	return g;
 }
 
 int guard_arm(struct guard *g, const struct script *down)
 {
-	return send(g->fd, down, sizeof(*down), MSG_NOSIGNAL) == sizeof(*down) ? 0 : -1;
+	keep(g->armed, &g->count, down);
+	return g->pid >= 0 && send(g->fd, down, sizeof(*down), MSG_NOSIGNAL) == sizeof(*down) ? 0 : -1;
+}
+
+/* --- is it alive? --- */
+
+static void on_ended(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct timeval soon = { .tv_sec = 1 };
+	struct guard *g = arg;
+
+	(void)fd, (void)what;
+	log_warn("the guard was killed; there will be another one");
+	event_del(&g->ended);
+	close(g->fd);
+	kill(g->pid, SIGKILL); /* whatever made it close its end */
+	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	g->pid = -1;
+	event_add(&g->again, &soon);
+}
+
+static void watch(struct guard *g, struct event_base *base)
+{
+	event_assign(&g->ended, base, g->fd, EV_READ | EV_PERSIST, on_ended, g);
+	event_add(&g->ended, NULL);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct timeval later = { .tv_sec = 10 };
+	struct guard *g = arg;
+
+	(void)fd, (void)what;
+	if (guard_fork(g, true)) {
+		g->pid = -1;
+		event_add(&g->again, &later);
+		return;
+	}
+	for (size_t i = 0; i < g->count; i++)
+		guard_arm(g, &g->armed[i]);
+	watch(g, event_get_base(&g->again));
+}
+
+void guard_watch(struct guard *g, struct event_base *base)
+{
+	event_assign(&g->again, base, -1, 0, on_again, g);
+	watch(g, base);
+	g->watched = true;
+}
+
+void guard_unwatch(struct guard *g)
+{
+	if (!g || !g->watched)
+		return;
+	if (g->pid >= 0)
+		event_del(&g->ended);
+	event_del(&g->again);
+	g->watched = false;
 }
 
 void guard_dismiss(struct guard *g)
 {
-	if (!g)
-		return;
-	send(g->fd, "", 1, MSG_NOSIGNAL);
-	close(g->fd);
-	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (g && g->pid >= 0) {
+		send(g->fd, "", 1, MSG_NOSIGNAL);
+		close(g->fd);
+		while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
 	free(g);
 }

@@ -1,4 +1,5 @@
 """The rest of the list of faults: what happens around plait rather than to it, and is not in the tests of its parts."""
+import contextlib
 import os
 import re
 import signal
@@ -105,7 +106,11 @@ def test_64_nobody_waits_longer_than_a_second_for_the_successor(topo):
 # --- 65, 96: nobody is left to clean up ---
 
 def guards(topo):
-    return [p for p in topo.gw.pids() if Path(f"/proc/{p}/comm").read_text().strip() == "plait-guard"]
+    found = []
+    for p in topo.gw.pids():
+        with contextlib.suppress(OSError):  # it may be gone by now
+            found += [p] if Path(f"/proc/{p}/comm").read_text(encoding="ascii").strip() == "plait-guard" else []
+    return found
 
 
 def exec_stop_post(topo):
@@ -139,12 +144,31 @@ def test_65_guard_and_daemon_both_killed(topo, listener, way):
         relayed(topo, 15)
 
 
-def test_65_the_guard_alone_is_killed_and_the_end_is_in_order(topo):
-    with Pair(topo) as pair:
+@pytest.mark.parametrize("way", list(RULES))
+def test_65_the_guards_successor_knows_what_is_to_be_undone(topo, way):
+    with Pair(topo, local_set=RULES[way]) as pair:
         relayed(topo)
         guard, = guards(topo)
         os.kill(guard, signal.SIGKILL)
+        wait_for(lambda: guards(topo) not in ([], [guard]), 4, "another guard")
+        time.sleep(0.2)
+        kill(pair.local)
+        wait_for(lambda: page(topo, 0.5) == "direct", 2, "online directly")
+        wait_for(lambda: not guards(topo), 3, "it goes when it is done")
+        ruleset = topo.gw.run("nft list ruleset 2>/dev/null; iptables-save; ip6tables-save").stdout
+        assert "PLAIT" not in ruleset and "table inet plait" not in ruleset
+        pair.local.start()
+        pair.wait_connected()
+
+
+def test_65_the_guard_alone_is_killed_and_the_end_is_in_order(topo):
+    with Pair(topo) as pair:
         relayed(topo)
+        for _ in range(2):
+            guard, = guards(topo)
+            os.kill(guard, signal.SIGKILL)
+            relayed(topo)
+            wait_for(lambda: guards(topo) not in ([], [guard]), 4, "another guard")
     assert page(topo, 1) == "direct" and not guards(topo)
     assert "table inet plait {" not in topo.gw.run("nft list ruleset").stdout
 
@@ -257,7 +281,7 @@ def figures(pair):
 
 def test_a_line_that_flaps_costs_nothing_that_lasts(topo, listener):
     """No descriptor, no memory, few words, few datagrams. PLAIT_FLAPS=150 is five minutes of it."""
-    flaps, kept = int(os.environ.get("PLAIT_FLAPS", "8")), os.environ.get("PLAIT_KEEP")
+    flaps = int(os.environ.get("PLAIT_FLAPS", "8"))
     with Pair(topo, local_set={"local.log": "info"}, remote_set={"remote.log": "info"}) as pair:
         relayed(topo)
         near, far = through(topo.lan, SERVER4, listener)
@@ -280,7 +304,5 @@ def test_a_line_that_flaps_costs_nothing_that_lasts(topo, listener):
             print(f"{d.program.name}, {took:.0f} s: descriptors {before[d][0]} -> {files}, memory {before[d][1]} -> {memory} KiB, "
                   f"{(lines - before[d][2]) / took:.2f} lines of log/s, {rate:.1f} frames/s up on the line")
             assert files <= before[d][0] + 12 and ("san" in BUILD.name or memory <= before[d][1] * 1.15 + 500)
-            assert lines - before[d][2] <= 6 * flaps + 20
+            assert lines - before[d][2] <= 3 * flaps + 20
         assert rate < 150
-        if kept:
-            Path(kept).write_text(pair.local.logged())
