@@ -383,7 +383,7 @@ static void deliver_records(struct relay *r, uint8_t *data, size_t len)
 	if (got < 0) {
 		counters.records_forged++;
 		finish(r, RELAY_CUT);
-	} else if (end_keep_partial(&r->end[RELAY_WAN], data, len)) {
+	} else if (end_keep_partial(&r->end[RELAY_WAN], data, r->end[RELAY_WAN].eof ? 0 : len)) { /* behind a FIN nothing counts */
 		finish(r, RELAY_CLOSED);
 	}
 }
