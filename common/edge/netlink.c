@@ -140,6 +140,13 @@ struct answer {
 	void *arg;
 };
 
+#define ERRNO_MAX 4095
+
+static int errno_of(int error)
+{
+	return error < -ERRNO_MAX || error > ERRNO_MAX ? EIO : abs(error);
+}
+
 static int answer_error(const struct nlmsghdr *msg, void *data)
 {
 	struct answer *a = data;
@@ -155,7 +162,7 @@ static int answer_error(const struct nlmsghdr *msg, void *data)
 	text = ack_text(msg, e);
 	if (text)
 		snprintf(a->nl->error, sizeof(a->nl->error), "%s", text);
-	errno = abs(e->error);
+	errno = errno_of(e->error);
 	return MNL_CB_ERROR;
 }
 
@@ -167,7 +174,7 @@ static int answer_done(const struct nlmsghdr *msg, void *data)
 	(void)data;
 	if (mnl_nlmsg_get_payload_len(msg) < sizeof(*status) || *status >= 0)
 		return MNL_CB_STOP;
-	errno = -*status;
+	errno = errno_of(*status);
 	return MNL_CB_ERROR;
 }
 
