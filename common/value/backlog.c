@@ -2,16 +2,28 @@
 
 #define SLACK_US 10000 /* between two looks of who keeps the limit, and their delay */
 #define LEAST 65536
+#define BURST 65536u /* what the scheduler gives to one line in one go */
+#define BURST_MAX_US 600000u
 #define MOST (1u << 30)
 #define TURN 100 /* looks: 5 s */
 
-/* Those who pace go a quarter faster now and then to see whether they can, and nearly three times as fast at the beginning; before
- * anything was measured they guess. */
+/* Those who pace go a quarter faster or slower now and then to see whether they can, and nearly three times as fast at the beginning;
+ * before anything was measured they guess. */
 static uint64_t rate_of(const struct backlog_path *p)
 {
-	uint64_t pacing = p->pacing < MOST ? p->pacing / 5 * 4 : MOST, most = p->delivery < MOST ? 2 * p->delivery : MOST;
+	uint64_t pacing = p->pacing < MOST ? p->pacing : MOST, delivery = p->delivery < MOST ? p->delivery : MOST;
+	uint64_t rate = delivery < pacing ? delivery : pacing;
 
-	return pacing < most ? pacing : most;
+	if (rate < pacing / 5 * 4)
+		rate = pacing / 5 * 4;
+	return rate < 2 * delivery ? rate : 2 * delivery;
+}
+
+static uint32_t burst_of(uint64_t rate)
+{
+	uint64_t us = rate ? (uint64_t)BURST * 1000000 / rate : 0;
+
+	return us < BURST_MAX_US ? (uint32_t)us : BURST_MAX_US;
 }
 
 static uint32_t smaller(uint32_t a, uint32_t b)
@@ -22,16 +34,20 @@ static uint32_t smaller(uint32_t a, uint32_t b)
 void backlog_learn(struct backlog *b, const struct backlog_path *path, size_t n)
 {
 	uint64_t rate = 0;
-	uint32_t rtt = 0;
+	uint32_t rtt = 0, burst = 0;
 
 	b->age = n > b->paths ? 0 : b->age + 1;
 	b->floor_us = 0;
 	b->paths = n;
 	for (size_t i = 0; i < n; i++) {
-		rate += rate_of(&path[i]);
+		uint64_t own = rate_of(&path[i]);
+
+		rate += own;
+		burst = burst_of(own) > burst ? burst_of(own) : burst;
 		rtt = path[i].rtt_us > rtt ? path[i].rtt_us : rtt;
 		b->floor_us = path[i].least_us > b->floor_us ? path[i].least_us : b->floor_us;
 	}
+	b->burst_us = b->burst_us ? (uint32_t)(b->burst_us + ((int64_t)burst - b->burst_us) / 4) : burst;
 	b->rate[b->looks % BACKLOG_LOOKS] = rate;
 	if (b->looks++ % TURN == 0) {
 		b->rtt_us[1] = b->rtt_us[0];
@@ -48,7 +64,7 @@ static uint64_t time_allowed(const struct backlog *b)
 	uint64_t rtt = smaller(b->rtt_us[1], b->rtt_us[0]), usual, over = (uint64_t)b->age * BACKLOG_LOOK_MS * 1000 / 3;
 
 	rtt = b->fills ? b->rtt_now_us : rtt > b->floor_us ? rtt : b->floor_us;
-	usual = rtt + rtt / 4 + SLACK_US;
+	usual = rtt + (rtt / 4 > b->burst_us ? rtt / 4 : b->burst_us) + SLACK_US;
 	return over < 3 * usual ? 4 * usual - over : usual;
 }
 

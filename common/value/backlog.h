@@ -5,7 +5,8 @@
  * some more, fills them. What is written beyond it only waits in the kernel or in the modem, and when a line dies everything it
  * had not delivered must wait behind that on the others. The rate is the largest of the last second. The round trip is the
  * least of the last ten: that of an empty queue, since this keeps it so; but where somebody else fills the queue, or the line has
- * become a longer one, it follows.
+ * become a longer one, it follows. A slow line takes its time for what it is given in one go, and the others must be able to go on
+ * meanwhile: that time comes on top.
  *
  * A line that is new begins with too much or too little, and the others must not wait for that to be over: the time begins four
  * times as long, and shortens more slowly than the lines work off what was given to them. A value; all zero is: no limit. */
@@ -31,6 +32,7 @@ struct backlog {
 	uint64_t rate[BACKLOG_LOOKS]; /* of all paths together */
 	uint32_t rtt_us[2];	      /* the least since the last turn, and in the turn before; 0: none yet */
 	uint32_t floor_us;	      /* the round trip is certainly not less */
+	uint32_t burst_us;	      /* how long the slowest line takes for one burst of the scheduler */
 	uint32_t looks, age; /* age: since there were more paths than before */
 	uint32_t rtt_now_us;
 	size_t paths;

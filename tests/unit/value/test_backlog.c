@@ -35,7 +35,7 @@ static void two_lines_hold_what_they_carry_in_the_longer_round_trip(void **state
 	(void)state;
 	assert_true(backlog_limit(&b) == BACKLOG_NONE);
 	look(&b, 100, path(20, 22, 20), path(20, 61, 60));
-	assert_about(backlog_limit(&b), 40 * MBIT * (61 + 15 + 10) / 1000);
+	assert_about(backlog_limit(&b), 40 * MBIT * (61 + 26 + 10) / 1000);
 }
 
 static void begins_with_four_times_that_and_shortens_slowly(void **state)
@@ -46,7 +46,7 @@ static void begins_with_four_times_that_and_shortens_slowly(void **state)
 	(void)state;
 	look(&b, 1, path(20, 20, 20), path(20, 60, 60));
 	first = was = backlog_limit(&b);
-	assert_about(first, 4 * 40 * MBIT * 85 / 1000);
+	assert_about(first, 4 * 40 * MBIT * 96 / 1000);
 	for (int i = 0; i < 30; i++) { /* never faster than half of what the lines carry meanwhile */
 		look(&b, 1, path(20, 20, 20), path(20, 60, 60));
 		assert_true(was - backlog_limit(&b) <= 40 * MBIT * BACKLOG_LOOK_MS / 1000 / 2);
@@ -77,7 +77,7 @@ static void our_own_queue_is_not_a_round_trip(void **state)
 	(void)state;
 	look(&b, 20, path(20, 20, 20), path(20, 60, 60));
 	look(&b, 80, path(20, 110, 20), path(20, 160, 60));
-	assert_about(backlog_limit(&b), 40 * MBIT * 85 / 1000);
+	assert_about(backlog_limit(&b), 40 * MBIT * 96 / 1000);
 	look(&b, 200, path(20, 110, 20), path(20, 160, 60)); /* for ten seconds: then it is somebody else's, or the line's */
 	assert_about(backlog_limit(&b), 40 * MBIT * 210 / 1000);
 }
@@ -92,6 +92,28 @@ static void a_congestion_control_that_fills_queues_may(void **state)
 	assert_about(backlog_limit(&b), 40 * MBIT * 210 / 1000);
 }
 
+static void the_others_go_on_while_a_slow_line_works_off_a_burst(void **state)
+{
+	struct backlog b = {0};
+
+	(void)state;
+	look(&b, 200, path(20, 20, 20), path(1, 20, 20));
+	assert_about(backlog_limit(&b), 21 * MBIT * (20 + 524 + 10) / 1000);
+	look(&b, 200, path(20, 20, 20), (struct backlog_path){1000, 800, 20000, 20000}); /* hardly anything: not for ever */
+	assert_about(backlog_limit(&b), 20 * MBIT * (20 + 600 + 10) / 1000);
+}
+
+static void the_rate_is_what_arrives_though_the_pace_swings(void **state)
+{
+	struct backlog_path slow = path(20, 20, 20);
+	struct backlog b = {0};
+
+	(void)state;
+	slow.pacing = 20 * MBIT;
+	look(&b, 200, slow, slow);
+	assert_about(backlog_limit(&b), 40 * MBIT * (20 + 26 + 10) / 1000);
+}
+
 static void guesses_before_the_first_measurement_count_little(void **state)
 {
 	struct backlog b = {0};
@@ -99,7 +121,7 @@ static void guesses_before_the_first_measurement_count_little(void **state)
 
 	(void)state;
 	look(&b, 100, path(20, 20, 20), fresh);
-	assert_about(backlog_limit(&b), 20 * MBIT * 85 / 1000);
+	assert_about(backlog_limit(&b), 20 * MBIT * 96 / 1000);
 	look(&b, 100, fresh, fresh);
 	assert_int_equal(backlog_limit(&b), 65536);
 }
@@ -112,6 +134,8 @@ int main(void)
 		cmocka_unit_test(one_line_has_no_limit_and_a_second_begins_anew),
 		cmocka_unit_test(our_own_queue_is_not_a_round_trip),
 		cmocka_unit_test(a_congestion_control_that_fills_queues_may),
+		cmocka_unit_test(the_others_go_on_while_a_slow_line_works_off_a_burst),
+		cmocka_unit_test(the_rate_is_what_arrives_though_the_pace_swings),
 		cmocka_unit_test(guesses_before_the_first_measurement_count_little),
 	};
 
