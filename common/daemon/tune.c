@@ -24,6 +24,8 @@ static const struct sysctl settings[] = {
 	/* One line that swallows SYNs would switch MPTCP off for an hour, and a connection after two lost SYNs. */
 	{ .path = "net/mptcp/blackhole_timeout", .want = 0 },
 	{ .path = "net/mptcp/syn_retrans_before_tcp_fallback", .want = 128 },
+	/* Lines that swallow long packets and tell nobody: TCP finds out by itself after some timeouts, instead of never. */
+	{ .path = "net/ipv4/tcp_mtu_probing", .want = 1, .least = true },
 };
 #define SETTINGS (sizeof(settings) / sizeof(*settings))
 

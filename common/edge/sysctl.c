@@ -46,12 +46,16 @@ static int sysctl_write(const char *path, long value)
 
 int sysctl_look(struct sysctl *s)
 {
-	return sysctl_read(s->path, &s->was);
+	int err = sysctl_read(s->path, &s->was);
+
+	if (!err && s->least && s->was > s->want)
+		s->want = s->was;
+	return err;
 }
 
 int sysctl_apply(struct sysctl *s)
 {
-	int err = sysctl_read(s->path, &s->was);
+	int err = sysctl_look(s);
 
 	if (err || s->was == s->want)
 		return err;

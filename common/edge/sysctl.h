@@ -7,10 +7,11 @@
 struct sysctl {
 	const char *path; /* below /proc/sys/ */
 	long want, was;
+	bool least; /* a larger one is left as it is */
 	bool changed;
 };
 
-/* Only finds out what it `was`. As sysctl_apply(). */
+/* Only finds out what it `was` (and so what `least` wants). As sysctl_apply(). */
 int sysctl_look(struct sysctl *s);
 
 /* Writes `want` and remembers what was. 0; -ENOENT: this kernel has no such setting; else a negative errno. */
