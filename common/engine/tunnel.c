@@ -13,6 +13,7 @@
  *
  * What is lost. The receiver says by ACK frames what arrived (gaps.c); the sender, who knows what went where, decides what is lost and
  * resends the same bytes (resend.c). A path that becomes SUSPECT or DOWN has all that is unacknowledged on it sent elsewhere at once.
+ * Where a resend would come too late and copies have no room, parity may mend (tunnel_fec.c).
  * Flows that use several paths are put in order again by the receiver (reorder.c).
  *
  * Where no datagram gets through at all, packets go by a stream that somebody else has (tunnel_stream.c), bare and once.
@@ -86,6 +87,7 @@ static bool has_worries(const struct tunnel *t)
 /* Nothing moved for a while: all memory goes back. */
 static void rest(struct tunnel *t)
 {
+	tunnel_fec_rest(t);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		tunnel_drop_backlog(t, i);
 	for (unsigned c = 0; c < WIRE_CLASSES; c++)
@@ -121,6 +123,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	t->now = clock_us();
 	tunnel_look(t);
 	judge_paths(t);
+	tunnel_fec_judge(t);
 	for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
 		resend_tick(&t->sort[c].resend, &t->view.paths, t->now, on_again, t);
 	if (t->fragments)
@@ -168,6 +171,8 @@ static void on_frame(void *arg, unsigned path, uint8_t type, const uint8_t *valu
 		pmtu_awake(t->pmtu, true, clock_ms());
 	if (type == WIRE_CTL_ACK)
 		tunnel_on_ack(t, path, value, len);
+	else if (type == WIRE_CTL_MEND)
+		tunnel_fec_heard(t, value, len);
 	else if (path < ASSOC_PATHS)
 		pmtu_frame(t->pmtu, path, type, value, len, clock_ms());
 }
@@ -228,7 +233,7 @@ struct tunnel *tunnel_new(struct event_base *base, struct seal *seal, enum assoc
 	t->arg = arg;
 	begin(t);
 	t->assoc = assoc_new(base, seal, side, &down, t);
-	t->pmtu = t->assoc ? pmtu_new(base, t->assoc, 0, on_mtu, t) : NULL;
+	t->pmtu = t->assoc ? pmtu_new(base, t->assoc, config->fec == TUNNEL_FEC_OFF ? 0 : WIRE_REPAIR_HDR, on_mtu, t) : NULL;
 	if (!t->pmtu) {
 		tunnel_free(t);
 		return NULL;
@@ -247,6 +252,7 @@ void tunnel_free(struct tunnel *t)
 	if (!t)
 		return;
 	event_del(&t->tick);
+	tunnel_fec_rest(t);
 	pmtu_free(t->pmtu);
 	assoc_free(t->assoc);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)

@@ -94,6 +94,7 @@ static bool is_current(struct tunnel *t, uint32_t index)
 		if (t->sort[c].reorder)
 			t->sort[c].reorder->base = 0;
 	}
+	tunnel_fec_forget(t);
 	return true;
 }
 
@@ -116,6 +117,10 @@ static void take_data(struct tunnel *t, const struct assoc_got *got)
 	bool counted = count(t, got);
 	struct inner in;
 
+	if (counted && !tunnel_fec_source(t, got)) {
+		s->duplicates++;
+		return;
+	}
 	if (!is_wanted(t, got->plain, got->len, got->tos, &in))
 		return;
 	if (counted && s->reorder && got->path < ASSOC_PATHS &&
@@ -123,6 +128,24 @@ static void take_data(struct tunnel *t, const struct assoc_got *got)
 		hold(t, got, in.flow);
 	else
 		deliver(t, got->plain, got->len);
+}
+
+void tunnel_mended(struct tunnel *t, unsigned class, uint64_t seq, const uint8_t *packet, size_t len)
+{
+	struct sort *s = &t->sort[class];
+	struct packet *p = len <= PACKET_INNER_MAX ? slab_take(&t->slab) : NULL;
+	struct inner in;
+
+	if (!p)
+		return;
+	if (s->gaps)
+		gaps_take(s->gaps, seq, t->now);
+	memcpy(packet_inner(p), packet, len);
+	p->len = (uint16_t)len;
+	if (is_wanted(t, packet_inner(p), len, 0, &in))
+		deliver_held(t, p);
+	else
+		packet_put(&t->slab, p);
 }
 
 static void take_fragment(struct tunnel *t, const struct assoc_got *got)
@@ -155,6 +178,8 @@ void tunnel_on_got(void *arg, const struct assoc_got *got)
 		take_data(t, got);
 	else if (got->hdr.type == WIRE_DG_FRAGMENT)
 		take_fragment(t, got);
+	else if (got->hdr.type == WIRE_DG_REPAIR && is_current(t, got->hdr.index))
+		tunnel_fec_repair(t, got);
 }
 
 void tunnel_stream_got(struct tunnel *t, const uint8_t *packet, size_t len)
@@ -203,6 +228,7 @@ static void say(struct tunnel *t, unsigned class, const struct gaps_pace *pace)
 
 		assoc_control(t->assoc, missing || !t->view.n ? ASSOC_ALL : t->view.order[0], WIRE_CTL_ACK, value, len);
 	}
+	tunnel_fec_say(t, missing || !t->view.n ? ASSOC_ALL : t->view.order[0]);
 }
 
 void tunnel_ack_due(struct tunnel *t)
@@ -231,6 +257,8 @@ static void on_acked(void *arg, const struct packet *p)
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		if (p->paths >> i & 1 && t->view.paths.srtt_us[i] < round)
 			round = t->view.paths.srtt_us[i];
+	if (!p->tries)
+		tunnel_fec_fate(t, p, false);
 	tunnel_tell_pmtu(t, p, p->tries && t->now - p->last_us >= round / 4 * 3);
 }
 

@@ -128,6 +128,7 @@ bool tunnel_backlog(const struct tunnel *t)
 
 static bool seal(struct tunnel *t, struct packet *p)
 {
+	tunnel_fec_note(t, p);
 	if (assoc_seal(t->assoc, p->type, p->class, packet_dgram(p), p->len, &p->seq)) {
 		counters.tunnel_no_path++;
 		return false;
@@ -267,8 +268,10 @@ static void send_urgent(struct tunnel *t, struct packet *p, unsigned unused)
 			copy_urgent(t, i, p);
 		first = false;
 	}
-	if (!first)
+	if (!first) {
 		keep(t, p);
+		tunnel_fec_sent(t, p);
+	}
 	packet_put(&t->slab, p);
 }
 
@@ -295,6 +298,7 @@ static void send_bulk(struct tunnel *t, struct packet *p, unsigned i)
 		send_on(t, i, p, false);
 		copy_bulk(t, i, p);
 		keep(t, p);
+		tunnel_fec_sent(t, p);
 	}
 	packet_put(&t->slab, p);
 }
@@ -385,8 +389,10 @@ void tunnel_again(struct tunnel *t, struct packet *p)
 	uint8_t on = again_on(t, p, p->paths);
 
 	tunnel_tell_pmtu(t, p, p->tries > 1);
-	if (p->tries == 1)
+	if (p->tries == 1) {
+		tunnel_fec_fate(t, p, true);
 		p->first = p->paths;
+	}
 	p->paths = 0;
 	for (unsigned n = 0; n < t->view.n; n++) {
 		unsigned i = t->view.order[n];

@@ -5,6 +5,7 @@
 #include <event2/event_struct.h>
 
 #include "classify.h"
+#include "fec.h"
 #include "fragment.h"
 #include "gaps.h"
 #include "pace.h"
@@ -31,10 +32,22 @@ struct lane { /* a path as the sender sees it */
 	struct fifo *urgent, *again; /* made when used */
 	bool silent; /* nothing is known to arrive */
 	uint8_t copies_upto; /* the bulkiest class that is copied there now */
-	uint64_t packets[WIRE_CLASSES], copies[WIRE_CLASSES], resent, shed, overflows; /* for status */
+	uint64_t packets[WIRE_CLASSES], copies[WIRE_CLASSES], resent, repairs, shed, overflows; /* for status */
+};
+
+struct parity { /* of a class */
+	struct fec_rate rate;
+	struct fec_encoder *encoder; /* made when used */
+	struct fec_decoder *decoder;
+	uint64_t next, lost;	  /* the number that comes next; the last one that was lost */
+	uint64_t packets, copies[ASSOC_PATHS]; /* as they were when it was judged last */
+	struct tunnel *tunnel;	  /* for the decoder's callback */
+	uint8_t class;
+	uint64_t sent, received, mended; /* for status */
 };
 
 struct sort { /* a class */
+	struct parity parity;
 	struct resend resend;
 	struct gaps *gaps; /* made when used */
 	struct reorder *reorder;
@@ -67,6 +80,8 @@ struct tunnel {
 	uint64_t now;	    /* of this batch */
 	uint64_t look_us;   /* `view` is of then */
 	uint64_t active_us; /* a packet moved */
+	uint64_t fec_us;    /* parity was judged */
+	uint64_t mends_us;  /* the peer said that it understands repairs; 0: never */
 	uint64_t moved_us;  /* a flow was sent elsewhere because its path was crowded */
 	uint8_t deserted;   /* bits: paths that went silent, and what they had is still to be sent elsewhere */
 	bool in_batch, rehome;
@@ -113,6 +128,20 @@ void tunnel_on_copy(void *arg, unsigned path, const struct wire_dgram *hdr, uint
 void tunnel_on_ack(struct tunnel *t, unsigned path, const uint8_t *value, size_t len);
 void tunnel_release(struct tunnel *t); /* what was held long enough */
 void tunnel_ack_due(struct tunnel *t);
+
+void tunnel_mended(struct tunnel *t, unsigned class, uint64_t seq, const uint8_t *packet, size_t len);
+
+/* tunnel_fec.c */
+void tunnel_fec_heard(struct tunnel *t, const uint8_t *value, size_t len); /* the peer's MEND */
+void tunnel_fec_fate(struct tunnel *t, const struct packet *p, bool lost); /* of one that was sent on one path */
+void tunnel_fec_judge(struct tunnel *t);
+void tunnel_fec_note(struct tunnel *t, const struct packet *p); /* about to be sealed */
+void tunnel_fec_sent(struct tunnel *t, const struct packet *p); /* sealed, and gone or waiting: a repair may be due */
+void tunnel_fec_say(struct tunnel *t, unsigned path);
+void tunnel_fec_repair(struct tunnel *t, const struct assoc_got *got);
+bool tunnel_fec_source(struct tunnel *t, const struct assoc_got *got); /* false: was mended before */
+void tunnel_fec_forget(struct tunnel *t); /* numbers that come in begin anew */
+void tunnel_fec_rest(struct tunnel *t);
 
 /* tunnel_stream.c */
 void tunnel_stream_put(struct tunnel *t, struct packet *p);

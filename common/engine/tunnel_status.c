@@ -30,6 +30,8 @@ static json_t *class_status(const struct tunnel *t, unsigned class)
 	json_object_set_new(o, "received", number(s->gaps ? s->gaps->received : 0));
 	json_object_set_new(o, "duplicates", number(s->duplicates));
 	json_object_set_new(o, "repaired", number(s->gaps ? s->gaps->filled : 0));
+	json_object_set_new(o, "parity", number(s->parity.sent));
+	json_object_set_new(o, "mended", number(s->parity.mended));
 	json_object_set_new(o, "lost", number(s->gaps ? s->gaps->lost : 0));
 	json_object_set_new(o, "late", number(s->gaps ? s->gaps->late : 0));
 	json_object_set_new(o, "held", number(s->reorder ? s->reorder->holds : 0));
@@ -65,6 +67,7 @@ static json_t *path_status(const struct tunnel *t, unsigned i)
 	json_object_set_new(o, "packets", by_class(l->packets));
 	json_object_set_new(o, "copies", by_class(l->copies));
 	json_object_set_new(o, "resent", number(l->resent));
+	json_object_set_new(o, "repairs", number(l->repairs));
 	json_object_set_new(o, "shed", number(l->shed));
 	json_object_set_new(o, "overflows", number(l->overflows));
 	return o;

@@ -49,6 +49,7 @@ enum wire_ctl {
 	WIRE_CTL_ACK = 5,	/* what arrived of a (type, class), and so what did not */
 	WIRE_CTL_MTU_PROBE = 6, /* id u8 | size u16, in a datagram padded to that size */
 	WIRE_CTL_MTU_ACK = 7,	/* path u8 | id u8 | size u16 */
+	WIRE_CTL_MEND = 8,	/* window u8: its sender understands REPAIRs that cover so many packets */
 };
 #define WIRE_CTL_HDR 2
 size_t wire_put_ctl(uint8_t *out, enum wire_ctl type, const void *value, size_t len);

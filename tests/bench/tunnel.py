@@ -190,6 +190,29 @@ def part_arq(t, a):
     t.add("... at so many times its bytes", times, "<= 1.12", times <= 1.12)
 
 
+def part_fec(t, a):
+    """Where it can help, and where others do as well: the same calls, with parity and without."""
+    near, far = Line("8M", "8M", 10), Line("8M", "8M", 70)
+    for name, lines, bad in (("one line of 70 ms", [far], {"loss": 5}),
+                             ("70 ms, and a second line too small for copies", [far, Line("300k", "300k", 80)], {"loss": 5}),
+                             ("70 ms, outages of 40 ms", [far], {"loss": 5, "outage": 40}),
+                             ("two lines of 70 ms", [far, far], {"loss": 5}),
+                             ("one line of 10 ms", [near], {"loss": 5})):
+        for fec in ("off", "auto"):
+            with Topology(lines=lines) as topo:
+                tunnel.serve(topo)
+                for i, line in enumerate(topo.line):
+                    line.set(up={"seed": 70 + i}, down={"seed": 80 + i}, **bad)
+                with a.system(topo, fec=fec):
+                    tunnel.flow(topo, "call", 500, 160, seconds=4, wait=400)
+                    before = [sum(line.stats()[w]["in_bytes"] for w in ("up", "down")) for line in topo.line]
+                    r = tunnel.flow(topo, "call", 500, 160, count=a.packets // 20, wait=400)["both"]
+                    after = [sum(line.stats()[w]["in_bytes"] for w in ("up", "down")) for line in topo.line]
+            times = (sum(after) - sum(before)) / (2 * r["count"] * (160 + 28 + 52 + 14))
+            t.add(f"{name}, 5 %, fec = {fec}: R, lost % both ways; at times its bytes",
+                  f"{percent(r['lost'], r['count']):.3f}; {times:.2f}")
+
+
 def part_mtu(t, a):
     with Topology(lines=TWO()) as topo:
         tunnel.serve(topo)
@@ -339,7 +362,7 @@ def part_clients(t, a):
 
 
 PARTS = {"loss": part_loss, "ping": part_ping, "dead": part_dead, "idle": part_idle, "bulk": part_bulk, "beside": part_beside,
-         "arq": part_arq, "mtu": part_mtu, "cpu": part_cpu, "speed": part_speed, "clients": part_clients}
+         "arq": part_arq, "fec": part_fec, "mtu": part_mtu, "cpu": part_cpu, "speed": part_speed, "clients": part_clients}
 
 
 def bare(topo, **options):

@@ -63,6 +63,24 @@ def test_without_copies_resends_mend(topo):
             assert engine.status()["classes"]["R"]["resent"] > 150
 
 
+FAR = [Line("8M", "8M", 70), Line("300k", "300k", 80)]  # the second has no room for copies, and a resend would be too late on both
+
+
+@pytest.mark.parametrize("local, remote, mends", [("auto", "auto", True), ("auto", "off", False)])
+def test_parity_mends_where_copies_and_resends_cannot(local, remote, mends):
+    with Topology(lines=FAR) as topo:
+        tunnel.serve(topo)
+        with tunnel.Daemons(topo, local_set={"tunnel.fec": local}, remote_set={"tunnel.fec": remote}) as engine:
+            for i, line in enumerate(topo.line):
+                line.set(loss=5, up={"seed": i}, down={"seed": 9 + i})
+            tunnel.flow(topo, "send", 500, 160, seconds=4, wait=0)  # until it has measured
+            r = tunnel.flow(topo, "send", 500, 160, seconds=6, wait=0)
+            up, there = engine.status()["classes"]["R"], engine.status("remote")["classes"]["R"]
+            assert r["sent"] == 3000
+            assert (up["parity"] > 100) == mends and (there["mended"] > 30) == mends
+            assert (there["mended"] > there["lost"]) == mends
+
+
 def test_network_duplicates_are_delivered_once(topo, engine, lines):
     for line in lines:
         line.set(duplicate=100)

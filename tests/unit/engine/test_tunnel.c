@@ -408,9 +408,109 @@ static void a_flood_of_small_packets_drowns_itself(void **st)
 	sim_free(s);
 }
 
+/* One line, too far away for a resend in time: parity is all there is. */
+static struct sim_flow *far_away(struct sim **s, enum tunnel_fec fec, uint32_t delay_us, uint32_t loss_ppm)
+{
+	struct sim_link l[1] = { { .delay_us = delay_us, .loss_ppm = loss_ppm, .rate = 8000000 / 8, .queue_us = 200000 } };
+	struct tunnel_config config = usual;
+
+	config.fec = fec;
+	*s = sim_new(1, l, &config, 11);
+	stream(*s, 4, 200, 500, 5000000); /* the loss gets known */
+	stream(*s, 0, 200, 500, 60000000);
+	sim_run(*s, 1000000);
+	sim_print(*s, fec == TUNNEL_FEC_AUTO ? "parity" : "no parity");
+	return &(*s)->flow[0][0];
+}
+
+static json_int_t told(const struct sim *s, unsigned end, const char *what)
+{
+	json_t *st = tunnel_status(s->end[end]), *r = json_object_get(json_object_get(st, "classes"), "R");
+	json_int_t n = json_integer_value(json_object_get(r, what));
+
+	json_decref(st);
+	return n;
+}
+
+static void parity_mends_what_comes_too_late(void **st)
+{
+	struct sim_flow *f;
+	uint64_t lost, bytes;
+	struct sim *s;
+
+	(void)st;
+	f = far_away(&s, TUNNEL_FEC_OFF, 70000, 50000);
+	lost = f->sent - f->got;
+	bytes = s->link[0][0].bytes;
+	assert_true(lost * 1000 > f->sent * 40); /* a resend would be too late, so there is none */
+	assert_int_equal(told(s, 0, "parity"), 0);
+	sim_free(s);
+	f = far_away(&s, TUNNEL_FEC_AUTO, 70000, 50000);
+	assert_int_equal(f->twice, 0);
+	assert_true(f->sent - f->got < lost / 50);
+	assert_true(s->link[0][0].bytes < bytes + bytes / 4);
+	assert_true(told(s, 0, "parity") > 3000);
+	assert_true(told(s, 1, "mended") > 1000);
+	assert_true(sim_latency(f, 990) < 150000);
+	sim_free(s);
+}
+
+static void no_parity_where_others_do_better(void **st)
+{
+	struct sim_flow *f;
+	struct sim *s;
+
+	(void)st;
+	f = far_away(&s, TUNNEL_FEC_AUTO, 10000, 50000); /* two resends come in time */
+	assert_all_once(f, 20);
+	assert_int_equal(told(s, 0, "parity"), 0);
+	sim_free(s);
+	far_away(&s, TUNNEL_FEC_AUTO, 70000, 0);
+	assert_int_equal(told(s, 0, "parity"), 0);
+	sim_free(s);
+}
+
+/* A second line that is too small for copies; and a peer that does not listen to repairs. */
+static void parity_where_copies_do_not_fit(void **st)
+{
+	static const struct { enum tunnel_fec ends[2]; bool mends; } t[] = {
+		{ { TUNNEL_FEC_AUTO, TUNNEL_FEC_AUTO }, true },
+		{ { TUNNEL_FEC_AUTO, TUNNEL_FEC_OFF }, false },
+		{ { TUNNEL_FEC_OFF, TUNNEL_FEC_AUTO }, false },
+	};
+	struct sim_link l[2] = { { .delay_us = 70000, .loss_ppm = 50000, .rate = 8000000 / 8, .queue_us = 200000 },
+				 { .delay_us = 80000, .loss_ppm = 50000, .rate = 200000 / 8, .queue_us = 200000 } };
+	struct tunnel_config config = usual;
+
+	(void)st;
+	for (unsigned i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		struct sim_flow *f;
+		struct sim *s;
+
+		config.fec = t[i].ends[0];
+		s = sim_new_unlike(2, l, &config, 12, t[i].ends[1]);
+		f = &s->flow[0][0];
+		stream(s, 4, 200, 500, 5000000);
+		stream(s, 0, 200, 500, 30000000);
+		sim_run(s, 1000000);
+		sim_print(s, t[i].mends ? "a small second line, parity" : "a small second line, no parity");
+		assert_int_equal(f->twice, 0);
+		assert_int_equal(told(s, 0, "parity") > 0, t[i].mends);
+		assert_int_equal(told(s, 1, "mended") > 0, t[i].mends);
+		if (t[i].mends)
+			assert_true((f->sent - f->got) * 100 < f->sent);
+		else
+			assert_true((f->sent - f->got) * 100 > 2 * f->sent);
+		sim_free(s);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(parity_mends_what_comes_too_late),
+		cmocka_unit_test(parity_where_copies_do_not_fit),
+		cmocka_unit_test(no_parity_where_others_do_better),
 		cmocka_unit_test(nothing_of_a_call_is_lost),
 		cmocka_unit_test(a_call_survives_bursts),
 		cmocka_unit_test(bulk_uses_both_lines),

@@ -312,11 +312,15 @@ static void sim_path(struct sim *s, unsigned line, enum wire_use use)
 	assoc_set_path(tunnel_assoc(s->end[0]), line, &p);
 }
 
-static struct sim *sim_new(unsigned lines, const struct sim_link *link, const struct tunnel_config *config, uint64_t seed)
+/* fec: the remote's, else all is the same at both ends. */
+static struct sim *sim_new_unlike(unsigned lines, const struct sim_link *link, const struct tunnel_config *config, uint64_t seed,
+				  enum tunnel_fec fec)
 {
+	struct tunnel_config far = *config;
 	static const struct tunnel_ops up = { on_up, NULL, on_remote_mtu }, down = { on_down, NULL, on_local_mtu };
 	struct sim *s = calloc(1, sizeof(*s));
 
+	far.fec = fec;
 	s->base = event_base_new();
 	s->seal = seal_new();
 	s->lines = lines;
@@ -328,12 +332,17 @@ static struct sim *sim_new(unsigned lines, const struct sim_link *link, const st
 		s->link[i / 2][i % 2].ring = malloc(SIM_RING * sizeof(struct sim_dgram));
 	}
 	s->end[0] = tunnel_new(s->base, s->seal, ASSOC_LOCAL, config, &down, s);
-	s->end[1] = tunnel_new(s->base, s->seal, ASSOC_REMOTE, config, &up, s);
+	s->end[1] = tunnel_new(s->base, s->seal, ASSOC_REMOTE, &far, &up, s);
 	sim_rekey(s);
 	for (unsigned i = 0; i < lines; i++)
 		sim_path(s, i, WIRE_USE_FULL);
 	sim_run(s, 2000000);
 	return s;
+}
+
+static struct sim *sim_new(unsigned lines, const struct sim_link *link, const struct tunnel_config *config, uint64_t seed)
+{
+	return sim_new_unlike(lines, link, config, seed, config->fec);
 }
 
 static void sim_free(struct sim *s)
