@@ -136,6 +136,8 @@ def test_20_the_longest_and_the_shortest(topo):
         server.bind(("0.0.0.0", 4602))
     with server, tunnel.Bare(topo):
         server.settimeout(2)
+        tunnel.flow(topo, "send", 1500, 1200, seconds=2, wait=0)  # until the pace knows the lines: else so much at once is dropped
+        time.sleep(0.2)
         with inside(topo.lan):
             lan = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with lan:
