@@ -132,7 +132,7 @@ static bool on_offer(void *arg, const uint8_t *packet, size_t len)
 {
 	struct carrier *c = arg;
 
-	return remotes_offer(c->remotes, packet, len);
+	return c->there && remotes_offer(c->remotes, packet, len);
 }
 
 void carrier_packet(struct carrier *c, const uint8_t *packet, size_t len)

@@ -4,7 +4,8 @@
  * replaces it. `next` is begun when there is no `now`, when `now` has reached the age the
  * remote asked for (make before break: nothing waits for a rekey), when the remote says
  * that it does not know our session (it restarted), and when `now` is in doubt. When `next` is welcomed it becomes `now`
- * and the old one says BYE; relays keep their own keys and never notice.
+ * and the old one says BYE, a little later, since packets of the tunnel may still be on their way in it; relays keep their own keys and
+ * never notice.
  *
  * Doubt. While connections of the LAN want the remote (WANTED_MS since the last) it is pinged every PING_MS, else every
  * PING_IDLE_MS. A ping that is not answered within a few round trips, a question that waits, or a connection that broke
@@ -42,6 +43,7 @@
 #define DOUBT_MIN_MS 1500
 #define DOUBT_MAX_MS 3000
 #define GRACE_MS 4500
+#define OLD_MS 1000
 
 struct remote {
 	char host[256];
@@ -55,7 +57,8 @@ struct remote {
 	uint8_t boot[16]; /* its last one */
 	bool booted, retired;
 	uint64_t well_ms;   /* since when all is well; 0: it is not */
-	struct talk *now, *next;
+	struct talk *now, *next, *old;
+	uint64_t old_ms;    /* since when `old` is */
 	uint64_t lost_ms;   /* since when the connection of `now` is broken; 0: it is not */
 	uint64_t begun_ms;  /* when the last attempt was */
 	uint64_t away_ms;   /* since when there is no session */
@@ -109,6 +112,14 @@ static void retry_later(struct remote *r)
 	r->retry_ms = r->retry_ms * 2 > max ? max : r->retry_ms * 2;
 }
 
+static void drop_old(struct remote *r)
+{
+	if (r->old)
+		talk_send(r->old, WIRE_BYE, "rekey", 5);
+	talk_free(r->old);
+	r->old = NULL;
+}
+
 static void next_failed(struct remote *r, const char *why)
 {
 	char text[ADDR_STRLEN] = "no address yet";
@@ -131,15 +142,13 @@ static void on_broke(void *arg, struct talk *t, const char *why)
 		next_failed(r, why);
 		return;
 	}
+	if (t == r->old) {
+		drop_old(r);
+		return;
+	}
 	log_info("control connection lost: %s", why);
 	r->lost_ms = talk_asked_ms(t) ? talk_asked_ms(t) : clock_ms();
 	begin_talk_now(r);
-}
-
-static void say_welcome(const struct remote *r, const struct wire_welcome *w, bool restarted)
-{
-	log_info("session with %s: %s%s", r->host, w->aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305",
-		 restarted ? "; it was restarted" : "");
 }
 
 static void on_welcomed(void *arg, struct talk *t)
@@ -149,8 +158,9 @@ static void on_welcomed(void *arg, struct talk *t)
 	const struct wire_welcome *w = talk_welcome(t);
 	bool restarted = r->booted && memcmp(r->boot, w->boot, sizeof(r->boot)) != 0;
 
-	if (old)
-		talk_send(old, WIRE_BYE, "rekey", 5);
+	drop_old(r);
+	r->old = old;
+	r->old_ms = clock_ms();
 	r->now = t;
 	r->next = NULL;
 	r->lost_ms = 0;
@@ -165,8 +175,10 @@ static void on_welcomed(void *arg, struct talk *t)
 	else
 		revoke_send_all(&r->revokes, send_revoke, r);
 	if (!old || restarted)
-		say_welcome(r, w, restarted);
-	talk_free(old);
+		log_info("session with %s: %s%s", r->host, w->aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305",
+			 restarted ? "; it was restarted" : "");
+	if (restarted)
+		drop_old(r);
 	if (!r->well_ms)
 		r->well_ms = clock_ms();
 	r->ops.session(r->arg, r, true, restarted);
@@ -178,7 +190,7 @@ static void on_frame(void *arg, struct talk *t, uint8_t type, const uint8_t *val
 
 	if (type == WIRE_REVOKED)
 		revoke_take_answer(&r->revokes, value, len);
-	else if (type == WIRE_PACKET && t == r->now)
+	else if (type == WIRE_PACKET && (t == r->now || t == r->old))
 		r->ops.packet(r->arg, r, value, len);
 }
 
@@ -224,8 +236,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
 	struct remote *r = arg;
 
-	(void)fd;
-	(void)what;
+	(void)fd, (void)what;
 	if (!r->now || !talk_speaks(r->now))
 		begin_talk(r);
 }
@@ -234,6 +245,7 @@ static void give_up_session(struct remote *r, uint64_t now)
 {
 	log_warn("no session with %s any more", r->host);
 	revoke_answer_all(&r->revokes);
+	drop_old(r);
 	talk_free(r->now);
 	r->now = NULL;
 	r->lost_ms = 0;
@@ -279,12 +291,13 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	struct remote *r = arg;
 	uint64_t now = clock_ms();
 
-	(void)fd;
-	(void)what;
+	(void)fd, (void)what;
 	if (now - r->ticked_ms > LATE_MS && r->now)
 		talk_forgive(r->now);
 	r->ticked_ms = now;
 	revoke_answer_due(&r->revokes, now);
+	if (r->old && now - r->old_ms >= OLD_MS)
+		drop_old(r);
 	if (r->now)
 		tend_now(r, now);
 }
@@ -339,6 +352,7 @@ void remote_free(struct remote *r)
 		return;
 	if (r->now)
 		talk_send(r->now, WIRE_BYE, "stopping", 8);
+	drop_old(r);
 	talk_free(r->now);
 	talk_free(r->next);
 	while (LIST_FIRST(&r->revokes))
@@ -453,21 +467,16 @@ void remote_suspect(struct remote *r)
 		talk_ping(r->now);
 }
 
-static bool takes_packets(const struct remote *r)
-{
-	return r->now && talk_welcome(r->now)->flags & WIRE_F_STREAM;
-}
-
 bool remote_offer(struct remote *r, const uint8_t *packet, size_t len)
 {
-	return takes_packets(r) && talk_offer(r->now, WIRE_PACKET, packet, len);
+	return r->now && talk_offer(r->now, WIRE_PACKET, packet, len);
 }
 
 void remote_carrier(struct remote *r, enum wire_carrier carrier)
 {
 	uint8_t value[WIRE_CARRIER_LEN];
 
-	if (takes_packets(r))
+	if (r->now)
 		talk_send(r->now, WIRE_CARRIER, value, wire_put_carrier(value, &carrier));
 }
 

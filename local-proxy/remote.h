@@ -75,7 +75,7 @@ void remote_retire(struct remote *r, bool retired);	   /* while it is, no new co
 /* The lines changed: perhaps one can be reached now. */
 void remote_links_changed(struct remote *r);
 
-/* A packet of the tunnel for a remote whose WELCOME says WIRE_F_STREAM. False: not now. And which way its packets are to come. */
+/* For a remote whose WELCOME says WIRE_F_STREAM only: a packet of the tunnel (false: not now), and which way its packets are to come. */
 bool remote_offer(struct remote *r, const uint8_t *packet, size_t len);
 void remote_carrier(struct remote *r, enum wire_carrier carrier);
 
