@@ -43,7 +43,8 @@ struct world {
 	struct seal *seal;
 	struct tunnel *end[2]; /* local, remote */
 	struct udp udp[LINES + 1];
-	bool dead[LINES][2], bend;
+	bool dead[LINES][2], bend, full;
+	unsigned offers;
 	struct dgram ring[RING];
 	unsigned head, tail;
 	uint32_t index;
@@ -128,6 +129,34 @@ static void on_mtu(void *arg, unsigned mtu)
 	MUST(mtu >= 1280 && mtu <= PACKET_INNER_MAX);
 }
 
+/* The stream takes it, or does not; what it took is there at once. */
+static bool on_offer(void *arg, const uint8_t *packet, size_t len)
+{
+	struct world *w = arg;
+	unsigned side = w->offers++ & 1;
+
+	if (w->full)
+		return false;
+	MUST(len <= PACKET_INNER_MAX);
+	tunnel_stream_got(w->end[side], packet, len);
+	return true;
+}
+
+static void by_stream(struct world *w, unsigned side, uint8_t how, const uint8_t *data, size_t len)
+{
+	uint8_t *exact = malloc(len ? len : 1);
+
+	memcpy(exact, data, len);
+	w->full = how & 128;
+	if (how & 8)
+		tunnel_carry(w->end[side], how & 64);
+	if (how & 16)
+		tunnel_stream_got(w->end[side], exact, len);
+	if (how & 32)
+		tunnel_stream_room(w->end[side]);
+	free(exact);
+}
+
 static void rekey(struct world *w)
 {
 	uint8_t sid[WIRE_SID] = { 1 }, exported[32] = { 2 };
@@ -152,6 +181,8 @@ static void begin(struct world *w, uint8_t options)
 		w->udp[i] = (struct udp){ w, i };
 	w->end[0] = tunnel_new(w->base, w->seal, ASSOC_LOCAL, &config, &ops, w);
 	w->end[1] = tunnel_new(w->base, w->seal, ASSOC_REMOTE, &config, &ops, w);
+	for (unsigned i = 0; i < 2; i++)
+		tunnel_stream_way(w->end[i], on_offer, w);
 	rekey(w);
 	for (unsigned i = 0; i < LINES; i++)
 		assoc_set_path(tunnel_assoc(w->end[0]), i, &(struct assoc_path){ .udp = &w->udp[i], .keepalive_s = 20 });
@@ -241,6 +272,7 @@ static void deed(struct world *w, uint8_t what, uint8_t how, const uint8_t *data
 		break;
 	default:
 		assoc_set_use(tunnel_assoc(w->end[0]), line, (enum wire_use)(how >> 1 & 3));
+		by_stream(w, side, how, data, len);
 	}
 }
 
