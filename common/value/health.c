@@ -123,6 +123,7 @@ static void fall(struct health *h, uint64_t now)
 		in->flaps = 0;
 	in->up_us = 0;
 	in->good = 0;
+	in->fell = in->seq;
 }
 
 /* The state of both is the worse one. `why` belongs to the direction that changed. */
@@ -332,7 +333,8 @@ void health_got_report(struct health *h, const struct wire_report *r, bool own, 
 		in->rtt_seq = r->seq;
 		if (took >= r->hold_us && took < 60000000u)
 			take_rtt(h, took - r->hold_us, now_us);
-		round_trip(h, now_us);
+		if (h->state != HEALTH_DOWN || (int32_t)(r->seq - in->fell) > 0) /* not one that was answered before it died */
+			round_trip(h, now_us);
 	}
 }
 

@@ -15,6 +15,7 @@ struct inner { /* in private_words */
 		uint32_t time_us, packets;
 	} ring[RING]; /* our probes, by seq */
 	uint32_t seq, before, acked, acked_time, acked_tx, acked_rx, rtt_seq; /* before: the last of another life */
+	uint32_t fell;	  /* our last probe before it was found dead */
 	uint64_t told_us; /* when a report came last, by any path */
 	uint64_t asked_us; /* the first probe since something was heard; 0: none */
 	uint32_t asked;	   /* how many */

@@ -291,6 +291,25 @@ static void another_address_is_another_life(void **state)
 	one_way(w, LOCAL, 0);
 }
 
+/* What came in before the death is told once more with the first that arrives after it: that is no answer. */
+static void a_heal_is_one_step(void **state)
+{
+	struct world *w = *state;
+
+	until(w, HEALTH_UP, 2000);
+	for (unsigned ms = 0; ms < 100; ms += 7) {
+		run(w, 6000);
+		w->loss_every[LOCAL][1] = w->loss_every[REMOTE][1] = 1;
+		run(w, 2000 + ms);
+		assert_int_equal(w->h[LOCAL][1].state, HEALTH_DOWN);
+		w->loss_every[LOCAL][1] = w->loss_every[REMOTE][1] = 0;
+		w->changes = 0;
+		run(w, 1500);
+		assert_int_equal(w->h[LOCAL][1].state, HEALTH_UP);
+		assert_int_equal(w->changes, 0); /* never found dead again on the way */
+	}
+}
+
 static void nonsense_changes_nothing(void **state)
 {
 	struct wire_report r = { .seq = 4000000000u, .time_us = 5, .hold_us = UINT32_MAX, .packets = UINT32_MAX, .rate = UINT32_MAX };
@@ -313,7 +332,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup(f, setup)
 	const struct CMUnitTest tests[] = {
 		T(comes_up_and_stays), T(each_way_of_each), T(stalls_accuse_nobody), T(loss_is_measured),
-		T(flapping_waits_longer), T(the_kernel_knows), T(another_address_is_another_life),
+		T(flapping_waits_longer), T(the_kernel_knows), T(another_address_is_another_life), T(a_heal_is_one_step),
 		T(nonsense_changes_nothing),
 	};
 
