@@ -91,6 +91,78 @@ static void put_row(char cell[COLUMNS][CELL], const size_t width[COLUMNS], const
 	fprintf(out, "%s\n", why);
 }
 
+/* --- datagrams: a row for each line and class --- */
+
+#define PACKETS 13
+
+static void count(const json_t *o, const char *key, char cell[CELL])
+{
+	const json_t *v = json_object_get(o, key);
+
+	snprintf(cell, CELL, json_is_integer(v) ? "%lld" : "-", (long long)json_integer_value(v));
+}
+
+static void ms(const json_t *o, const char *key, char cell[CELL])
+{
+	snprintf(cell, CELL, "%.1f ms", json_number_value(json_object_get(o, key)) / 1e3);
+}
+
+static void packets_row(const json_t *link, const json_t *row, char cell[PACKETS][CELL])
+{
+	static const char *const keys[] = { "packets", "copies", "lost", "received", "duplicates", "repaired", "late" };
+	const json_t *t = json_object_get(link, "tunnel");
+
+	word(json_object_get(link, "name"), cell[0]);
+	word(json_object_get(row, "class"), cell[1]);
+	count(t, "mtu", cell[2]);
+	ms(t, "rtt_us", cell[3]);
+	ms(t, "jitter_us", cell[4]);
+	ms(t, "queue_us", cell[5]);
+	for (unsigned i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+		count(row, keys[i], cell[6 + i]);
+}
+
+static void put_packets_row(char cell[PACKETS][CELL], const size_t width[PACKETS], FILE *out)
+{
+	for (int c = 0; c < PACKETS; c++)
+		fprintf(out, c < 2 ? "%-*s%s" : "%*s%s", (int)width[c], cell[c], c + 1 < PACKETS ? "  " : "\n");
+}
+
+/* Twice the same way: first for the widths, then to print. Lines without a path have no rows. */
+static size_t each_packets_row(const json_t *links, size_t width[PACKETS], FILE *out)
+{
+	char cell[PACKETS][CELL];
+	size_t i, k, n = 0;
+	json_t *o, *r;
+
+	json_array_foreach(links, i, o) {
+		json_array_foreach(json_object_get(json_object_get(o, "tunnel"), "lines"), k, r) {
+			packets_row(o, r, cell);
+			for (int c = 0; !out && c < PACKETS; c++)
+				width[c] = strlen(cell[c]) > width[c] ? strlen(cell[c]) : width[c];
+			if (out)
+				put_packets_row(cell, width, out);
+			n++;
+		}
+	}
+	return n;
+}
+
+static void print_packets(const json_t *links, FILE *out)
+{
+	char head[PACKETS][CELL] = { "line", "class", "mtu", "rtt", "jitter", "queue", "packets", "copies", "lost", "received", "duplicates",
+				     "repaired", "late" };
+	size_t width[PACKETS];
+
+	for (int c = 0; c < PACKETS; c++)
+		width[c] = strlen(head[c]);
+	if (!each_packets_row(links, width, NULL))
+		return;
+	fputs("\nUDP and ICMP (R goes on every line, F and B on one)\n", out);
+	put_packets_row(head, width, out);
+	each_packets_row(links, width, out);
+}
+
 void links_view_print(const json_t *answer, FILE *out)
 {
 	char head[COLUMNS][CELL] = { "line", "state", "role", "rtt", "loss", "down bit/s", "up bit/s", "received", "sent" };
@@ -112,4 +184,5 @@ void links_view_print(const json_t *answer, FILE *out)
 		row(o, cell);
 		put_row(cell, width, why ? why : "", out);
 	}
+	print_packets(links, out);
 }

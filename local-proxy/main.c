@@ -193,6 +193,13 @@ static const struct health *line_health(void *arg, size_t line)
 	return paths_health(g->paths, line);
 }
 
+static json_t *line_datagrams(void *arg, size_t line)
+{
+	struct gateway *g = arg;
+
+	return tunnel_path_status(tundev_tunnel(g->tundev), (unsigned)line);
+}
+
 static uint64_t bytes_moved(void *arg)
 {
 	struct gateway *g = arg;
@@ -300,7 +307,8 @@ static int raise_house(struct gateway *g)
 		return complain("out of memory");
 	relay_loop_congestion(g->relays, sock_congestion_choice(&g->caps, c->congestion));
 	g->links = links_new(g->loop.base, c, on_links, g);
-	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ RULES_SELF_MARK, on_use, bytes_moved, line_health }, g) : NULL;
+	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ RULES_SELF_MARK, on_use, bytes_moved, line_health,
+												line_datagrams }, g) : NULL;
 	if (!g->steward)
 		return -1;
 	steward_serve(g->steward, g->admin);

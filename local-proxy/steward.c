@@ -180,6 +180,7 @@ static json_t *links_answer(void *arg, const char *rest)
 		json_object_set_new(o, "metered", json_boolean(c->metered));
 		add_health(o, s->ops.health ? s->ops.health(s->arg, i) : NULL);
 		add_bytes(s, o, c->device);
+		json_object_set_new(o, "tunnel", s->ops.datagrams ? s->ops.datagrams(s->arg, i) : NULL); /* none: no key */
 		quota_status(s->quota, i, o);
 		harm_status(s->harm, i, o);
 	}

@@ -21,6 +21,7 @@ struct steward_ops {
 	void (*use)(void *arg, size_t line);			      /* roles_use() of this line is another now (not from inside steward_new) */
 	uint64_t (*moved)(void *arg);				      /* grows by the bytes that TCP's relays move */
 	const struct health *(*health)(void *arg, size_t line);	      /* what probes know of it, or NULL */
+	json_t *(*datagrams)(void *arg, size_t line);		      /* tunnel_path_status() of it, or NULL; may be NULL itself */
 };
 
 struct steward *steward_new(struct event_base *base, const struct config *config, struct links *links, const struct steward_ops *ops,

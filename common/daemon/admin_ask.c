@@ -88,6 +88,11 @@ static void put_counters(const json_t *o, FILE *out, int indent)
 		fprintf(out, "%*s%14s  %-16s %s\n", indent, "", value_text(v, buf, sizeof(buf)), key, counter_text(key));
 }
 
+static bool is_nested(const json_t *v)
+{
+	return json_is_object(v) || (json_is_array(v) && json_is_object(json_array_get(v, 0)));
+}
+
 /* Columns are the keys of the first row; of the others, what has no column is in the JSON only. */
 static void put_table(const json_t *rows, FILE *out, int indent)
 {
@@ -99,6 +104,8 @@ static void put_table(const json_t *rows, FILE *out, int indent)
 	json_object_foreach(json_array_get(rows, 0), key, v) {
 		if (n == COLUMNS)
 			break;
+		if (is_nested(v)) /* has no place in a cell */
+			continue;
 		keys[n] = key;
 		width[n] = strlen(key);
 		json_array_foreach(rows, i, row) {
@@ -131,11 +138,6 @@ static void put_nested(const char *key, const json_t *v, FILE *out, int indent)
 		put_counters(v, out, indent + 2);
 	else
 		put_object(v, out, indent + 2);
-}
-
-static bool is_nested(const json_t *v)
-{
-	return json_is_object(v) || (json_is_array(v) && json_is_object(json_array_get(v, 0)));
 }
 
 /* What fits on a line first, aligned; then the rest, each under its name. */

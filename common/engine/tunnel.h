@@ -69,5 +69,7 @@ const char *tunnel_carrier(const struct tunnel *t); /* "udp", "stream", or "none
 
 /* {mtu, redundancy, classes: {R: {packets, copies, duplicates, repaired, lost, late, ...}}, paths: [{...}]} */
 json_t *tunnel_status(const struct tunnel *t);
+/* Of one path, with {path, class, packets, copies, lost, received, duplicates, repaired, late} for each class in `lines`; NULL: there is none. */
+json_t *tunnel_path_status(const struct tunnel *t, unsigned path);
 
 #endif

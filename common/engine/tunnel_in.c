@@ -98,6 +98,21 @@ static bool is_current(struct tunnel *t, uint32_t index)
 	return true;
 }
 
+static bool note(struct tunnel *t, const struct assoc_got *got)
+{
+	struct gaps *g = t->sort[got->hdr.class].gaps;
+	uint64_t filled = g->filled;
+	bool taken = gaps_take(g, got->seq, t->now);
+	unsigned c = got->hdr.class;
+
+	if (got->path < ASSOC_PATHS) {
+		t->lane[got->path].in[c].received++;
+		t->lane[got->path].in[c].repaired += g->filled - filled;
+		t->lane[got->path].in[c].late += !taken;
+	}
+	return taken;
+}
+
 static bool count(struct tunnel *t, const struct assoc_got *got)
 {
 	struct sort *s = &t->sort[got->hdr.class];
@@ -108,7 +123,7 @@ static bool count(struct tunnel *t, const struct assoc_got *got)
 		s->gaps = calloc(1, sizeof(*s->gaps));
 	if (!s->reorder && got->hdr.class != WIRE_CLASS_R)
 		s->reorder = calloc(1, sizeof(*s->reorder));
-	return s->gaps && gaps_take(s->gaps, got->seq, t->now);
+	return s->gaps && note(t, got);
 }
 
 static void take_data(struct tunnel *t, const struct assoc_got *got)
@@ -208,9 +223,10 @@ void tunnel_on_copy(void *arg, unsigned path, const struct wire_dgram *hdr, uint
 {
 	struct tunnel *t = arg;
 
-	(void)path;
 	(void)seq;
 	t->sort[hdr->class].duplicates++;
+	if (path < ASSOC_PATHS)
+		t->lane[path].in[hdr->class].duplicates++;
 }
 
 /* --- acknowledgements --- */

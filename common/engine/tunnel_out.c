@@ -384,6 +384,12 @@ static uint8_t again_on(const struct tunnel *t, const struct packet *p, uint8_t 
 	return on;
 }
 
+static void note_lost(struct tunnel *t, const struct packet *p)
+{
+	if (p->paths && !(p->paths & (p->paths - 1)))
+		t->lane[__builtin_ctz(p->paths)].lost[p->class]++;
+}
+
 void tunnel_again(struct tunnel *t, struct packet *p)
 {
 	uint8_t on = again_on(t, p, p->paths);
@@ -391,6 +397,7 @@ void tunnel_again(struct tunnel *t, struct packet *p)
 	tunnel_tell_pmtu(t, p, p->tries > 1);
 	if (p->tries == 1) {
 		tunnel_fec_fate(t, p, true);
+		note_lost(t, p);
 		p->first = p->paths;
 	}
 	p->paths = 0;

@@ -33,6 +33,10 @@ struct lane { /* a path as the sender sees it */
 	bool silent; /* nothing is known to arrive */
 	uint8_t copies_upto; /* the bulkiest class that is copied there now */
 	uint64_t packets[WIRE_CLASSES], copies[WIRE_CLASSES], resent, repairs, shed, overflows; /* for status */
+	uint64_t lost[WIRE_CLASSES]; /* went out there and nowhere else, and was resent or given up */
+	struct {
+		uint64_t received, duplicates, repaired, late;
+	} in[WIRE_CLASSES]; /* for status, of what came there */
 };
 
 struct parity { /* of a class */

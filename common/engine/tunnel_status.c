@@ -48,6 +48,31 @@ static json_t *by_class(const uint64_t n[WIRE_CLASSES])
 	return o;
 }
 
+/* A line and a class. The path and its name first: this is printed as a table. */
+static json_t *row(const struct tunnel *t, unsigned i, unsigned c)
+{
+	static const char names[WIRE_CLASSES][2] = { "C", "R", "F", "B" };
+	const struct lane *l = &t->lane[i];
+	json_t *o = json_object();
+
+	json_object_set_new(o, "path", number(i));
+	json_object_set_new(o, "class", json_string(names[c]));
+	json_object_set_new(o, "packets", number(l->packets[c]));
+	json_object_set_new(o, "copies", number(l->copies[c]));
+	json_object_set_new(o, "lost", number(l->lost[c]));
+	json_object_set_new(o, "received", number(l->in[c].received));
+	json_object_set_new(o, "duplicates", number(l->in[c].duplicates));
+	json_object_set_new(o, "repaired", number(l->in[c].repaired));
+	json_object_set_new(o, "late", number(l->in[c].late));
+	return o;
+}
+
+static void add_rows(const struct tunnel *t, unsigned i, json_t *to)
+{
+	for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
+		json_array_append_new(to, row(t, i, c));
+}
+
 static json_t *path_status(const struct tunnel *t, unsigned i)
 {
 	const struct health *h = assoc_health(t->assoc, i);
@@ -84,11 +109,24 @@ static json_t *stream_status(const struct stream *s)
 	return o;
 }
 
+json_t *tunnel_path_status(const struct tunnel *t, unsigned path)
+{
+	json_t *o, *rows;
+
+	if (path >= ASSOC_PATHS || !assoc_has_path(t->assoc, path))
+		return NULL;
+	o = path_status(t, path);
+	rows = json_array();
+	add_rows(t, path, rows);
+	json_object_set_new(o, "lines", rows);
+	return o;
+}
+
 json_t *tunnel_status(const struct tunnel *t)
 {
 	static const char *const redundancy[] = { "auto", "always", "never" };
 	static const char *const names[WIRE_CLASSES] = { NULL, "R", "F", "B" };
-	json_t *o = json_object(), *classes = json_object(), *paths = json_array();
+	json_t *o = json_object(), *classes = json_object(), *paths = json_array(), *lines = json_array();
 
 	for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
 		json_object_set_new(classes, names[c], class_status(t, c));
@@ -103,5 +141,9 @@ json_t *tunnel_status(const struct tunnel *t)
 	json_object_set_new(o, "classes", classes);
 	json_object_set_new(o, "stream", stream_status(&t->stream));
 	json_object_set_new(o, "paths", paths);
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if (assoc_has_path(t->assoc, i))
+			add_rows(t, i, lines);
+	json_object_set_new(o, "lines", lines);
 	return o;
 }

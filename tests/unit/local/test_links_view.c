@@ -71,12 +71,37 @@ static void the_table(void **state)
 	json_decref(now);
 }
 
+static void packets_by_line_and_class(void **state)
+{
+	json_t *now = answer(1000, 1, 1);
+	char *text, *table;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	(void)state;
+	json_object_set_new(first(now), "tunnel",
+			    json_pack("{s:i, s:i, s:i, s:i, s:[{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i}, {s:s}]}", "mtu", 1472, "rtt_us", 20500,
+				      "jitter_us", 120, "queue_us", 0, "lines", "class", "R", "packets", 1000, "copies", 12, "lost", 1,
+				      "received", 900, "duplicates", 890, "repaired", 3, "late", 0, "class", "F"));
+	links_view_print(now, out);
+	fclose(out);
+	table = strstr(text, "\nUDP");
+	assert_non_null(table);
+	assert_string_equal(strchr(table + 1, '\n') + 1,
+			    "line  class   mtu      rtt  jitter   queue  packets  copies  lost  received  duplicates  repaired  late\n"
+			    "adsl  R      1472  20.5 ms  0.1 ms  0.0 ms     1000      12     1       900         890         3     0\n"
+			    "adsl  F      1472  20.5 ms  0.1 ms  0.0 ms        -       -     -         -           -         -     -\n");
+	free(text);
+	json_decref(now);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rates_are_between_two_answers),
 		cmocka_unit_test(a_line_that_is_new_or_nothing_at_all),
 		cmocka_unit_test(the_table),
+		cmocka_unit_test(packets_by_line_and_class),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
