@@ -17,6 +17,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "sock.h"
 
 #define PATIENCE_MS 1000
 #define HOPEFUL_MS 3000 /* a path is heard of again, and has to prove itself */
@@ -26,6 +27,7 @@
 struct carrier {
 	struct tunnel *tunnel;
 	struct remotes *remotes;
+	const char *congestion;
 	void (*changed)(void *arg);
 	void *arg;
 	bool there;	  /* a session whose remote takes packets */
@@ -43,7 +45,9 @@ static void wake_in(struct carrier *c, unsigned ms)
 
 static void tell(struct carrier *c)
 {
-	remotes_carrier(c->remotes, tunnel_by_stream(c->tunnel) ? WIRE_BY_STREAM : WIRE_BY_UDP);
+	bool by_stream = tunnel_by_stream(c->tunnel);
+
+	remotes_carrier(c->remotes, by_stream ? WIRE_BY_STREAM : WIRE_BY_UDP, by_stream ? c->congestion : SOCK_WAITING);
 }
 
 static void turn(struct carrier *c, bool by_stream)
@@ -148,7 +152,8 @@ void carrier_room(struct carrier *c)
 
 /* --- life --- */
 
-struct carrier *carrier_new(struct event_base *base, struct tunnel *tunnel, struct remotes *remotes, void (*changed)(void *arg), void *arg)
+struct carrier *carrier_new(struct event_base *base, struct tunnel *tunnel, struct remotes *remotes, const char *congestion,
+			    void (*changed)(void *arg), void *arg)
 {
 	struct carrier *c = calloc(1, sizeof(*c));
 
@@ -156,6 +161,7 @@ struct carrier *carrier_new(struct event_base *base, struct tunnel *tunnel, stru
 		return NULL;
 	c->tunnel = tunnel;
 	c->remotes = remotes;
+	c->congestion = congestion;
 	c->changed = changed;
 	c->arg = arg;
 	event_assign(&c->tick, base, -1, 0, on_tick, c);

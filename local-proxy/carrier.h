@@ -11,8 +11,10 @@
 
 struct carrier;
 
-/* `changed` is called from the loop when it is the other way now. Both outlive this. NULL: no memory. */
-struct carrier *carrier_new(struct event_base *base, struct tunnel *tunnel, struct remotes *remotes, void (*changed)(void *arg), void *arg);
+/* `changed` is called from the loop when it is the other way now. `congestion`: how the control connection behaves while it carries packets. All
+ * outlive this. NULL: no memory. */
+struct carrier *carrier_new(struct event_base *base, struct tunnel *tunnel, struct remotes *remotes, const char *congestion,
+			    void (*changed)(void *arg), void *arg);
 void carrier_free(struct carrier *c); /* NULL is fine */
 
 /* What happens. A session, or a new one; NULL: there is none, or no tunnel. */

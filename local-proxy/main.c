@@ -315,7 +315,8 @@ static int raise_house(struct gateway *g)
 	if (raise_paths(g))
 		return complain("out of memory");
 	g->remotes = remotes_new(g->loop.base, c, g->links, g->tls, &wan, &ops, g);
-	g->carrier = g->remotes ? carrier_new(g->loop.base, tundev_tunnel(g->tundev), g->remotes, on_carrier, g) : NULL;
+	g->carrier = g->remotes ? carrier_new(g->loop.base, tundev_tunnel(g->tundev), g->remotes,
+					      sock_congestion_choice(&g->caps, c->congestion), on_carrier, g) : NULL;
 	g->pool = g->carrier ? pool_new(g->loop.base, c, g->links, g->remotes, g->seal) : NULL;
 	if (!g->pool)
 		return complain("out of memory");

@@ -472,12 +472,14 @@ bool remote_offer(struct remote *r, const uint8_t *packet, size_t len)
 	return r->now && talk_offer(r->now, WIRE_PACKET, packet, len);
 }
 
-void remote_carrier(struct remote *r, enum wire_carrier carrier)
+void remote_carrier(struct remote *r, enum wire_carrier carrier, const char *congestion)
 {
 	uint8_t value[WIRE_CARRIER_LEN];
 
-	if (r->now)
-		talk_send(r->now, WIRE_CARRIER, value, wire_put_carrier(value, &carrier));
+	if (!r->now)
+		return;
+	talk_send(r->now, WIRE_CARRIER, value, wire_put_carrier(value, &carrier));
+	talk_congestion(r->now, congestion);
 }
 
 json_t *remote_status(const struct remote *r)

@@ -75,9 +75,10 @@ void remote_retire(struct remote *r, bool retired);	   /* while it is, no new co
 /* The lines changed: perhaps one can be reached now. */
 void remote_links_changed(struct remote *r);
 
-/* For a remote whose WELCOME says WIRE_F_STREAM only: a packet of the tunnel (false: not now), and which way its packets are to come. */
+/* For a remote whose WELCOME says WIRE_F_STREAM only: a packet of the tunnel (false: not now), which way its packets are to come, and
+ * how the control connection behaves meanwhile. */
 bool remote_offer(struct remote *r, const uint8_t *packet, size_t len);
-void remote_carrier(struct remote *r, enum wire_carrier carrier);
+void remote_carrier(struct remote *r, enum wire_carrier carrier, const char *congestion);
 
 json_t *remote_status(const struct remote *r);
 

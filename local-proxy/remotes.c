@@ -387,10 +387,10 @@ bool remotes_offer(struct remotes *rs, const uint8_t *packet, size_t len)
 	return rs->active && remote_offer(rs->active, packet, len);
 }
 
-void remotes_carrier(struct remotes *rs, enum wire_carrier carrier)
+void remotes_carrier(struct remotes *rs, enum wire_carrier carrier, const char *congestion)
 {
 	if (rs->active)
-		remote_carrier(rs->active, carrier);
+		remote_carrier(rs->active, carrier, congestion);
 }
 
 json_t *remotes_status(const struct remotes *rs)

@@ -43,7 +43,7 @@ void remotes_wanted(struct remotes *rs);
 void remotes_suspect(struct remotes *rs);
 bool remotes_heard_since(const struct remotes *rs, uint64_t ms);
 bool remotes_offer(struct remotes *rs, const uint8_t *packet, size_t len);
-void remotes_carrier(struct remotes *rs, enum wire_carrier carrier);
+void remotes_carrier(struct remotes *rs, enum wire_carrier carrier, const char *congestion);
 
 /* What `remote` was, of the active one (else the first), with "others": [...]. */
 json_t *remotes_status(const struct remotes *rs);

@@ -237,6 +237,12 @@ bool talk_offer(struct talk *t, enum wire_frame type, const void *value, size_t 
 	return t->control && control_offer(t->control, type, value, len);
 }
 
+void talk_congestion(struct talk *t, const char *name)
+{
+	if (t->control)
+		sock_congestion(control_fd(t->control), name);
+}
+
 void talk_ping(struct talk *t)
 {
 	if (t->asked_ms || !talk_speaks(t))

@@ -49,6 +49,7 @@ uint64_t talk_age_ms(const struct talk *t);		       /* since WELCOME */
 void talk_send(struct talk *t, enum wire_frame type, const void *value, size_t len);
 /* What may be left out; false: not now, or not any more. */
 bool talk_offer(struct talk *t, enum wire_frame type, const void *value, size_t len);
+void talk_congestion(struct talk *t, const char *name); /* as sock_congestion() */
 void talk_ping(struct talk *t); /* once: while an answer is owed, nothing is sent */
 void talk_forgive(struct talk *t); /* it may have answered: it was we who did not listen */
 uint64_t talk_heard_ms(const struct talk *t); /* clock_ms() of the last sign of life */

@@ -14,6 +14,7 @@
 #include "config.h"
 #include "counter.h"
 #include "log.h"
+#include "sock.h"
 
 #define CONTROLS 4 /* of a user, at a time */
 
@@ -28,6 +29,7 @@ struct seat { /* a user */
 
 struct carrier {
 	struct seat seat[CONFIG_USERS]; /* by user_index() */
+	const char *congestion;
 };
 
 static bool on_offer(void *arg, const uint8_t *packet, size_t len)
@@ -58,7 +60,7 @@ static void forget(struct seat *s, const struct control *control)
 	s->n = kept;
 }
 
-static void heed(struct seat *s, const struct user *user, struct control *control, bool stream)
+static void heed(struct carrier *c, struct seat *s, const struct user *user, struct control *control, bool stream)
 {
 	bool was = by_stream(s);
 
@@ -69,6 +71,7 @@ static void heed(struct seat *s, const struct user *user, struct control *contro
 	s->spoke[0].control = control;
 	s->spoke[0].by_stream = stream;
 	carry(s);
+	sock_congestion(control_fd(control), stream ? c->congestion : SOCK_WAITING);
 	if (stream != was)
 		log_info("user %s: %s", user_config(user)->name,
 			 stream ? "UDP does not get through, the tunnel goes through the control connection" :
@@ -101,7 +104,7 @@ void carrier_frame(struct carrier *c, const struct user *user, struct control *c
 	if (type == WIRE_PACKET)
 		tunnel_stream_got(s->tunnel, value, len);
 	else if (wire_get_carrier(&carrier, value, len) > 0)
-		heed(s, user, control, carrier == WIRE_BY_STREAM);
+		heed(c, s, user, control, carrier == WIRE_BY_STREAM);
 }
 
 void carrier_room(struct carrier *c, const struct user *user, const struct control *control)
@@ -120,9 +123,13 @@ void carrier_left(struct carrier *c, const struct user *user, const struct contr
 	carry(s);
 }
 
-struct carrier *carrier_new(void)
+struct carrier *carrier_new(const char *congestion)
 {
-	return calloc(1, sizeof(struct carrier));
+	struct carrier *c = calloc(1, sizeof(*c));
+
+	if (c)
+		c->congestion = congestion;
+	return c;
 }
 
 void carrier_free(struct carrier *c)

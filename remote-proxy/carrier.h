@@ -11,7 +11,8 @@
 
 struct carrier;
 
-struct carrier *carrier_new(void); /* NULL: no memory */
+/* `congestion`: how a control connection behaves while it carries packets; outlives this. NULL: no memory. */
+struct carrier *carrier_new(const char *congestion);
 void carrier_free(struct carrier *c); /* NULL is fine */
 
 /* A user's tunnel is there from now on, until it is told to be NULL. */

@@ -129,7 +129,7 @@ static int remote_start_rooms(struct remote *r)
 	uint8_t pin[WIRE_PIN];
 
 	identity_pin(r->identity, pin);
-	if (!(r->carrier = carrier_new()) ||
+	if (!(r->carrier = carrier_new(sock_congestion_choice(&r->caps, r->config.congestion))) ||
 	    !(r->tundev = tundev_new(base, &r->config, r->policy, r->seal, r->guard, r->carrier)))
 		return -1;
 	r->dock = dock_new(base, &r->config, r->seal, tundev_why(r->tundev) ? NULL : &tundev_ops, r->tundev);
