@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """What is lost, late or slow in the UDP tunnel, on bad lines and on a line that dies; what it costs. Beside it what the lines alone do."""
 import argparse
+import re
+import shutil
 import subprocess
 import time
 
 import bench
 import tunnel
-from topology import Line, SERVER4, Topology, rate_bits
+from topology import Line, SERVER4, Topology, VPS4, rate_bits, wait_for
 
 TWO = lambda **kw: [Line("20M", "20M", 10, **kw), Line("20M", "20M", 30, **kw)]  # noqa: E731
 UNEVEN = [Line("10M", "10M", 15), Line("3M", "3M", 90)]
@@ -28,6 +30,59 @@ class Direct:
 
     def __exit__(self, *_):
         self.topo.gw.ip(f"route del {SERVER4}")
+
+
+class OpenVpn:
+    """OpenVPN from the gateway to the VPS over one line, for comparison: TLS, AES-256-GCM, keys of its own."""
+
+    def __init__(self, topo, near=None, far=VPS4, route=True):
+        self.topo, self.near, self.far = topo, near or topo.wan_addresses(0)[0].split("/")[0], far
+        self.route, self.ends = route, {}
+
+    def _key(self, name):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                        f"/CN={name}", "-keyout", self.tmp / f"{name}.key", "-out", self.tmp / f"{name}.crt"], check=True, capture_output=True)
+        out = subprocess.run(["openssl", "x509", "-in", self.tmp / f"{name}.crt", "-noout", "-fingerprint", "-sha256"], check=True,
+                             capture_output=True, text=True).stdout
+        return out.strip().split("=")[1]
+
+    def _run(self, side, ns, pin, *words):
+        argv = ["openvpn", "--dev", "ovpn0", "--dev-type", "tun", "--proto", "udp", "--key", self.tmp / f"{side}.key", "--cert", self.tmp / f"{side}.crt",
+                "--peer-fingerprint", pin, "--data-ciphers", "AES-256-GCM", "--tun-mtu", "1448", "--sndbuf", "4000000", "--rcvbuf", "4000000",
+                "--txqueuelen", "1000", "--disable-dco", *words]
+        self.ends[side] = ns.popen(argv, stdout=open(self.tmp / f"{side}.log", "w", encoding="utf-8"), stderr=subprocess.STDOUT)
+
+    def __enter__(self):
+        topo, gw, vps = self.topo, self.topo.gw, self.topo.vps
+        self.tmp = topo.new_dir("openvpn")
+        pins = {side: self._key(side) for side in ("local", "remote")}
+        if self.route:
+            gw.ip(f"route replace {self.far} via {topo.gateway(0)} dev wan1")
+        vps.sysctl(net__ipv4__ip_forward=1)
+        nat = "table ip ovpn {{ chain post {{ type nat hook postrouting priority srcnat; {} masquerade; }}; }}"
+        gw.nft(nat.format('oifname "ovpn0"'))
+        vps.nft(nat.format('ip saddr 10.97.0.0/24 oifname "eth0"'))
+        self._run("remote", vps, pins["local"], "--tls-server", "--dh", "none", "--local", self.far, "--lport", "7400", "--ifconfig", "10.97.0.2", "10.97.0.1")
+        self._run("local", gw, pins["remote"], "--tls-client", "--local", self.near, "--lport", "7401", "--remote", self.far, "7400",
+                  "--ifconfig", "10.97.0.1", "10.97.0.2")
+        wait_for(lambda: gw.run("ping -c 1 -W 1 10.97.0.2", check=False).returncode == 0, 20, "OpenVPN")
+        gw.ip(f"route replace {SERVER4} dev ovpn0")
+        return self
+
+    def pid(self, side):
+        """Of the process in the namespace: popen's may be a wrapper."""
+        p = self.ends[side].pid
+        child = subprocess.run(["pgrep", "-P", str(p)], capture_output=True, text=True, check=False).stdout.split()
+        return int(child[0]) if child else p
+
+    def __exit__(self, *_):
+        for p in self.ends.values():
+            p.terminate()
+            p.wait(10)
+        self.topo.gw.nft("delete table ip ovpn")
+        self.topo.vps.nft("delete table ip ovpn")
+        if self.route:
+            self.topo.gw.ip(f"route del {self.far}")
 
 
 class Table:
@@ -338,6 +393,34 @@ def part_cpu(t, a):
                     t.add("... times the hop", ns / one, goal and f"<= {goal}", ns / one <= goal if goal else None)
 
 
+def part_openvpn(t, a):
+    """The same questions to OpenVPN, when it is there."""
+    if not shutil.which("openvpn"):
+        t.add("OpenVPN", "not installed: not compared")
+        return
+    version = re.search(r"[0-9][0-9.]+", subprocess.run(["openvpn", "--version"], capture_output=True, text=True, check=False).stdout).group()
+    with Topology(lines=TWO()) as topo:
+        tunnel.serve(topo)
+        with OpenVpn(topo):
+            for i, line in enumerate(topo.line):
+                line.set(loss=5, up={"seed": 10 + i}, down={"seed": 20 + i})
+            lost, count, _ = calls(topo, 4, 500, 100, a.packets // 4)
+            t.add(f"OpenVPN {version} on line 1, 5 % each way: call, lost % of {count}", percent(lost, count))
+            for line in topo.line:
+                line.set(loss=0)
+            call = tunnel.Flow(topo, "call", 200, 160, seconds=8, wait=400)
+            time.sleep(3)
+            topo.line[0].set(hole="both")
+            r = call.result()["both"]
+            t.add("OpenVPN, line 1 dead after 3 of 8 s: call, lost %", percent(r["lost"], r["count"]))
+    with Rig() as rig:
+        one = hop(rig, a.reps)
+        with OpenVpn(rig.topo, LEFT.format(0), RIGHT.format(0), route=False) as tun:
+            for side, who in (("local", "gateway"), ("remote", "remote")):
+                ns, share = min(used_ns(rig, tun, side, 40000, 8000) for _ in range(a.reps))
+                t.add(f"OpenVPN, CPU: {who}, times a kernel forwarding hop of {one:.0f} ns ({share:.3f} arrived)", ns / one)
+
+
 def part_speed(t, a):
     best = 0
     with Rig() as rig:
@@ -362,7 +445,7 @@ def part_clients(t, a):
 
 
 PARTS = {"loss": part_loss, "ping": part_ping, "dead": part_dead, "idle": part_idle, "bulk": part_bulk, "beside": part_beside,
-         "arq": part_arq, "fec": part_fec, "mtu": part_mtu, "cpu": part_cpu, "speed": part_speed, "clients": part_clients}
+         "arq": part_arq, "fec": part_fec, "mtu": part_mtu, "cpu": part_cpu, "openvpn": part_openvpn, "speed": part_speed, "clients": part_clients}
 
 
 def bare(topo, **options):
