@@ -35,7 +35,7 @@
 #define TOUCH_BUSY_MS 1000
 #define TOUCH_IDLE_MS 20000
 #define SURE 2 /* answers, or failures, in a row */
-#define KEEPALIVE_S 20
+#define KEEPALIVE_S 25
 #define METERED_S 120
 #define TARGETS_MAX 8
 

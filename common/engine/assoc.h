@@ -59,7 +59,7 @@ struct assoc_path {
 	struct udp *udp;      /* the caller's; must outlive the path. assoc_input() is to be fed with what it receives */
 	struct addr to, from; /* remote: where to and from which of our addresses */
 	enum wire_use use;
-	uint32_t keepalive_s; /* longest silence when idle: 20, or more on metered lines */
+	uint32_t keepalive_s; /* longest silence when idle: 25, or more on metered lines */
 };
 /* Local: a line has an address. id 0..7; again for the same id: the address changed, health begins anew. */
 void assoc_set_path(struct assoc *a, unsigned id, const struct assoc_path *p);

@@ -22,7 +22,7 @@
 #define FAST_MAX_US 100000u
 #define PACE_FAST_US 450000u /* a peer that probes more often is brisk */
 #define WATCH_US 10000u	     /* between looks at silence in brisk times */
-#define KEEPALIVE_S 20
+#define KEEPALIVE_S 25
 #define METERED_FACTOR 4
 #define PATIENT 10 /* probes of a path that has not answered yet, before the pauses grow */
 #define TOS_CONTROL 0xc0 /* CS6 */

@@ -1,6 +1,7 @@
 /* Silence and loss, as time passes; see health.c for the theory. */
 #include "health_room.h"
 
+#define DOUBT_US 250000 /* the house is at rest: nobody waits, and each doubt costs all lines a second of fast probes */
 #define HELD_US 10000 /* by either end, before it leaves */
 
 /* Probes that may be missing in a row on a line that loses so much, without being news. */
@@ -102,5 +103,5 @@ bool health_doubtful(const struct health *h, uint64_t now_us)
 
 	if (!in->asked_us || h->state == HEALTH_DOWN || h->state == HEALTH_PROBING)
 		return false;
-	return now_us - in->asked_us > (usual > SUSPECT_US ? usual : SUSPECT_US);
+	return now_us - in->asked_us > (usual > DOUBT_US ? usual : DOUBT_US);
 }
