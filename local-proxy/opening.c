@@ -19,7 +19,7 @@
  * got as far as OPEN, or the remote proved with RESET that it does not know the session, or
  * it promised with REVOKED that the OPEN was not and will not be served. An upstream that dies
  * between OPEN and ACCEPT, whose OPEN is not even acknowledged after UNHEARD_MS, or that says nothing
- * for PATIENCE_MS, is asked after in this way.
+ * for PATIENCE_MS, is asked after in this way. Each try is given more time than the one before, and all of them CONNECT_MS.
  * Served, or unknowable, and the upstream dead: the client is reset, never answered twice.
  *
  * A client that is reset before ACCEPT is still opened and its bytes still delivered, the reset
@@ -44,10 +44,9 @@
 #define ACCEPT_MS 20000  /* from OPEN */
 #define CONNECT_MS 15000 /* without an upstream */
 #define SESSION_MS 5000  /* without a session */
-#define AGAIN_MS 100	/* at first */
-#define AGAIN_DOUBLES 3 /* times */
+#define AGAIN_MS 100
+#define DOUBLES 3 /* that each try is more patient than the one before */
 #define LOOK_MS 200
-#define TRIES_MAX 8
 
 enum state {
 	FIRST,	 /* waiting for the client's first bytes */
@@ -81,6 +80,12 @@ static void wake_in(struct opening *o, unsigned ms)
 	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
 	event_add(&o->timer, &tv);
+}
+
+/* Lines that are full let an OPEN wait behind what was sent before; to ask again at the same pace would fill them more. */
+static unsigned longer(const struct opening *o, unsigned ms)
+{
+	return ms << (o->tries < DOUBLES ? o->tries : DOUBLES);
 }
 
 static void read_more(struct opening *o, bool want)
@@ -167,7 +172,8 @@ static void again(struct opening *o)
 	upstream_free(o->up);
 	o->up = NULL;
 	o->asked = o->patient = o->bereaved = false;
-	if (++o->tries >= TRIES_MAX) {
+	o->tries++;
+	if (clock_ms() - o->since_ms >= CONNECT_MS) {
 		fail(o, "no connection to the remote lasts long enough to ask for it");
 		return;
 	}
@@ -229,7 +235,8 @@ static void unserved(struct opening *o)
 		return;
 	}
 	o->state = SESSION;
-	wake_in(o, AGAIN_MS << (o->tries < AGAIN_DOUBLES ? o->tries++ : AGAIN_DOUBLES));
+	wake_in(o, longer(o, AGAIN_MS));
+	o->tries++;
 }
 
 /* --- the upstream's events --- */
@@ -252,7 +259,7 @@ static void send_open(struct opening *o)
 	}
 	o->state = OPENED;
 	read_more(o, !o->eof && !o->reset && o->kept_len < KEPT_MAX);
-	wake_in(o, UNHEARD_MS);
+	wake_in(o, longer(o, UNHEARD_MS));
 }
 
 static void denied(struct opening *o)
@@ -362,7 +369,7 @@ static void be_patient(struct opening *o)
 		doubt(o);
 	} else {
 		o->patient = true;
-		wake_in(o, PATIENCE_MS - UNHEARD_MS);
+		wake_in(o, longer(o, PATIENCE_MS - UNHEARD_MS));
 	}
 }
 
