@@ -133,13 +133,14 @@ json_t *tunnel_status(const struct tunnel *t)
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		if (assoc_has_path(t->assoc, i))
 			json_array_append_new(paths, path_status(t, i));
+	json_object_set_new(o, "carrier", json_string(tunnel_carrier(t)));
 	json_object_set_new(o, "mtu", number(tunnel_mtu(t)));
 	json_object_set_new(o, "redundancy", json_string(redundancy[t->config.redundancy]));
 	json_object_set_new(o, "queued", number(t->queue.packets));
 	json_object_set_new(o, "memory", number(t->slab.made * sizeof(struct packet)));
 	json_object_set_new(o, "fragments_joined", number(t->fragments ? t->fragments->whole : 0));
-	json_object_set_new(o, "classes", classes);
 	json_object_set_new(o, "stream", stream_status(&t->stream));
+	json_object_set_new(o, "classes", classes);
 	json_object_set_new(o, "paths", paths);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		if (assoc_has_path(t->assoc, i))
