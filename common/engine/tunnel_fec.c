@@ -17,6 +17,7 @@
 #include "tunnel_room.h"
 
 #define JUDGE_US 250000
+#define PAUSE_US 1000000
 #define HEARD_US 5000000 /* so long the peer's word is good */
 #define GOOD_PPM 10000
 #define COPIED_OF 4	 /* three of so many copied: there is room for copies */
@@ -83,6 +84,8 @@ static void judge(struct tunnel *t, unsigned class, uint64_t past)
 	c.loss_ppm = t->view.n ? loss_ppm(t, t->view.order[0]) : 0;
 	c.room_for_copies = copied(t, class) >= packets * (COPIED_OF - 1) / COPIED_OF;
 	f->packets = s->packets;
+	if (past > PAUSE_US) /* it says nothing of what begins now; what was right before may be again */
+		return;
 	if (!t->mends_us || t->now - t->mends_us > HEARD_US)
 		f->rate.permille = 0;
 	else
@@ -219,6 +222,5 @@ void tunnel_fec_rest(struct tunnel *t)
 
 		fec_encoder_free(f->encoder);
 		f->encoder = NULL;
-		f->rate.permille = 0;
 	}
 }
