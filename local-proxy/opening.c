@@ -41,8 +41,9 @@
 #define FIRST_TLS_MS 10
 #define UNHEARD_MS 300 /* OPEN not even acknowledged */
 #define PATIENCE_MS 1000
-#define ACCEPT_MS 20000  /* from OPEN */
-#define CONNECT_MS 15000 /* without an upstream */
+#define ACCEPT_MS 60000  /* from OPEN */
+#define BEREAVED_MS 20000
+#define CONNECT_MS 30000 /* without an upstream */
 #define SESSION_MS 5000  /* without a session */
 #define AGAIN_MS 100
 #define DOUBLES 3 /* that each try is more patient than the one before */
@@ -361,7 +362,7 @@ static void go(struct opening *o)
 /* OPEN was sent a while ago. */
 static void be_patient(struct opening *o)
 {
-	if (o->bereaved && !upstream_severed(o->up) && clock_ms() - upstream_since(o->up) < ACCEPT_MS) {
+	if (o->bereaved && !upstream_severed(o->up) && clock_ms() - upstream_since(o->up) < BEREAVED_MS) {
 		wake_in(o, LOOK_MS);
 	} else if (o->asked) {
 		fail(o, "the remote gives no answer");
