@@ -168,7 +168,8 @@ def test_links_shows_what_moves():
         assert 5e6 < wan1["rate_down"] < 25e6 and wan1["bytes_down"] > 500_000, wan1
         table = house.ask("links", "--once", check=True).stdout.splitlines()
         assert table[0].split() == ["line", "state", "role", "rtt", "loss", "down", "bit/s", "up", "bit/s", "received", "sent", "why"]
-        assert [row.split()[:3] for row in table[1:]] == [["wan1", "up", "primary"], ["wan2", "up", "primary"]]
+        lines = table[1:table.index("")] if "" in table else table[1:]  # below them is what the tunnel does
+        assert [row.split()[:3] for row in lines] == [["wan1", "up", "primary"], ["wan2", "up", "primary"]]
         assert house.ask("links", check=True, timeout=5).stdout.splitlines()[1].split()[0] == "wan1"  # no terminal: once
         master, slave = pty.openpty()
         p = house.topo.gw.popen([house.pair.local.program, "links", "-c", house.pair.local.config], stdout=slave)
