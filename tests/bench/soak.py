@@ -63,6 +63,7 @@ def client(a):
                 tally["longest"] = max(tally["longest"], longest)
                 if wrong:
                     tally["wrong"].append(f"{a.seconds - (stop_at - time.monotonic()):.1f} s: {wrong}")
+                    bench.progress(tally["wrong"][-1])
             time.sleep(rng.uniform(0, 0.5))
     threads = [threading.Thread(target=one, args=(i,)) for i in range(a.parallel)]
     for t in threads:
