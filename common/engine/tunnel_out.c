@@ -21,6 +21,7 @@
 #define STOP_F_US 25000
 #define STOP_R_US 60000
 #define PATIENT_US 500000
+#define COLD_US 500000
 #define MOVE_US 30000
 #define FLOWLET_US 30000 /* a flow silent for so long may move: what it sent before has arrived */
 
@@ -322,13 +323,19 @@ static void rehome(struct tunnel *t)
 	}
 }
 
+/* A flow that has just become bulk waits in both bands: half of it elsewhere would be overtaken by the other. */
+static bool is_in_both(struct tunnel *t, uint32_t flow)
+{
+	return queue_bucket(&t->queue, QUEUE_F, flow)->head && queue_bucket(&t->queue, QUEUE_B, flow)->head;
+}
+
 /* Several flows chose the same path and are too many for it: one at a time goes where there is room. */
 static void relieve(struct tunnel *t)
 {
 	struct queue_bucket *b = t->now - t->moved_us > MOVE_US ? queue_crowded(&t->queue, t->now) : NULL;
 	uint8_t to = b && b->rate ? tunnel_room_for(t, b->home, b->rate) : QUEUE_NO_PATH;
 
-	if (to == QUEUE_NO_PATH)
+	if (to == QUEUE_NO_PATH || is_in_both(t, b->head->flow))
 		return;
 	t->lane[to].pace.load += b->rate; /* until it is measured */
 	if (b->home < ASSOC_PATHS && t->lane[b->home].pace.load > b->rate)
@@ -353,6 +360,8 @@ static void pump_path(struct tunnel *t, unsigned i)
 	}
 	l->pace.backlog = !pace_may(&l->pace) && (waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.wide));
 	l->pace.limited = l->pace.limited || l->pace.backlog;
+	if (l->pace.backlog && l->pace.starting)
+		t->queue.patient_us = t->now + COLD_US;
 }
 
 /* --- resends --- */
@@ -487,13 +496,23 @@ static enum wire_class cap(struct tunnel *t, enum wire_class class, const struct
 	return class;
 }
 
+/* A flow that has just become bulk stays where it was: elsewhere it would overtake itself, and what is in pieces would not be joined. */
+static uint8_t find_home(struct tunnel *t, const struct packet *p, const struct queue_bucket *b)
+{
+	const struct queue_bucket *f = queue_bucket(&t->queue, QUEUE_F, p->flow);
+
+	if (f != b && f->home < ASSOC_PATHS && t->view.bulk >> f->home & 1 && t->now - f->last_us < FLOWLET_US)
+		return f->home;
+	return tunnel_home(t, b->home, p->len);
+}
+
 static void enqueue(struct tunnel *t, struct packet *p, uint32_t rate)
 {
 	unsigned band = p->class == WIRE_CLASS_F ? QUEUE_F : QUEUE_B;
 	struct queue_bucket *b = queue_bucket(&t->queue, band, p->flow);
 
 	if (b->home >= ASSOC_PATHS || !(t->view.bulk >> b->home & 1) || (!b->head && t->now - b->last_us > FLOWLET_US))
-		b->home = tunnel_home(t, b->home, p->len);
+		b->home = find_home(t, p, b);
 	b->rate = rate;
 	queue_put(&t->queue, band, p, t->now);
 }

@@ -10,7 +10,9 @@
  * of being dropped from, so that what listens to drops keeps to one path. When its home alone has been enough for a while, it goes home.
  *
  * Waiting is bounded by time, not by length: above TARGET_US for INTERVAL_US packets are dropped from the head, ever faster (CoDel), and
- * nothing leaves that waited MOST_US. Only when a path has just died, and its load comes upon the others all at once, is more forgiven. */
+ * nothing leaves that waited MOST_US. More is forgiven, PATIENT_US and no dropping before, when a path has just died and its load comes upon
+ * the others all at once, and while nobody knows yet how fast a path is: a burst (one long datagram is 45 packets) then waits for an
+ * estimate, not for the line, which will be found faster within a few round trips. */
 #include "tunnel_queue.h"
 
 #include <string.h>

@@ -32,7 +32,7 @@ struct queue {
 	struct queue_bucket *active[QUEUE_BANDS];
 	uint32_t packets, bytes;
 	bool aggregate;
-	uint64_t patient_us; /* until then waiting is forgiven: a path has died, and the others take its load */
+	uint64_t patient_us; /* until then waiting is forgiven: a path has died and the others take its load, or one is not known yet */
 	uint64_t dropped[QUEUE_BANDS]; /* for status */
 };
 
