@@ -106,17 +106,18 @@ static uint32_t fold(uint64_t sum)
 uint32_t offload_sum(const uint8_t *data, size_t len, uint32_t sum)
 {
 	static const union { uint8_t bytes[2]; uint16_t word; } one = { { 0, 1 } };
-	uint64_t total = 0;
-	uint32_t folded, four;
-	uint8_t tail[4] = { 0 };
+	uint64_t total = 0, halves = 0, eight;
+	uint8_t tail[8] = { 0 };
+	uint32_t folded;
 
-	for (; len >= 4; len -= 4, data += 4) {
-		memcpy(&four, data, 4);
-		total += four;
+	for (; len >= 8; len -= 8, data += 8) {
+		memcpy(&eight, data, 8);
+		total += (uint32_t)eight;
+		halves += eight >> 32;
 	}
 	memcpy(tail, data, len);
-	memcpy(&four, tail, 4);
-	folded = fold(total + four);
+	memcpy(&eight, tail, 8);
+	folded = fold(total + halves + (uint32_t)eight + (eight >> 32));
 	if (one.word != 1)
 		folded = (folded & 0xff) << 8 | folded >> 8;
 	return fold((uint64_t)folded + sum);
