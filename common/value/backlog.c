@@ -64,7 +64,7 @@ static uint64_t time_allowed(const struct backlog *b)
 	uint64_t rtt = smaller(b->rtt_us[1], b->rtt_us[0]), usual, over = (uint64_t)b->age * BACKLOG_LOOK_MS * 1000 / 3;
 
 	rtt = b->fills ? b->rtt_now_us : rtt > b->floor_us ? rtt : b->floor_us;
-	usual = rtt + (rtt / 4 > b->burst_us ? rtt / 4 : b->burst_us) + SLACK_US;
+	usual = rtt + (b->burst_us > rtt / 2 ? b->burst_us : rtt / 4) + SLACK_US;
 	return over < 3 * usual ? 4 * usual - over : usual;
 }
 

@@ -6,7 +6,7 @@
  * had not delivered must wait behind that on the others. The rate is the largest of the last second. The round trip is the
  * least of the last ten: that of an empty queue, since this keeps it so; but where somebody else fills the queue, or the line has
  * become a longer one, it follows. A slow line takes its time for what it is given in one go, and the others must be able to go on
- * meanwhile: that time comes on top.
+ * meanwhile: that time comes on top, where it is no small part of the round trip.
  *
  * A line that is new begins with too much or too little, and the others must not wait for that to be over: the time begins four
  * times as long, and shortens more slowly than the lines work off what was given to them. A value; all zero is: no limit. */

@@ -35,7 +35,7 @@ static void two_lines_hold_what_they_carry_in_the_longer_round_trip(void **state
 	(void)state;
 	assert_true(backlog_limit(&b) == BACKLOG_NONE);
 	look(&b, 100, path(20, 22, 20), path(20, 61, 60));
-	assert_about(backlog_limit(&b), 40 * MBIT * (61 + 26 + 10) / 1000);
+	assert_about(backlog_limit(&b), 40 * MBIT * (61 + 15 + 10) / 1000);
 }
 
 static void begins_with_four_times_that_and_shortens_slowly(void **state)
@@ -46,7 +46,7 @@ static void begins_with_four_times_that_and_shortens_slowly(void **state)
 	(void)state;
 	look(&b, 1, path(20, 20, 20), path(20, 60, 60));
 	first = was = backlog_limit(&b);
-	assert_about(first, 4 * 40 * MBIT * 96 / 1000);
+	assert_about(first, 4 * 40 * MBIT * 85 / 1000);
 	for (int i = 0; i < 30; i++) { /* never faster than half of what the lines carry meanwhile */
 		look(&b, 1, path(20, 20, 20), path(20, 60, 60));
 		assert_true(was - backlog_limit(&b) <= 40 * MBIT * BACKLOG_LOOK_MS / 1000 / 2);
@@ -77,7 +77,7 @@ static void our_own_queue_is_not_a_round_trip(void **state)
 	(void)state;
 	look(&b, 20, path(20, 20, 20), path(20, 60, 60));
 	look(&b, 80, path(20, 110, 20), path(20, 160, 60));
-	assert_about(backlog_limit(&b), 40 * MBIT * 96 / 1000);
+	assert_about(backlog_limit(&b), 40 * MBIT * 85 / 1000);
 	look(&b, 200, path(20, 110, 20), path(20, 160, 60)); /* for ten seconds: then it is somebody else's, or the line's */
 	assert_about(backlog_limit(&b), 40 * MBIT * 210 / 1000);
 }
@@ -121,7 +121,7 @@ static void guesses_before_the_first_measurement_count_little(void **state)
 
 	(void)state;
 	look(&b, 100, path(20, 20, 20), fresh);
-	assert_about(backlog_limit(&b), 20 * MBIT * 96 / 1000);
+	assert_about(backlog_limit(&b), 20 * MBIT * 85 / 1000);
 	look(&b, 100, fresh, fresh);
 	assert_int_equal(backlog_limit(&b), 65536);
 }
