@@ -12,7 +12,7 @@
  * unanswered is sent twice more before it counts. Then the path is in doubt: its size is PMTU_BASE at once, and a ladder, with the
  * current size in it three times, gives the verdict one round trip later. An alarm soon after a false one asks with the three
  * probes first, so a lossy line is not doubted again and again. While nothing at all is heard on a path, nothing is concluded
- * from silence: that is for health to judge. Each RAISE_MS the sizes above are tried again, and a new address starts from nothing.
+ * from silence: that is for health to judge. Each RAISE_MS in which the path was used the sizes above are tried again, and a new address starts from nothing.
  *
  * The inner MTU is what the smallest known path takes, less the header, the tag and what repairs need, and never below
  * PMTU_INNER_FLOOR: the tunnel cuts in two what does not fit a path, be it because the path is smaller than that or in doubt. A
@@ -54,6 +54,7 @@ enum phase { RESTING, LADDER, CONFIRMING };
 struct route {
 	bool here;  /* the path is usable */
 	bool known; /* size was answered */
+	bool used;  /* since the last ladder */
 	bool doubt;
 	enum phase phase;
 	uint8_t run; /* which question an answer belongs to */
@@ -149,8 +150,15 @@ static void ladder_begin(struct pmtu *p, unsigned path, unsigned above, uint64_t
 	r->round = r->mute ? ROUNDS - 1 : 0;
 	r->best = above;
 	r->lost_row = 0;
+	r->used = false;
 	r->raise_ms = now_ms + RAISE_MS;
 	ladder_round(p, path, now_ms);
+}
+
+/* When the sizes above are worth another try; NEVER while nothing goes out. */
+static uint64_t raise_at(const struct route *r)
+{
+	return r->used || r->mute ? r->raise_ms : NEVER;
 }
 
 static void rest(struct pmtu *p, struct route *r, uint64_t now_ms)
@@ -159,7 +167,7 @@ static void rest(struct pmtu *p, struct route *r, uint64_t now_ms)
 	r->due_ms = NEVER;
 	r->confirmed_ms = now_ms;
 	r->longs = r->shorts = r->lost_row = 0;
-	wake(p, r->raise_ms, now_ms);
+	wake(p, raise_at(r), now_ms);
 }
 
 static void confirm(struct pmtu *p, unsigned path, unsigned copies, uint64_t now_ms)
@@ -253,13 +261,13 @@ static uint64_t route_tick(struct pmtu *p, unsigned path, uint64_t now_ms)
 		return NEVER;
 	if (r->phase != RESTING && now_ms >= r->due_ms)
 		route_due(p, path, now_ms);
-	else if (r->phase == RESTING && now_ms >= r->raise_ms)
+	else if (r->phase == RESTING && now_ms >= raise_at(r))
 		ladder_begin(p, path, r->known && !r->mute ? r->size : 0, now_ms);
 	else if (now_ms >= confirm_at(r))
 		confirm(p, path, 1, now_ms);
 	if (r->phase != RESTING)
 		return r->due_ms;
-	return confirm_at(r) < r->raise_ms ? confirm_at(r) : r->raise_ms;
+	return confirm_at(r) < raise_at(r) ? confirm_at(r) : raise_at(r);
 }
 
 static void tell(struct pmtu *p)
@@ -438,8 +446,9 @@ void pmtu_sent(struct pmtu *p, unsigned path, size_t len, uint64_t now_ms)
 		r->longs++;
 	else
 		r->shorts++;
+	r->used = true;
 	if (r->here)
-		wake(p, confirm_at(r), now_ms);
+		wake(p, confirm_at(r) < raise_at(r) ? confirm_at(r) : raise_at(r), now_ms);
 }
 
 /* The hint proves nothing: it says when to ask. */

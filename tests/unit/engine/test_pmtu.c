@@ -346,9 +346,11 @@ static void test_raised_later(void **state)
 	assert_int_equal(net.inner, 1388);
 	net.line[0].limit = 1472;
 	net.line[0].probes = 0;
-	run(598000);
+	run(1200000);
 	assert_int_equal(net.line[0].probes, 0); /* idle: nothing is sent */
-	run(3000);
+	pmtu_sent(net.pmtu, 0, 100, net.now);
+	net.due = 0;
+	run(1000);
 	assert_int_equal(net.inner, 1448);
 	assert_in_range(net.line[0].probes, 1, 8);
 }
