@@ -9,9 +9,10 @@
  *   PROBING        as it was: out if it was found dead, else in, since a line is believed until it is proven bad
  *
  * Datagrams can be filtered where TCP passes. So a path that is not usable is also tried by TCP (touch.c), every second while something
- * moves and every 20 s else; two answers in a row clear the line, whatever UDP says, and two failures condemn one that UDP never knew. That
- * it stands so is in `status` and in the log, once. A path that is answered again, and is only waiting to be believed, is not
- * asked by TCP: a line that comes and goes would be cleared by that each time it comes. Where the remote hears no datagrams at all, TCP alone judges.
+ * moves and every 20 s else, a metered one as rarely as it is probed; two answers in a row clear the line, whatever UDP says, and two
+ * failures condemn one that UDP never knew. That it stands so is in `status` and in the log, once. A path that is answered again, and is
+ * only waiting to be believed, is not asked by TCP: a line that comes and goes would be cleared by that each time it comes. Where the
+ * remote hears no datagrams at all, TCP alone judges.
  *
  * TCP's business makes the association probe fast: a tick looks whether relays moved bytes, and lan tells of each new connection. */
 #include "paths.h"
@@ -36,7 +37,7 @@
 #define TOUCH_IDLE_MS 20000
 #define SURE 2 /* answers, or failures, in a row */
 #define KEEPALIVE_S 25
-#define METERED_S 120
+#define METERED_S 300 /* longer than NATs remember: at rest nothing comes that way, and the next probe opens it again */
 #define TARGETS_MAX 8
 
 struct port {
@@ -192,7 +193,8 @@ static bool wants_touch(const struct port *o, uint64_t now)
 static void touch_if_due(struct port *o, uint64_t now)
 {
 	struct paths *p = o->all;
-	unsigned every = is_busy(p, now) || o->answers + o->failures < SURE ? TOUCH_BUSY_MS : TOUCH_IDLE_MS;
+	unsigned idle = o->keepalive_s > KEEPALIVE_S ? o->keepalive_s * 1000 : TOUCH_IDLE_MS;
+	unsigned every = is_busy(p, now) || o->answers + o->failures < SURE ? TOUCH_BUSY_MS : idle;
 
 	if (o->touch || !wants_touch(o, now) || (o->touch_ms && now - o->touch_ms < every))
 		return;

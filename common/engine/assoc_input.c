@@ -87,6 +87,7 @@ static void take_response(struct assoc *a, const struct arrival *in, const uint8
 		if (w->rival.on && w->rival.udp == in->udp && addr_equal(&w->rival.to, &in->got->from) &&
 		    seal_equal(w->rival.word, value, WORD)) {
 			adopt_rival(w, in->now);
+			w->answers = true; /* the PROBE that led here was not answered */
 			return;
 		}
 }

@@ -2,12 +2,13 @@
  *
  * The local sets the pace. While something moves (here or in TCP, assoc_busy()) and for two seconds after, it probes each path
  * every 25 to 100 ms; then once a second for ten seconds; then once per keepalive, which holds NAT's door open and is all that an
- * idle house costs. A probe that remains without answer puts it in doubt and back to the fast pace. Paths that are down are tried with
- * growing pauses, never the same ones.
+ * idle house costs. A probe that remains without answer is said again, alone; a second one puts the path in doubt and all back to the fast
+ * pace. Paths that are down are tried with growing pauses, never the same ones.
  *
  * The remote answers each probe on its path. When it sees that the local probes fast, it does so, too, on all
  * paths, whatever it hears there: so a line that is dead in one direction only is seen from both ends. In that time, and whenever a path
- * is not well, every control datagram carries the reports of all paths. */
+ * is not well, every control datagram carries the reports of all paths; else its own, and those that are news: a path that is probed more
+ * rarely than the others must not look as if what the peer sent on it last had got lost. */
 #include <errno.h>
 #include <string.h>
 
@@ -84,12 +85,20 @@ static uint64_t local_interval(struct assoc *a, struct way *w, uint64_t now)
 	return keepalive - jitter(keepalive / 16);
 }
 
+/* Who knows that a line is metered is the local: its pace tells. */
+static uint64_t remote_fast_us(const struct way *w)
+{
+	uint32_t us = fast_us(w), pace = health_pace_us(&w->health);
+
+	return pace > us && pace <= (METERED_FACTOR + 1) * us ? pace : us;
+}
+
 /* 0: not by itself. */
 static uint64_t way_interval(struct assoc *a, struct way *w, uint64_t now)
 {
 	if (a->side == ASSOC_LOCAL)
 		return local_interval(a, w, now);
-	return a->brisk ? fast_us(w) : 0;
+	return a->brisk ? remote_fast_us(w) : 0;
 }
 
 static bool peer_is_brisk(const struct assoc *a, uint64_t now)
@@ -112,6 +121,14 @@ static bool in_doubt(struct assoc *a, uint64_t now)
 	return a->doubt_us && now - a->doubt_us < DOUBT_US;
 }
 
+/* All fall asleep with a probe at the same time: one that did so before the others would look dead beside them. */
+static void probe_all_at_last(struct assoc *a, uint64_t now)
+{
+	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
+		if (w->on && (health_usable(w->health.state) || w->health.state == HEALTH_SUSPECT))
+			w->probe_us = now;
+}
+
 static void set_pace(struct assoc *a, uint64_t now)
 {
 	bool was = a->brisk;
@@ -123,6 +140,8 @@ static void set_pace(struct assoc *a, uint64_t now)
 		a->brisk = (a->busy_us && now - a->busy_us < BUSY_US) || in_doubt(a, now);
 	else
 		a->brisk = peer_is_brisk(a, now);
+	if (was && !a->brisk && a->side == ASSOC_LOCAL)
+		probe_all_at_last(a, now);
 	if (a->brisk && !was) {
 		a->brisk_us = now;
 		for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
@@ -150,7 +169,7 @@ static size_t put_reports(struct assoc *a, struct way *on, uint8_t *out, uint64_
 		uint8_t value[WIRE_REPORT_LEN];
 		struct wire_report r;
 
-		if (!w->on || (alone && w != on) || !health_heard_us(&w->health))
+		if (!w->on || (alone && w != on && !health_has_news(&w->health)) || !health_heard_us(&w->health))
 			continue;
 		r.path = (uint8_t)w->id;
 		health_make_report(&w->health, &r, now);
@@ -268,7 +287,7 @@ static void probe_if_due(struct assoc *a, struct way *w, uint64_t now)
 {
 	uint64_t every;
 
-	if (!a->tx || now < w->probe_us)
+	if (!a->tx || (now < w->probe_us && !(a->side == ASSOC_LOCAL && health_late(&w->health, now))))
 		return;
 	every = way_interval(a, w, now);
 	if (!every) { /* the remote in quiet times */

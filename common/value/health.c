@@ -346,6 +346,7 @@ void health_lead(const struct health *h, struct health_lead *lead)
 		lead->heard = true;
 		lead->time_us = in->peer_time;
 		lead->owd_us = in->owd;
+		lead->pace_us = in->pace;
 		lead->at_us = in->probe_us;
 	}
 	if (in->acked && (!lead->told || (int32_t)(in->acked_time - lead->acked_us) > 0)) {

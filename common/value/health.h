@@ -74,6 +74,7 @@ void health_got_report(struct health *h, const struct wire_report *r, bool own, 
 struct health_lead {
 	bool heard, told;
 	uint32_t time_us, owd_us; /* of the peer: its clock, and how long it took */
+	uint32_t pace_us;	  /* between the peer's probes on that path */
 	uint64_t at_us;		  /* when that came */
 	uint32_t acked_us;	  /* of ours: when the newest that the peer told of left */
 	uint32_t rtt_us;	  /* of that path */
@@ -96,6 +97,7 @@ void health_dead(struct health *h, const char *why, uint64_t now_us);
 uint32_t health_pace_us(const struct health *h);	/* between the peer's probes; 0: not known */
 uint64_t health_heard_us(const struct health *h);	/* 0: never */
 uint32_t health_unanswered(const struct health *h);	/* probes of ours since anything was heard */
-bool health_doubtful(const struct health *h, uint64_t now_us); /* a probe of ours should have been answered by now */
+bool health_late(const struct health *h, uint64_t now_us);     /* a single probe of ours should have been answered by now */
+bool health_doubtful(const struct health *h, uint64_t now_us); /* and neither was the next one */
 
 #endif

@@ -1,7 +1,8 @@
 /* Silence and loss, as time passes; see health.c for the theory. */
 #include "health_room.h"
 
-#define DOUBT_US 250000 /* the house is at rest: nobody waits, and each doubt costs all lines a second of fast probes */
+#define DOUBT_US 250000 /* the house is at rest and nobody waits */
+#define BRISK_US 450000
 #define HELD_US 10000 /* by either end, before it leaves */
 
 /* Probes that may be missing in a row on a line that loses so much, without being news. */
@@ -53,16 +54,28 @@ static void judge_tx(struct health *h, const struct health_view *v, uint64_t now
 		health_fall_silent(h, HEALTH_TX, false, now);
 }
 
+/* Since our first probe that was not answered; but who asked at rest, long before, has to wait for the others' answers as well. */
+static uint64_t asked_for(const struct inner *in, const struct health_view *v, uint32_t need, uint64_t now)
+{
+	uint64_t first = now - in->asked_us, last;
+
+	if (in->asked < need || in->asked >= RING)
+		return first;
+	last = (uint32_t)now - in->ring[(in->seq - in->asked + need) % RING].time_us;
+	last += (uint64_t)need * v->interval_us;
+	return last < first ? last : first;
+}
+
 static void judge_rx(struct health *h, const struct health_view *v, uint64_t now)
 {
 	const struct inner *in = peek(h);
 	uint32_t need = patience(h->side[HEALTH_RX].loss_ppm), limit, pace = in->pace > v->interval_us ? in->pace : v->interval_us;
 	bool asked = v->asks && (!v->brisk || !in->heard); /* silent since it was asked */
-	uint64_t silent = now - (asked ? in->asked_us : in->heard_us);
+	uint64_t silent = asked ? asked_for(in, v, need, now) : now - in->heard_us;
 	bool far = lead_is_far(h, v, need, now);
 
-	if (!v->asks && (!far || !in->pace || in->pace > 4 * SUSPECT_US))
-		return; /* the remote is not owed anything, but beside other paths */
+	if (!v->asks && (!far || !in->pace || in->pace > 4 * SUSPECT_US || v->lead->pace_us > BRISK_US))
+		return; /* the remote is not owed anything, but beside other paths, and not when the local falls asleep on one before the others */
 	if (v->asks && (!in->asked_us || in->asked < need))
 		return;
 	limit = asked ? need * v->interval_us + (h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US)
@@ -96,12 +109,24 @@ bool health_tick(struct health *h, const struct health_view *view, uint64_t now_
 	return h->state != was;
 }
 
-bool health_doubtful(const struct health *h, uint64_t now_us)
+/* Our last probe should have been answered by now. */
+static bool is_late(const struct health *h, uint64_t now)
 {
 	const struct inner *in = peek(h);
 	uint32_t usual = h->srtt_us ? h->srtt_us + 4 * h->rttvar_us : UNKNOWN_RTT_US;
+	uint32_t took = (uint32_t)now - in->ring[in->seq % RING].time_us;
 
 	if (!in->asked_us || h->state == HEALTH_DOWN || h->state == HEALTH_PROBING)
 		return false;
-	return now_us - in->asked_us > (usual > DOUBT_US ? usual : DOUBT_US);
+	return took > (usual > DOUBT_US ? usual : DOUBT_US);
+}
+
+bool health_late(const struct health *h, uint64_t now_us)
+{
+	return peek(h)->asked == 1 && is_late(h, now_us);
+}
+
+bool health_doubtful(const struct health *h, uint64_t now_us)
+{
+	return peek(h)->asked > 1 && is_late(h, now_us);
 }
