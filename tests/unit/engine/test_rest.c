@@ -70,6 +70,7 @@ static void at_rest(const char *what, const struct sim_link *link, uint64_t seed
 	rest(s, 3 * HOUR);
 	for (unsigned i = 0; i < 2; i++)
 		is[i] = paid(s, i, before[i], 3 * HOUR);
+	sim_print(s, what);
 	printf("# %s: plain %u kB a day, metered %u\n", what, is[PLAIN], is[METERED]);
 	assert_true(is[PLAIN] <= plain);
 	assert_true(is[METERED] <= metered);
