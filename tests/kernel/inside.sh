@@ -112,6 +112,8 @@ device = wan2
 EOF
 cat >/etc/plait/remote.conf <<EOF
 [listen]
+[tunnel]
+rules_dir = /scripts
 [user home]
 key = $(plait-local pubkey /etc/plait/local.key)
 EOF
@@ -149,7 +151,42 @@ one_after=$(rx wan1) two_after=$(rx wan2)
 ok "both lines carried it" both
 ok "4 MB over plait, IPv6" fetch '[2a11:9::2]'
 ok "it really went through plait" counted
-on gw plait-local status -c /etc/plait/local.conf 2>&1 | head -40 | sed 's/^/kernel:   /'
+
+# --- the tunnel, and a line that dies in silence ---
+
+within() {
+	n=$1
+	shift
+	for _ in $(seq "$((n * 5))"); do
+		"$@" >/dev/null 2>&1 && return 0
+		usleep 200000
+	done
+	"$@"
+}
+tunnelled() { status | grep -q '"carrier": *"udp"' && status | grep -q '"rules": *"tunnel'; }
+state() { status | grep -o '"standing": *"[a-z]*"' | tr '\n' ' ' | grep "$1"; }
+hole() {
+	on gw tc qdisc change dev wan1 root netem rate 10mbit delay 10ms limit 200 loss $1
+	on vps tc qdisc change dev isp1 root netem rate 10mbit delay 10ms limit 200 loss $1
+}
+ok "the tunnel is up" within 10 tunnelled
+ok "ping over it, IPv4" on lan ping -c 5 -W 2 11.9.0.2
+ok "ping over it, IPv6" on lan ping -c 5 -W 2 2a11:9::2
+on lan sh -c 'ping -c 20 -i 0.5 -W 2 11.9.0.2 >/tmp/pings' &
+pinging=$!
+fetch 11.9.0.2 &
+fetching=$!
+usleep 700000
+hole 100%
+ok "a download goes on when a line dies in silence" wait $fetching
+ok "its death is known" within 10 state '"out".*"in"'
+ok "the next one, over the other line" fetch 11.9.0.2
+hole 0%
+ok "it is used again" within 20 state '"in".*"in"'
+wait $pinging
+few_lost() { tail -2 /tmp/pings && [ "$(grep -c 'bytes from' /tmp/pings)" -ge 19 ]; }
+ok "pings meanwhile" few_lost
+on gw plait-local status -c /etc/plait/local.conf 2>&1 | head -60 | sed 's/^/kernel:   /'
 
 [ "$failed" = 0 ] || { tail -n 5 /tmp/local.log /tmp/remote.log | sed 's/^/kernel:   /'; }
 finish
