@@ -19,8 +19,10 @@ static uint64_t rate_of(const struct backlog_path *p)
 	return rate < 2 * delivery ? rate : 2 * delivery;
 }
 
-static uint32_t burst_of(uint64_t rate)
+/* By the better of both rates: the pace of a line that has just died falls to nothing, and that is no slow line. */
+static uint32_t burst_of(const struct backlog_path *p)
 {
+	uint64_t pacing = p->pacing < MOST ? p->pacing / 5 * 4 : MOST, rate = p->delivery > pacing ? p->delivery : pacing;
 	uint64_t us = rate ? (uint64_t)BURST * 1000000 / rate : 0;
 
 	return us < BURST_MAX_US ? (uint32_t)us : BURST_MAX_US;
@@ -40,10 +42,10 @@ void backlog_learn(struct backlog *b, const struct backlog_path *path, size_t n)
 	b->floor_us = 0;
 	b->paths = n;
 	for (size_t i = 0; i < n; i++) {
-		uint64_t own = rate_of(&path[i]);
+		uint32_t own = burst_of(&path[i]);
 
-		rate += own;
-		burst = burst_of(own) > burst ? burst_of(own) : burst;
+		rate += rate_of(&path[i]);
+		burst = own > burst ? own : burst;
 		rtt = path[i].rtt_us > rtt ? path[i].rtt_us : rtt;
 		b->floor_us = path[i].least_us > b->floor_us ? path[i].least_us : b->floor_us;
 	}

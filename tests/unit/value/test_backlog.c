@@ -103,6 +103,21 @@ static void the_others_go_on_while_a_slow_line_works_off_a_burst(void **state)
 	assert_about(backlog_limit(&b), 20 * MBIT * (20 + 600 + 10) / 1000);
 }
 
+/* Its delivery is what it was, its pace falls: nothing more is written because of that. */
+static void a_line_that_dies_is_no_slow_line(void **state)
+{
+	struct backlog_path dead = path(20, 60, 60);
+	struct backlog b = {0};
+	uint64_t before;
+
+	(void)state;
+	look(&b, 200, path(20, 20, 20), dead);
+	before = backlog_limit(&b);
+	dead.pacing = 1000;
+	look(&b, 10, path(20, 20, 20), dead);
+	assert_true(backlog_limit(&b) <= before);
+}
+
 static void the_rate_is_what_arrives_though_the_pace_swings(void **state)
 {
 	struct backlog_path slow = path(20, 20, 20);
@@ -135,6 +150,7 @@ int main(void)
 		cmocka_unit_test(our_own_queue_is_not_a_round_trip),
 		cmocka_unit_test(a_congestion_control_that_fills_queues_may),
 		cmocka_unit_test(the_others_go_on_while_a_slow_line_works_off_a_burst),
+		cmocka_unit_test(a_line_that_dies_is_no_slow_line),
 		cmocka_unit_test(the_rate_is_what_arrives_though_the_pace_swings),
 		cmocka_unit_test(guesses_before_the_first_measurement_count_little),
 	};
