@@ -14,7 +14,8 @@
  * one that was handed out turns out to be dead in silence, all that wait are dropped: a NAT that
  * forgot one forgot all. When the lines have learnt another first window (links_learn), those made before have the old one for good
  * and are replaced, some at a time; so are they all when one began on a line that is not the best now, since the kernel goes on
- * preferring that. Each loss is refilled; after a failed dial the pool rests for REST_MS first. */
+ * preferring that. Each loss is refilled; after a failed dial the pool rests for REST_MS first. One whose ATTACH is not answered in
+ * ATTACH_MS is given up: when the only line that it has yet is gone, the kernel neither joins another nor says so. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@
 #define DIALS_MAX 16 /* at a time */
 #define DECAY_MS 5000
 #define REST_MS 500
+#define ATTACH_MS 5000
 #define TICK_MS 250
 #define IDLE_MS 300000
 
@@ -132,6 +134,17 @@ static void drop_old(struct pool *p, uint64_t now)
 		drop(p, &p->warm, &p->n_warm, u);
 }
 
+static void drop_hopeless(struct pool *p, uint64_t now)
+{
+	struct upstream *u, *next;
+
+	for (u = TAILQ_FIRST(&p->dialling); u; u = next) {
+		next = upstream_list_next(u);
+		if (upstream_session(u) && now - upstream_since(u) >= ATTACH_MS)
+			drop(p, &p->dialling, &p->n_dialling, u);
+	}
+}
+
 static void drop_outdated(struct pool *p)
 {
 	unsigned some = p->n_dialling ? 0 : (p->n_warm + 3) / 4;
@@ -166,6 +179,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 			p->want = floor_of(p, now);
 	}
 	drop_old(p, now);
+	drop_hopeless(p, now);
 	drop_outdated(p);
 	drop_surplus(p);
 	on_refill(-1, 0, p);

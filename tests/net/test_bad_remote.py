@@ -239,3 +239,19 @@ def test_wrong_reset_token(broken):
         assert "may have been served" in broken.local.logged()
     finally:
         broken.fake._attached = real
+
+
+def test_attach_without_an_answer_does_not_use_up_the_pool(broken):
+    """It did, sixteen times: when each had begun on a line that died before its ATTACH arrived, none was ever made again."""
+    real, mute = broken.fake._attached, []
+
+    def all_wait():
+        pool = broken.local.status()["pool"]
+        return pool["warm"] == 0 and pool["dialling"] >= pool["want"] and len(mute) >= pool["dialling"]
+    broken.fake._attached = lambda s, _head: (mute.append(s), ending(s, 30))
+    try:
+        broken.client(cut)  # takes what is warm
+        wait_for(all_wait, 10, "all that are made wait for an answer")
+    finally:
+        broken.fake._attached = real
+    wait_for(lambda: broken.local.status()["pool"]["warm"] > 0, 12, "others are warm")
