@@ -3,8 +3,8 @@
  *
  * R is sealed at once and leaves on every urgent path: the best one first, as the packet itself, the others as copies, which are shed
  * where there is no room. F and B wait in the queue and are sealed when a path takes them, so that numbers are in the order of
- * leaving and a dropped packet never had one. What is sealed and cannot leave at once waits in the path's fifos: `urgent`, which may borrow
- * from the path's near future, and `again`, resends, which come before new bulk.
+ * leaving and a dropped packet never had one. What is sealed and cannot leave at once waits in the path's fifos: `urgent`, R, which may borrow
+ * from the path's near future, and `again`, resends of F and B, which come before new bulk.
  *
  * A packet is copied once, into a box of the slab. It is sealed there, sent from there, and kept there for a resend. */
 #include <stdlib.h>
@@ -20,8 +20,7 @@
 #define STOP_B_US 10000 /* once it is, up to here */
 #define STOP_F_US 25000
 #define STOP_R_US 60000
-#define PATIENT_US 500000
-#define COLD_US 500000
+#define PATIENT_US 1000000 /* what was held up meanwhile is sent behind a load of 90 % */
 #define MOVE_US 30000
 #define FLOWLET_US 30000 /* a flow silent for so long may move: what it sent before has arrived */
 
@@ -90,6 +89,20 @@ static void send_or_wait(struct tunnel *t, unsigned i, struct fifo **f, struct p
 		send_on(t, i, p, false);
 	else
 		wait_in(t, i, f, p);
+}
+
+/* Only what is urgent borrows: a path's death brings many resends of bulk at once, and calls would wait behind them. */
+static void send_again(struct tunnel *t, unsigned i, struct packet *p)
+{
+	struct lane *l = &t->lane[i];
+
+	l->resent++;
+	if (p->class == WIRE_CLASS_R)
+		send_or_wait(t, i, &l->urgent, p);
+	else if (!waits(l->urgent) && !waits(l->again) && pace_may(&l->pace))
+		send_on(t, i, p, false);
+	else
+		wait_in(t, i, &l->again, p);
 }
 
 static void drain(struct tunnel *t, unsigned i, struct fifo *f, uint32_t borrow_us)
@@ -361,7 +374,7 @@ static void pump_path(struct tunnel *t, unsigned i)
 	l->pace.backlog = !pace_may(&l->pace) && (waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.wide));
 	l->pace.limited = l->pace.limited || l->pace.backlog;
 	if (l->pace.backlog && l->pace.starting)
-		t->queue.patient_us = t->now + COLD_US;
+		t->queue.patient_us = t->now + PATIENT_US;
 }
 
 /* --- resends --- */
@@ -415,8 +428,7 @@ void tunnel_again(struct tunnel *t, struct packet *p)
 
 		if (!(on >> i & 1) || !fits(t, i, p))
 			continue;
-		t->lane[i].resent++;
-		send_or_wait(t, i, &t->lane[i].again, p);
+		send_again(t, i, p);
 	}
 }
 
@@ -430,9 +442,20 @@ static void elsewhere(void *arg, struct packet *p)
 		if (p->paths >> i & 1 || !fits(t, i, p))
 			continue;
 		p->first = p->paths = 0; /* no fault of its length */
-		t->lane[i].resent++;
-		send_or_wait(t, i, &t->lane[i].again, p);
+		send_again(t, i, p);
 		return;
+	}
+}
+
+/* What still waits for that path only. */
+static void move_backlog(struct tunnel *t, struct fifo *f)
+{
+	for (uint32_t n = f ? f->head - f->tail : 0; n > 0; n--) {
+		struct packet *p = f->slot[f->tail++ % FIFO];
+
+		if (!p->paths)
+			elsewhere(t, p);
+		packet_put(&t->slab, p);
 	}
 }
 
@@ -442,6 +465,8 @@ static void desert(struct tunnel *t)
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
 		if (!(t->deserted >> i & 1))
 			continue;
+		move_backlog(t, t->lane[i].urgent);
+		move_backlog(t, t->lane[i].again);
 		for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
 			resend_desert(&t->sort[c].resend, &t->view.paths, i, t->now, elsewhere, t);
 		if (!(t->view.paths.usable >> i & 1))
@@ -506,6 +531,14 @@ static uint8_t find_home(struct tunnel *t, const struct packet *p, const struct 
 	return tunnel_home(t, b->home, p->len);
 }
 
+/* A flow that is bulk no more stays behind what of it still waits as bulk: before it, that would starve. */
+static bool waits_as_bulk(struct tunnel *t, uint32_t flow)
+{
+	const struct queue_bucket *b = queue_bucket(&t->queue, QUEUE_B, flow);
+
+	return b->head && b->tail->flow == flow;
+}
+
 static void enqueue(struct tunnel *t, struct packet *p, uint32_t rate)
 {
 	unsigned band = p->class == WIRE_CLASS_F ? QUEUE_F : QUEUE_B;
@@ -554,6 +587,8 @@ void tunnel_send(struct tunnel *t, uint8_t *packet, size_t len)
 		return;
 	class = classify_packet(t->flows, &in, len, t->now / 1000, &flow);
 	class = cap(t, class, flow, len);
+	if (class == WIRE_CLASS_F && waits_as_bulk(t, in.flow))
+		class = WIRE_CLASS_B;
 	p = slab_take(&t->slab);
 	if (!p) {
 		counters.tunnel_full++;

@@ -318,6 +318,31 @@ static void the_first_packet_after_silence(void **st)
 	}
 }
 
+/* --- cold --- */
+
+/* Ten datagrams of 30,000 bytes, in pieces, 10 ms apart, before anything is known of the lines: more than it is first thought that they carry. All
+ * arrive, and (but for those first and last ones that are urgent, and overtake) in order: who joins pieces does not wait for long. */
+static void a_burst_through_a_cold_tunnel(void **st)
+{
+	struct sim_link l[2] = { { .delay_us = 10000, .rate = 20000000 / 8, .queue_us = 200000 },
+				 { .delay_us = 30000, .rate = 20000000 / 8, .queue_us = 200000 } };
+	struct sim *s = sim_new(2, l, &usual, 50);
+
+	(void)st;
+	for (unsigned n = 0; n < 10; n++) {
+		for (unsigned k = 0; k < 21; k++)
+			sim_send(s, 0, 0, 1428, 0);
+		tunnel_send_end(s->end[0]);
+		sim_run(s, 10000);
+	}
+	sim_run(s, 500000);
+	sim_print(s, "cold");
+	assert_all_once(&s->flow[0][0], 0);
+	assert_in_range(s->flow[0][0].disorder, 0, 40);
+	assert_in_range(sim_latency(&s->flow[0][0], 990), 10000, 200000);
+	sim_free(s);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +353,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(nobody_gets_what_is_anothers),
 		cmocka_unit_test(lines_take_turns),
 		cmocka_unit_test(the_first_packet_after_silence),
+		cmocka_unit_test(a_burst_through_a_cold_tunnel),
 	};
 
 	if (argc > 1)
