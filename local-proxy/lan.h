@@ -16,6 +16,7 @@ struct lan;
 struct lan_house {
 	struct event_base *base;
 	const struct config *config;
+	const struct links *links;
 	struct remotes *remotes;
 	struct paths *paths;
 	struct pool *pool;

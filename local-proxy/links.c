@@ -307,6 +307,14 @@ enum links_standing links_standing(const struct links *l, size_t line, const cha
 	return judges_standing(j);
 }
 
+bool links_uneasy(const struct links *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (!l->line[i].up || links_standing(l, i, NULL) == LINKS_OUT)
+			return true;
+	return false;
+}
+
 size_t links_count(const struct links *l)
 {
 	return l->n;

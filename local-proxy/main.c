@@ -321,6 +321,7 @@ static int raise_house(struct gateway *g)
 	if (!g->pool)
 		return complain("out of memory");
 	relay_loop_observe(g->relays, on_observed, g);
+	house.links = g->links;
 	house.remotes = g->remotes;
 	house.paths = g->paths;
 	house.pool = g->pool;

@@ -6,7 +6,7 @@
  * Normally: a warm upstream is taken, OPEN leaves at once, and whatever the client says meanwhile
  * follows as records; ACCEPT comes back one round trip later and the two sockets become
  * a relay. Without a warm one an upstream is dialled, and OPEN leaves with the first bytes as
- * soon as it is connected.
+ * soon as it is connected; while a line is away or out, ATTACH goes ahead and OPEN waits for its answer.
  *
  * OPEN waits FIRST_MS for the client's first bytes, which on a LAN follow its ACK at once. They must not
  * leave in a second segment: while the first is unacknowledged the kernel's scheduler sends the next
@@ -45,6 +45,7 @@
 #define BEREAVED_MS 20000
 #define CONNECT_MS 30000 /* without an upstream */
 #define SESSION_MS 5000  /* without a session */
+#define ATTACH_MS 1500
 #define AGAIN_MS 100
 #define DOUBLES 3 /* that each try is more patient than the one before */
 #define LOOK_MS 200
@@ -263,6 +264,15 @@ static void send_open(struct opening *o)
 	wake_in(o, longer(o, UNHEARD_MS));
 }
 
+/* Until the remote was heard the kernel joins no other line to a connection, and when the only one dies it dies with it. */
+static void attach_first(struct opening *o)
+{
+	if (upstream_attach(o->up))
+		unserved(o);
+	else
+		wake_in(o, longer(o, ATTACH_MS));
+}
+
 static void denied(struct opening *o)
 {
 	uint16_t status = upstream_status(o->up);
@@ -279,9 +289,13 @@ static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
 	(void)u;
 	switch (ev) {
 	case UPSTREAM_CONNECTED:
-		send_open(o);
+		if (links_uneasy(o->house->links))
+			attach_first(o);
+		else
+			send_open(o);
 		break;
 	case UPSTREAM_ATTACHED:
+		send_open(o);
 		break;
 	case UPSTREAM_ACCEPTED:
 		become_relay(o);
@@ -391,7 +405,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 			fail(o, "no session with the remote");
 		break;
 	case UP:
-		fail(o, "the remote cannot be reached");
+		unserved(o);
 		break;
 	case OPENED:
 		be_patient(o);
