@@ -16,6 +16,7 @@
 #include "rtnl_stats.h"
 #include "weigh.h"
 
+#define STILL 4 /* seconds after which a transfer is over */
 #define MOST 60 /* per cent of the devices' bytes, of which headers and what is resent are some */
 
 struct harm {
@@ -33,6 +34,7 @@ struct harm {
 	bool aside[CONFIG_LINKS]; /* as told to others */
 	struct rtnl_stats last[CONFIG_LINKS];
 	uint64_t moved;
+	unsigned still; /* seconds in which the relays moved nothing, in a row */
 	bool primed; /* last[] is of a second ago */
 };
 
@@ -112,12 +114,14 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd, (void)what;
 	h->moved = moved;
-	if (!by_relays) {
+	h->still = by_relays ? 0 : h->still + 1;
+	if (h->still >= STILL) {
 		h->primed = false;
 		h->weigh.busy = 0;
 		return;
 	}
-	if (look(h, line)) {
+	/* A second without a byte may be the worst that a line did: all waited for what it had been given. */
+	if (look(h, line) && by_relays) {
 		for (size_t i = 0; i < h->config->n_links; i++)
 			by_all += line[i].bytes[0] + line[i].bytes[1];
 		if (by_relays * 100 >= by_all * MOST && weigh_second(&h->weigh, line, h->config->n_links, clock_ms()))

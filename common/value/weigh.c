@@ -20,7 +20,7 @@
 #include "weigh.h"
 
 #define LEAST 125000 /* bytes a second: below 1 Mbit/s nobody waits for lines */
-#define NEAR 80	     /* per mille */
+#define NEAR 90	     /* per mille */
 #define FAR 120
 #define FAR_TIMES 4
 #define FAR_US 50000
