@@ -10,7 +10,7 @@ endef
 USES_remote_nat := build-san/remote-proxy/policy.o
 # The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
 define unit_proxy
-build-san/unit/$(1)/test_%: tests/unit/$(1)/test_%.c build-san/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) build-san/libdaemon.a
+build-san/unit/$(1)/test_%: tests/unit/$(1)/test_%.c build-san/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) $$(LIB_daemon)
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -o $$@ $$(filter-out %.a,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
