@@ -42,7 +42,7 @@
 #define UNHEARD_MS 300 /* OPEN not even acknowledged */
 #define PATIENCE_MS 1000
 #define ACCEPT_MS 60000  /* from OPEN */
-#define BEREAVED_MS 20000
+#define BEREAVED_MS 8000
 #define CONNECT_MS 30000 /* without an upstream */
 #define SESSION_MS 5000  /* without a session */
 #define ATTACH_MS 1500

@@ -193,4 +193,5 @@ def test_600_connections_a_second_use_up_no_ports(topo, pair):
     assert "Cannot assign" not in pair.local.logged() + pair.remote.logged()
     here, there = ([s.split()[2] for s in sockets_in(ns, "time-wait") if ":7200" in s] for ns in (topo.gw, topo.vps))
     first = [s for s in here if s.startswith("192.168.1.2")]  # the kernel closes later subflows as it likes
-    assert len(first) < 100 and len(there) < 100, f"TIME-WAIT: {len(first)} at home, {len(there)} on the VPS"
+    few = 15 * result["per_second"] * 0.05  # a busy machine answers some closings late
+    assert len(first) < few and len(there) < few, f"TIME-WAIT: {len(first)} at home, {len(there)} on the VPS"
