@@ -145,22 +145,29 @@ static void take_data(struct tunnel *t, const struct assoc_got *got)
 		deliver(t, got->plain, got->len);
 }
 
-void tunnel_mended(struct tunnel *t, unsigned class, uint64_t seq, const uint8_t *packet, size_t len)
+/* A packet that did not come in a datagram of its own: it is copied into the box `p`, which is given away. */
+static void take_copy(struct tunnel *t, struct packet *p, const uint8_t *packet, size_t len)
 {
-	struct sort *s = &t->sort[class];
-	struct packet *p = len <= PACKET_INNER_MAX ? slab_take(&t->slab) : NULL;
 	struct inner in;
 
-	if (!p)
-		return;
-	if (s->gaps)
-		gaps_take(s->gaps, seq, t->now);
 	memcpy(packet_inner(p), packet, len);
 	p->len = (uint16_t)len;
 	if (is_wanted(t, packet_inner(p), len, 0, &in))
 		deliver_held(t, p);
 	else
 		packet_put(&t->slab, p);
+}
+
+void tunnel_mended(struct tunnel *t, unsigned class, uint64_t seq, const uint8_t *packet, size_t len)
+{
+	struct sort *s = &t->sort[class];
+	struct packet *p = len <= PACKET_INNER_MAX ? slab_take(&t->slab) : NULL;
+
+	if (!p)
+		return;
+	if (s->gaps)
+		gaps_take(s->gaps, seq, t->now);
+	take_copy(t, p, packet, len);
 }
 
 static void take_fragment(struct tunnel *t, const struct assoc_got *got)
@@ -200,7 +207,6 @@ void tunnel_on_got(void *arg, const struct assoc_got *got)
 void tunnel_stream_got(struct tunnel *t, const uint8_t *packet, size_t len)
 {
 	struct packet *p;
-	struct inner in;
 
 	begin(t);
 	assoc_busy(t->assoc);
@@ -210,12 +216,7 @@ void tunnel_stream_got(struct tunnel *t, const uint8_t *packet, size_t len)
 		counters.tunnel_full++;
 		return;
 	}
-	memcpy(packet_inner(p), packet, len);
-	p->len = (uint16_t)len;
-	if (is_wanted(t, packet_inner(p), len, 0, &in))
-		deliver_held(t, p);
-	else
-		packet_put(&t->slab, p);
+	take_copy(t, p, packet, len);
 	tunnel_wake(t, 0); /* what came in this turn is flushed together */
 }
 
