@@ -10,28 +10,20 @@ import time
 
 import pytest
 
-from inside import accept, background, connect, end_of, listen, read_exactly, tcp, through
+from inside import background, connect, end_of, listen, read_exactly, tcp, through
 from pair import Pair
+from surfer import Mirror
 from topology import SERVER4, Line, wait_for
 
 LINES = [Line("100M", "100M", 5), Line("100M", "100M", 20)]
 
 
-class Orders:
+class Orders(Mirror):
     """Serves one-line requests and remembers how often each came."""
 
     def __init__(self, ns, port):
         self.seen, self.lock = {}, threading.Lock()
-        self.listener = listen(ns, port)
-        threading.Thread(target=self._loop, daemon=True).start()
-
-    def _loop(self):
-        while True:
-            try:
-                s = accept(self.listener, 3600)
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(s,), daemon=True).start()
+        super().__init__(ns, port)
 
     def _one(self, s):
         with s:
