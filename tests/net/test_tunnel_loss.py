@@ -43,7 +43,7 @@ def test_outages(topo, lines, outage):
     for i, line in enumerate(lines):
         line.set(outage=outage, loss=5, up={"seed": i}, down={"seed": 9 + i})
     r = tunnel.flows(topo, 2, "call", 500, 100, count=5000, wait=400)
-    assert r["both"]["lost"] <= 4
+    assert r["both"]["lost"] <= 1
 
 
 def test_long_outages_are_no_worse_than_two_copies(topo, lines):
@@ -127,7 +127,7 @@ def test_bulk_on_a_line_that_dies_stalls_shortly(topo, lines):
     time.sleep(1.5)
     lines[0].set(hole="both")
     r = bulk.result()
-    assert r["both"]["lost"] <= 600  # of 4,000, of which 2,500 would have gone that way
+    assert r["both"]["lost"] <= 600  # of 4,000; a path that is believed in to the end loses its share of the last 2.5 s
     for w in ways(r):
         assert w["gap_ms"] <= 1000
 
