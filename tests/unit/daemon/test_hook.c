@@ -98,17 +98,20 @@ static void the_event_and_its_environment(void **state)
 
 static void one_at_a_time_and_only_the_newest_waits(void **state)
 {
-	char line[16];
+	char line[16], go[80];
 
 	(void)state;
-	write_program("echo begin $PLAIT_STATE; sleep 0.2; echo end $PLAIT_STATE");
+	write_program("echo begin $PLAIT_STATE; until [ -e $0.go ]; do sleep 0.01; done; echo end $PLAIT_STATE");
 	for (int i = 0; i < 1000; i++) {
 		snprintf(line, sizeof(line), "%d", i);
 		tell("link-up", "adsl", line);
 	}
 	tell("link-up", "lte", "other");
-	assert_string_equal(said(), ""); /* nobody waited for it */
+	assert_null(strstr(said(), "end")); /* nobody waited for it */
+	snprintf(go, sizeof(go), "%s.go", program);
+	fclose(fopen(go, "w"));
 	run_until("end other");
+	unlink(go);
 	assert_string_equal(said(), "begin 0\nend 0\nbegin 999\nend 999\nbegin other\nend other\n");
 }
 
@@ -172,11 +175,11 @@ static void one_that_hangs_is_killed_with_its_children(void **state)
 	assert_true(lives(child));
 	write_program("echo next");
 	tell("link-up", "adsl", "up");
-	while (!strstr(said(), "next") && clock_ms() < began + 13000)
+	while (!strstr(said(), "next") && clock_ms() < began + 30000)
 		run_ms(50);
 	assert_non_null(strstr(said(), "next"));
 	assert_null(strstr(said(), "survived"));
-	assert_in_range(clock_ms() - began, 9900, 12000);
+	assert_true(clock_ms() - began >= 9900);
 	assert_false(lives(child));
 }
 
