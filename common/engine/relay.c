@@ -19,116 +19,49 @@
  * shutdown() elsewhere. When both ends are shut the relay is done. In SEALED the TCP
  * end of file means nothing: without a FIN record before it the stream was cut, and the
  * neighbour sees a reset. After both FINs the side that `closes_first` closes; the
- * other waits for that (or LINGER_MS). Its peer's closing proves that everything has arrived, so it
+ * other waits for that (or RELAY_LINGER_MS). Its peer's closing proves that everything has arrived, so it
  * answers with a reset: nothing is left for either kernel to remember, where an orderly end
  * takes ten packets more on two lines and leaves a TIME_WAIT.
  *
  * Reset. A reset on NEAR becomes a RST record behind whatever is on its way, and the
- * connection is then aborted when the peer has closed or after LINGER_MS; in CLEAR it is
+ * connection is then aborted when the peer has closed or after RELAY_LINGER_MS; in CLEAR it is
  * an abort (MP_FASTCLOSE) at once. A RST record, or a reset of WAN, aborts NEAR.
  * All sockets are born with linger-0, so a daemon that dies resets everything; only a
  * clean end takes it back.
  *
- * Time. One tick serves all relays. An end that is not being read because its neighbour is
- * slow cannot report its death through the loop, so paused ends are polled each
- * tick. Bytes unacknowledged while the peer stays silent for stall_s end
- * a relay; a slow reader that still acknowledges never does. The same tick lets an observer look at WANs that send much.
- *
  * Life. Handlers mark a relay dead; the sweep (an event of its own) frees it later, so no
  * handler ever returns into freed memory. */
 #include <errno.h>
-#include <event2/event_struct.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <unistd.h>
 
-#include "brake.h"
 #include "clock.h"
 #include "counter.h"
-#include "record.h"
-#include "relay.h"
+#include "relay_room.h"
 #include "sock.h"
 
 _Static_assert(RELAY_CHUNK % WIRE_RECORD_MAX == 0, "a full read makes full records");
 
 #define ROUNDS 4 /* reads a wake-up, then somebody else's turn */
-#define TICK_MS 200
-#define LINGER_MS 2000
-#define STALL_CHECK_MS 15000
-#define OBSERVE_MS 1000
-
-enum phase {
-	RUNNING,
-	WAITING, /* all is said; WAN is kept until the peer closes it */
-	DEAD,	 /* the sweep frees it */
-};
-
-struct relay {
-	struct end end[2];
-	struct relay_loop *loop;
-	LIST_ENTRY(relay) link;
-	enum phase phase;
-	uint8_t alg;
-	bool sealed, closes_first;
-	enum relay_end how;
-	struct seal_key key[2];
-	bool held; /* NEAR is not read: enough is on its way on WAN */
-	LIST_ENTRY(relay) held_link;
-	struct brake brake;
-	uint64_t observed_ms; /* when WAN was looked at last */
-	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
-	struct relay_budget *budget;
-	const void *group;
-	relay_done done;
-	void *arg;
-};
-
-LIST_HEAD(relay_list, relay);
-
-struct relay_loop {
-	struct event_base *base;
-	struct seal *seal;
-	struct relay_limits limits;
-	const char *congestion;
-	relay_observer observe;
-	void *observe_arg;
-	struct relay_list running, dead, held;
-	unsigned count;
-	uint64_t now, moved;
-	struct event tick, sweep, again;
-	uint8_t raw[RELAY_CHUNK];				  /* what was read, behind a partial record */
-	uint8_t sealed[RELAY_CHUNK + 8 * WIRE_RECORD_OVERHEAD]; /* the same, sealed */
-};
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 
-const char *relay_end_name(enum relay_end how)
-{
-	static const char *const names[] = {
-		[RELAY_CLEAN] = "clean",     [RELAY_RESET] = "reset",	[RELAY_CUT] = "cut",
-		[RELAY_STALLED] = "stalled", [RELAY_CLOSED] = "closed",
-	};
-
-	return names[how];
-}
-
 /* --- arming --- */
 
-static bool over_budget(const struct relay *r)
+bool relay_over_budget(const struct relay *r)
 {
 	return r->budget && r->budget->held >= r->budget->max;
 }
 
 /* The loop's interest follows from the state, here and nowhere else. */
-static void rearm(struct relay *r)
+void relay_rearm(struct relay *r)
 {
 	for (int i = 0; i < 2; i++) {
 		struct end *e = &r->end[i];
 		bool waits = r->phase == WAITING && i == RELAY_WAN;
-		bool room = r->end[!i].out_len == 0 && (!over_budget(r) || e->in_len) && !(r->held && i == RELAY_NEAR);
+		bool room = r->end[!i].out_len == 0 && (!relay_over_budget(r) || e->in_len) && !(r->held && i == RELAY_NEAR);
 
 		end_arm(e, waits || (r->phase == RUNNING && !e->eof && room),
 			r->phase != DEAD && e->fd >= 0 && e->out_len > 0);
@@ -177,7 +110,7 @@ static size_t room_for(struct relay *r, int i)
 
 	if (!room && !r->held)
 		hold(r); /* the timer will ask again */
-	return room && over_budget(r) ? missing(&r->end[i]) : room;
+	return room && relay_over_budget(r) ? missing(&r->end[i]) : room;
 }
 
 /* --- the end of a relay --- */
@@ -194,7 +127,7 @@ static void count_end(enum relay_end how)
 		counters.streams_cut++;
 }
 
-static void observe(struct relay *r)
+void relay_observe_wan(struct relay *r)
 {
 	struct relay_loop *loop = r->loop;
 	struct end *wan = &r->end[RELAY_WAN];
@@ -213,7 +146,7 @@ static void report(struct relay *r, enum relay_end how)
 
 	if (!r->done)
 		return;
-	observe(r);
+	relay_observe_wan(r);
 	r->how = how;
 	count_end(how);
 	r->done(r->arg, how, bytes);
@@ -233,7 +166,7 @@ static void mark_dead(struct relay *r)
 }
 
 /* Ends both sockets, clean or not. */
-static void finish(struct relay *r, enum relay_end how)
+void relay_finish(struct relay *r, enum relay_end how)
 {
 	if (r->phase == DEAD)
 		return;
@@ -250,8 +183,8 @@ static void wait_for_peer(struct relay *r, enum relay_end how)
 	end_close(&r->end[RELAY_NEAR], how == RELAY_CLEAN);
 	end_drop_partial(&r->end[RELAY_WAN]);
 	r->phase = WAITING;
-	r->check_ms = r->loop->now + LINGER_MS;
-	rearm(r);
+	r->check_ms = r->loop->now + RELAY_LINGER_MS;
+	relay_rearm(r);
 }
 
 static void finish_clean(struct relay *r)
@@ -259,7 +192,7 @@ static void finish_clean(struct relay *r)
 	if (r->sealed && !r->closes_first)
 		wait_for_peer(r, RELAY_CLEAN);
 	else
-		finish(r, RELAY_CLEAN);
+		relay_finish(r, RELAY_CLEAN);
 }
 
 /* --- writing --- */
@@ -280,17 +213,17 @@ static void reset_from_near(struct relay *r, uint16_t status)
 
 	wire_put16(body, status);
 	if (!r->sealed || r->end[RELAY_WAN].shut || send_record(r, WIRE_RST, body, sizeof(body)))
-		finish(r, RELAY_RESET);
+		relay_finish(r, RELAY_RESET);
 	else
 		wait_for_peer(r, RELAY_RESET);
 }
 
-static void end_broke(struct relay *r, int i)
+void relay_end_broke(struct relay *r, int i)
 {
 	if (i == RELAY_NEAR)
 		reset_from_near(r, WIRE_WAS_RESET);
 	else
-		finish(r, RELAY_RESET);
+		relay_finish(r, RELAY_RESET);
 }
 
 /* --- end of file --- */
@@ -310,7 +243,7 @@ static void pass_eof(struct relay *r, int i)
 	to->shut = true;
 	if (r->sealed && i == RELAY_NEAR) {
 		if (send_record(r, WIRE_FIN, NULL, 0))
-			end_broke(r, RELAY_WAN);
+			relay_end_broke(r, RELAY_WAN);
 	} else if (!all_said(r)) { /* otherwise it is closed now, which says the same */
 		sock_shut(to->fd);
 	}
@@ -333,7 +266,7 @@ static int take_mark(struct relay *r, const struct record *rec)
 		r->end[RELAY_WAN].eof = true;
 		return 0;
 	}
-	finish(r, rec->kind == WIRE_RST ? RELAY_RESET : RELAY_CUT);
+	relay_finish(r, rec->kind == WIRE_RST ? RELAY_RESET : RELAY_CUT);
 	return -1;
 }
 
@@ -359,7 +292,7 @@ static int give_near(struct relay *r, struct payload *all)
 	r->end[RELAY_WAN].bytes += all->len;
 	all->len = 0;
 	if (rc)
-		end_broke(r, RELAY_NEAR);
+		relay_end_broke(r, RELAY_NEAR);
 	return rc;
 }
 
@@ -382,9 +315,9 @@ static void deliver_records(struct relay *r, uint8_t *data, size_t len)
 		return;
 	if (got < 0) {
 		counters.records_forged++;
-		finish(r, RELAY_CUT);
+		relay_finish(r, RELAY_CUT);
 	} else if (end_keep_partial(&r->end[RELAY_WAN], data, r->end[RELAY_WAN].eof ? 0 : len)) { /* behind a FIN nothing counts */
-		finish(r, RELAY_CLOSED);
+		relay_finish(r, RELAY_CLOSED);
 	}
 }
 
@@ -398,7 +331,7 @@ static void deliver(struct relay *r, int i, uint8_t *data, size_t len)
 	}
 	r->end[i].bytes += len;
 	if (i == RELAY_NEAR ? deliver_near(r, data, len) : end_send(&r->end[RELAY_NEAR], data, len))
-		end_broke(r, !i);
+		relay_end_broke(r, !i);
 }
 
 /* --- the loop's events --- */
@@ -421,7 +354,7 @@ static ssize_t read_end(struct relay *r, int i, size_t room)
 static void end_of_file(struct relay *r, int i)
 {
 	if (r->sealed && i == RELAY_WAN) {
-		finish(r, RELAY_CUT);
+		relay_finish(r, RELAY_CUT);
 		return;
 	}
 	r->end[i].eof = true;
@@ -439,7 +372,7 @@ static void pump(struct relay *r, int i)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0)
-			end_broke(r, i);
+			relay_end_broke(r, i);
 		else if (n == 0)
 			end_of_file(r, i);
 		else if (n < RELAY_CHUNK / 4)
@@ -454,7 +387,7 @@ static void settle(struct relay *r)
 	if (r->phase == RUNNING && all_said(r))
 		finish_clean(r);
 	if (r->phase != DEAD)
-		rearm(r);
+		relay_rearm(r);
 }
 
 static int index_of(const struct relay *r, int fd)
@@ -470,7 +403,7 @@ static void drain(struct relay *r)
 	if (n > 0 || (n < 0 && errno == EAGAIN))
 		return;
 	end_close(&r->end[RELAY_WAN], false);
-	finish(r, r->how);
+	relay_finish(r, r->how);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -500,9 +433,9 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	n = end_flush(&r->end[i]);
 	if (n < 0) {
 		if (r->phase == WAITING)
-			finish(r, r->how);
+			relay_finish(r, r->how);
 		else
-			end_broke(r, i);
+			relay_end_broke(r, i);
 		return;
 	}
 	if (n > 0)
@@ -512,174 +445,18 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	settle(r);
 }
 
-/* Those that were held: is there room now? */
-static void on_again(evutil_socket_t fd, short what, void *arg)
+/* It was held: is there room now? */
+void relay_go_on(struct relay *r)
 {
-	struct timeval soon = { 0, BRAKE_AGAIN_MS * 1000 };
-	struct relay_loop *loop = arg;
-	struct relay *r, *next;
-
-	(void)fd;
-	(void)what;
-	for (r = LIST_FIRST(&loop->held); r; r = next) {
-		next = LIST_NEXT(r, held_link);
-		if (!room_for(r, RELAY_NEAR))
-			continue;
-		release(r);
-		pump(r, RELAY_NEAR);
-		settle(r);
-	}
-	if (!LIST_EMPTY(&loop->held))
-		event_add(&loop->again, &soon);
-}
-
-/* --- time --- */
-
-static bool has_stalled(struct relay *r, const struct end *e)
-{
-	if (e->fd < 0 || (e->out_len == 0 && sock_unacked(e->fd) <= 0))
-		return false;
-	return sock_last_ack_ms(e->fd) / 1000 >= r->loop->limits.stall_s;
-}
-
-static void check_time(struct relay *r)
-{
-	const struct relay_limits *lim = &r->loop->limits;
-	uint64_t quiet_s = (r->loop->now - r->moved_ms) / 1000;
-	bool waits = r->end[0].out_len || r->end[1].out_len; /* for a slow reader: that is not silence */
-	bool half = !waits && (r->end[0].eof || r->end[1].eof);
-
-	if (r->phase == WAITING) {
-		if (r->loop->now >= r->check_ms)
-			finish(r, r->how);
+	if (!room_for(r, RELAY_NEAR))
 		return;
-	}
-	if (quiet_s >= (half ? lim->half_idle_s : lim->idle_s)) {
-		finish(r, RELAY_STALLED);
-		return;
-	}
-	if (r->loop->now < r->check_ms || quiet_s * 1000 < STALL_CHECK_MS)
-		return;
-	r->check_ms = r->loop->now + STALL_CHECK_MS;
-	if (quiet_s < lim->stall_s)
-		return;
-	if (has_stalled(r, &r->end[0]) || has_stalled(r, &r->end[1]))
-		finish(r, RELAY_STALLED);
-}
-
-/* An end that is not read, because its neighbour is slow, still may have died. */
-static void check_paused(struct relay *r)
-{
-	for (int i = 0; i < 2 && r->phase == RUNNING; i++) {
-		struct pollfd p = { .fd = r->end[i].fd, .events = 0 };
-
-		if (r->end[i].reading || r->end[i].writing)
-			continue; /* the loop will tell */
-		if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)
-			end_broke(r, i);
-	}
-	if (r->phase == RUNNING && !over_budget(r))
-		rearm(r);
-}
-
-static void on_tick(evutil_socket_t fd, short what, void *arg)
-{
-	struct relay_loop *loop = arg;
-	struct relay *r, *next;
-
-	(void)fd;
-	(void)what;
-	loop->now = clock_ms();
-	for (r = LIST_FIRST(&loop->running); r; r = next) {
-		next = LIST_NEXT(r, link);
-		if (r->end[RELAY_WAN].was_full && loop->now - r->observed_ms >= OBSERVE_MS)
-			observe(r);
-		check_time(r);
-		if (r->phase == RUNNING && !(r->end[0].reading && r->end[1].reading))
-			check_paused(r);
-	}
-}
-
-static void on_sweep(evutil_socket_t fd, short what, void *arg)
-{
-	struct relay_loop *loop = arg;
-	struct relay *r;
-
-	(void)fd;
-	(void)what;
-	while ((r = LIST_FIRST(&loop->dead))) {
-		LIST_REMOVE(r, link);
-		seal_wipe(r->key, sizeof(r->key));
-		free(r);
-	}
+	release(r);
+	pump(r, RELAY_NEAR);
+	settle(r);
 }
 
 /* --- birth --- */
 
-struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, const struct relay_limits *limits)
-{
-	struct timeval tick = { 0, TICK_MS * 1000 };
-	struct relay_loop *loop = calloc(1, sizeof(*loop));
-
-	if (!loop)
-		return NULL;
-	loop->base = base;
-	loop->seal = seal;
-	loop->limits = *limits;
-	LIST_INIT(&loop->running);
-	LIST_INIT(&loop->dead);
-	LIST_INIT(&loop->held);
-	loop->now = clock_ms();
-	event_assign(&loop->tick, base, -1, EV_PERSIST, on_tick, loop);
-	event_assign(&loop->sweep, base, -1, 0, on_sweep, loop);
-	event_assign(&loop->again, base, -1, 0, on_again, loop);
-	event_add(&loop->tick, &tick);
-	return loop;
-}
-
-void relay_loop_congestion(struct relay_loop *loop, const char *name)
-{
-	loop->congestion = name;
-}
-
-void relay_loop_observe(struct relay_loop *loop, relay_observer observer, void *arg)
-{
-	loop->observe = observer;
-	loop->observe_arg = arg;
-}
-
-void relay_loop_clear(struct relay_loop *loop, const void *group)
-{
-	struct relay *r, *next;
-
-	for (r = LIST_FIRST(&loop->running); r; r = next) {
-		next = LIST_NEXT(r, link);
-		if (!group || r->group == group)
-			finish(r, RELAY_CLOSED);
-	}
-}
-
-void relay_loop_free(struct relay_loop *loop)
-{
-	if (!loop)
-		return;
-	relay_loop_clear(loop, NULL);
-	on_sweep(-1, 0, loop);
-	event_del(&loop->tick);
-	event_del(&loop->sweep);
-	event_del(&loop->again);
-	free(loop);
-}
-
-unsigned relay_loop_count(const struct relay_loop *loop)
-{
-	return loop->count;
-}
-
-uint64_t relay_loop_moved(const struct relay_loop *loop)
-{
-	return loop->moved;
-}
 
 static void end_init(struct relay *r, int i, int fd)
 {
@@ -696,7 +473,7 @@ static void take_over(struct relay *r, const struct relay_setup *s)
 {
 	for (int i = 0; i < 2 && r->phase == RUNNING; i++)
 		if (s->owed_len[i] && end_send(&r->end[i], s->owed[i], s->owed_len[i]))
-			end_broke(r, i);
+			relay_end_broke(r, i);
 	for (int i = 0; i < 2 && r->phase == RUNNING; i++) {
 		if (!s->got_len[i])
 			continue;
@@ -704,7 +481,7 @@ static void take_over(struct relay *r, const struct relay_setup *s)
 		deliver(r, i, r->loop->raw, s->got_len[i]);
 	}
 	if (r->phase == RUNNING && s->got_reset)
-		end_broke(r, RELAY_NEAR);
+		relay_end_broke(r, RELAY_NEAR);
 	else if (r->phase == RUNNING && s->got_eof)
 		r->end[RELAY_NEAR].eof = true;
 }
@@ -745,5 +522,5 @@ struct relay *relay_new(struct relay_loop *loop, const struct relay_setup *s)
 
 void relay_close(struct relay *r)
 {
-	finish(r, RELAY_CLOSED);
+	relay_finish(r, RELAY_CLOSED);
 }

@@ -23,7 +23,6 @@ enum relay_end {
 	RELAY_STALLED, /* nothing acknowledged, or nothing said, for too long */
 	RELAY_CLOSED, /* relay_close() */
 };
-const char *relay_end_name(enum relay_end how);
 
 /* What all relays of one event loop share: the ciphers, one large buffer, the clock. */
 struct relay_loop;

@@ -3,8 +3,7 @@
  *
  * R is sealed at once and leaves on every urgent path: the best one first, as the packet itself, the others as copies, which are shed
  * where there is no room. F and B wait in the queue and are sealed when a path takes them, so that numbers are in the order of
- * leaving and a dropped packet never had one. What is sealed and cannot leave at once waits in the path's fifos: `urgent`, R, which may borrow
- * from the path's near future, and `again`, resends of F and B, which come before new bulk.
+ * leaving and a dropped packet never had one. What is sealed and cannot leave at once waits for its path (tunnel_lane.c).
  *
  * A packet is copied once, into a box of the slab. It is sealed there, sent from there, and kept there for a resend. */
 #include <stdlib.h>
@@ -14,129 +13,13 @@
 #include "counter.h"
 #include "tunnel_room.h"
 
-#define BORROW_US 20000
 #define SMALL (256 + WIRE_DG_OVERHEAD)
 #define COPY_B_US 5000	/* queues in the modem, up to which bulk is copied; */
 #define STOP_B_US 10000 /* once it is, up to here */
 #define STOP_F_US 25000
 #define STOP_R_US 60000
-#define PATIENT_US 1000000 /* what was held up meanwhile is sent behind a load of 90 % */
 #define MOVE_US 30000
 #define FLOWLET_US 30000 /* a flow silent for so long may move: what it sent before has arrived */
-
-void tunnel_flush(struct tunnel *t)
-{
-	assoc_flush(t->assoc);
-	if (t->delivered && t->ops.flush)
-		t->ops.flush(t->arg);
-	t->delivered = false;
-	while (t->n_done)
-		packet_put(&t->slab, t->done[--t->n_done]);
-}
-
-void tunnel_let_go(struct tunnel *t, struct packet *p)
-{
-	if (t->n_done == DONE)
-		tunnel_flush(t);
-	t->done[t->n_done++] = p;
-}
-
-/* --- one path --- */
-
-static bool fits(const struct tunnel *t, unsigned i, const struct packet *p)
-{
-	return p->len <= pmtu_size(t->pmtu, i);
-}
-
-static bool send_on(struct tunnel *t, unsigned i, struct packet *p, bool copy)
-{
-	struct lane *l = &t->lane[i];
-
-	if (!assoc_send(t->assoc, i, p->tos, packet_dgram(p), p->len))
-		return false;
-	pace_spend(&l->pace, p->len + OUTER, copy);
-	pmtu_sent(t->pmtu, i, p->len, t->now / 1000);
-	if (copy)
-		l->copies[p->class]++;
-	else
-		l->packets[p->class]++;
-	p->paths |= (uint8_t)(1 << i);
-	p->last_us = t->now;
-	if (!t->n_done || t->done[t->n_done - 1] != p)
-		tunnel_let_go(t, packet_get(p));
-	return true;
-}
-
-static bool waits(const struct fifo *f)
-{
-	return f && f->head != f->tail;
-}
-
-static void wait_in(struct tunnel *t, unsigned i, struct fifo **f, struct packet *p)
-{
-	if (!*f)
-		*f = calloc(1, sizeof(**f));
-	if (!*f || (*f)->head - (*f)->tail == FIFO) {
-		t->lane[i].overflows++;
-		return;
-	}
-	(*f)->slot[(*f)->head++ % FIFO] = packet_get(p);
-}
-
-static void send_or_wait(struct tunnel *t, unsigned i, struct fifo **f, struct packet *p)
-{
-	if (!waits(*f) && pace_may_borrow(&t->lane[i].pace, BORROW_US))
-		send_on(t, i, p, false);
-	else
-		wait_in(t, i, f, p);
-}
-
-/* Only what is urgent borrows: a path's death brings many resends of bulk at once, and calls would wait behind them. */
-static void send_again(struct tunnel *t, unsigned i, struct packet *p)
-{
-	struct lane *l = &t->lane[i];
-
-	l->resent++;
-	if (p->class == WIRE_CLASS_R)
-		send_or_wait(t, i, &l->urgent, p);
-	else if (!waits(l->urgent) && !waits(l->again) && pace_may(&l->pace))
-		send_on(t, i, p, false);
-	else
-		wait_in(t, i, &l->again, p);
-}
-
-static void drain(struct tunnel *t, unsigned i, struct fifo *f, uint32_t borrow_us)
-{
-	while (waits(f) && pace_may_borrow(&t->lane[i].pace, borrow_us)) {
-		struct packet *p = f->slot[f->tail++ % FIFO];
-
-		send_on(t, i, p, false);
-		packet_put(&t->slab, p);
-	}
-}
-
-static void empty(struct tunnel *t, struct fifo **f)
-{
-	while (waits(*f))
-		packet_put(&t->slab, (*f)->slot[(*f)->tail++ % FIFO]);
-	free(*f);
-	*f = NULL;
-}
-
-void tunnel_drop_backlog(struct tunnel *t, unsigned path)
-{
-	empty(t, &t->lane[path].urgent);
-	empty(t, &t->lane[path].again);
-}
-
-bool tunnel_backlog(const struct tunnel *t)
-{
-	bool any = t->queue.packets;
-
-	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		any = any || waits(t->lane[i].urgent) || waits(t->lane[i].again);
-	return any;
-}
 
 /* --- sealing, and what follows from a number --- */
 
@@ -178,13 +61,13 @@ static void copy_urgent(struct tunnel *t, unsigned i, struct packet *p)
 	bool small = p->len <= SMALL;
 
 	if (t->config.redundancy == TUNNEL_ALWAYS) {
-		send_or_wait(t, i, &l->urgent, p);
+		tunnel_send_or_wait(t, i, &l->urgent, p);
 		return;
 	}
 	l->copies_upto = copies_upto(t, i);
-	if ((small || l->copies_upto >= WIRE_CLASS_R) && (l->pace.spare > 0 || l->pace.share > 0) && !waits(l->urgent) &&
+	if ((small || l->copies_upto >= WIRE_CLASS_R) && (l->pace.spare > 0 || l->pace.share > 0) && !tunnel_waits(l->urgent) &&
 	    pace_may_borrow(&l->pace, small ? 2 * BORROW_US : BORROW_US))
-		send_on(t, i, p, true);
+		tunnel_send_on(t, i, p, true);
 	else
 		l->shed++;
 }
@@ -193,12 +76,12 @@ static bool may_copy(struct tunnel *t, unsigned i, const struct packet *p)
 {
 	struct lane *l = &t->lane[i];
 
-	if (assoc_use(t->assoc, i) == WIRE_USE_COPIES || !fits(t, i, p))
+	if (assoc_use(t->assoc, i) == WIRE_USE_COPIES || !tunnel_fits(t, i, p))
 		return false; /* metered: not for bulk */
 	if (t->config.redundancy == TUNNEL_ALWAYS)
 		return pace_may_borrow(&l->pace, BORROW_US);
 	l->copies_upto = copies_upto(t, i);
-	if (l->copies_upto < p->class || waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.wide))
+	if (l->copies_upto < p->class || tunnel_waits(l->urgent) || tunnel_waits(l->again) || queue_has(&t->queue, i, t->view.wide))
 		return false;
 	if (!pace_may_copy(&l->pace))
 		l->pace.limited = true; /* copies teach, too, what a path carries */
@@ -214,7 +97,7 @@ static void copy_bulk(struct tunnel *t, unsigned but, struct packet *p)
 
 		if (i == but || !(t->view.urgent >> i & 1) || !may_copy(t, i, p))
 			continue;
-		send_on(t, i, p, true);
+		tunnel_send_on(t, i, p, true);
 		if (t->config.redundancy == TUNNEL_AUTO)
 			return;
 	}
@@ -277,7 +160,7 @@ static void send_urgent(struct tunnel *t, struct packet *p, unsigned unused)
 		if (first && !seal(t, p))
 			break;
 		if (first)
-			send_or_wait(t, i, &t->lane[i].urgent, p);
+			tunnel_send_or_wait(t, i, &t->lane[i].urgent, p);
 		else if (t->config.redundancy != TUNNEL_NEVER)
 			copy_urgent(t, i, p);
 		first = false;
@@ -309,7 +192,7 @@ static void send_bulk(struct tunnel *t, struct packet *p, unsigned i)
 		return;
 	}
 	if (seal(t, p)) {
-		send_on(t, i, p, false);
+		tunnel_send_on(t, i, p, false);
 		copy_bulk(t, i, p);
 		keep(t, p);
 		tunnel_fec_sent(t, p);
@@ -363,123 +246,24 @@ static void pump_path(struct tunnel *t, unsigned i)
 	struct lane *l = &t->lane[i];
 	struct packet *p;
 
-	drain(t, i, l->urgent, BORROW_US);
-	drain(t, i, l->again, 0);
+	tunnel_drain(t, i, l->urgent, BORROW_US);
+	tunnel_drain(t, i, l->again, 0);
 	while (t->queue.packets && t->view.bulk >> i & 1 && pace_may(&l->pace)) {
 		p = queue_take(&t->queue, i, t->view.wide, t->now);
 		if (!p)
 			break;
 		send_bulk(t, p, i);
 	}
-	l->pace.backlog = !pace_may(&l->pace) && (waits(l->urgent) || waits(l->again) || queue_has(&t->queue, i, t->view.wide));
+	l->pace.backlog = !pace_may(&l->pace) && (tunnel_waits(l->urgent) || tunnel_waits(l->again) || queue_has(&t->queue, i, t->view.wide));
 	l->pace.limited = l->pace.limited || l->pace.backlog;
 	if (l->pace.backlog && l->pace.starting)
 		t->queue.patient_us = t->now + PATIENT_US;
 }
 
-/* --- resends --- */
-
-void tunnel_tell_pmtu(struct tunnel *t, const struct packet *p, bool lost)
-{
-	uint8_t on = p->tries ? p->first : p->paths;
-
-	if (!on || on & (on - 1))
-		return;
-	if (lost)
-		pmtu_lost(t->pmtu, (unsigned)__builtin_ctz(on), p->len, t->now / 1000);
-	else if (!p->tries)
-		pmtu_acked(t->pmtu, (unsigned)__builtin_ctz(on), p->len);
-}
-
-/* R goes everywhere again; others on one path the first time, on another than before if there is one. */
-static uint8_t again_on(const struct tunnel *t, const struct packet *p, uint8_t was)
-{
-	uint8_t on = p->class == WIRE_CLASS_R ? t->view.urgent : t->view.bulk;
-
-	if (p->class == WIRE_CLASS_R || p->tries > 1)
-		return on;
-	if (on & ~was)
-		on &= (uint8_t)~was;
-	for (unsigned n = 0; n < t->view.n; n++)
-		if (on >> t->view.order[n] & 1 && fits(t, t->view.order[n], p))
-			return (uint8_t)(1 << t->view.order[n]);
-	return on;
-}
-
-static void note_lost(struct tunnel *t, const struct packet *p)
-{
-	if (p->paths && !(p->paths & (p->paths - 1)))
-		t->lane[__builtin_ctz(p->paths)].lost[p->class]++;
-}
-
-void tunnel_again(struct tunnel *t, struct packet *p)
-{
-	uint8_t on = again_on(t, p, p->paths);
-
-	tunnel_tell_pmtu(t, p, p->tries > 1);
-	if (p->tries == 1) {
-		tunnel_fec_fate(t, p, true);
-		note_lost(t, p);
-		p->first = p->paths;
-	}
-	p->paths = 0;
-	for (unsigned n = 0; n < t->view.n; n++) {
-		unsigned i = t->view.order[n];
-
-		if (!(on >> i & 1) || !fits(t, i, p))
-			continue;
-		send_again(t, i, p);
-	}
-}
-
-static void elsewhere(void *arg, struct packet *p)
-{
-	struct tunnel *t = arg;
-
-	for (unsigned n = 0; n < t->view.n; n++) {
-		unsigned i = t->view.order[n];
-
-		if (p->paths >> i & 1 || !fits(t, i, p))
-			continue;
-		p->first = p->paths = 0; /* no fault of its length */
-		send_again(t, i, p);
-		return;
-	}
-}
-
-/* What still waits for that path only. */
-static void move_backlog(struct tunnel *t, struct fifo *f)
-{
-	for (uint32_t n = f ? f->head - f->tail : 0; n > 0; n--) {
-		struct packet *p = f->slot[f->tail++ % FIFO];
-
-		if (!p->paths)
-			elsewhere(t, p);
-		packet_put(&t->slab, p);
-	}
-}
-
-/* What is not acknowledged and may have died on a path that went silent goes elsewhere, now. */
-static void desert(struct tunnel *t)
-{
-	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
-		if (!(t->deserted >> i & 1))
-			continue;
-		move_backlog(t, t->lane[i].urgent);
-		move_backlog(t, t->lane[i].again);
-		for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
-			resend_desert(&t->sort[c].resend, &t->view.paths, i, t->now, elsewhere, t);
-		if (!(t->view.paths.usable >> i & 1))
-			tunnel_drop_backlog(t, i);
-	}
-	t->deserted = 0;
-	t->queue.patient_us = t->now + PATIENT_US;
-}
-
 void tunnel_pump(struct tunnel *t)
 {
 	if (t->deserted)
-		desert(t);
+		tunnel_desert(t);
 	if (t->rehome)
 		rehome(t);
 	if (t->queue.packets)

@@ -21,6 +21,8 @@
 #define FIFO 1024 /* a ring of resend.c may come at once */
 #define DONE 128
 #define HOLD_MAX_US 50000
+#define BORROW_US 20000
+#define PATIENT_US 1000000 /* what was held up meanwhile is sent behind a load of 90 % */
 
 struct fifo { /* sealed packets that wait for one path */
 	struct packet *slot[FIFO];
@@ -118,13 +120,24 @@ uint8_t tunnel_room_for(const struct tunnel *t, uint8_t home, uint32_t rate); /*
 
 /* tunnel_out.c */
 void tunnel_pump(struct tunnel *t); /* sends what may go */
-void tunnel_again(struct tunnel *t, struct packet *p); /* a resend */
-/* What became of a packet that went out on one path: hints about its length. */
-void tunnel_tell_pmtu(struct tunnel *t, const struct packet *p, bool lost);
+
+/* tunnel_lane.c: i is a path; what is passed stays the caller's */
+bool tunnel_fits(const struct tunnel *t, unsigned i, const struct packet *p);
+bool tunnel_send_on(struct tunnel *t, unsigned i, struct packet *p, bool copy); /* now */
+void tunnel_send_or_wait(struct tunnel *t, unsigned i, struct fifo **f, struct packet *p);
+void tunnel_send_again(struct tunnel *t, unsigned i, struct packet *p);
+bool tunnel_waits(const struct fifo *f);
+void tunnel_drain(struct tunnel *t, unsigned i, struct fifo *f, uint32_t borrow_us);
 bool tunnel_backlog(const struct tunnel *t);
 void tunnel_let_go(struct tunnel *t, struct packet *p); /* packet_put() at tunnel_flush() */
 void tunnel_flush(struct tunnel *t);
 void tunnel_drop_backlog(struct tunnel *t, unsigned path);
+
+/* tunnel_again.c */
+void tunnel_again(struct tunnel *t, struct packet *p); /* a resend */
+/* What became of a packet that went out on one path: hints about its length. */
+void tunnel_tell_pmtu(struct tunnel *t, const struct packet *p, bool lost);
+void tunnel_desert(struct tunnel *t); /* what the paths in `deserted` had */
 
 /* tunnel_in.c */
 void tunnel_on_got(void *arg, const struct assoc_got *got);

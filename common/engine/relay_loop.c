@@ -1,0 +1,179 @@
+/* relay_loop: what all relays of one event loop share.
+ *
+ * Time. One tick serves all relays. An end that is not being read because its neighbour is
+ * slow cannot report its death through the loop, so paused ends are polled each
+ * tick. Bytes unacknowledged while the peer stays silent for stall_s end
+ * a relay; a slow reader that still acknowledges never does. The same tick lets an observer look at WANs that send much.
+ *
+ * Relays that are held by the brake are asked again every BRAKE_AGAIN_MS. Those that ended are freed by the sweep, an event of its own. */
+#include <poll.h>
+#include <stdlib.h>
+
+#include "clock.h"
+#include "relay_room.h"
+#include "sock.h"
+
+#define TICK_MS 200
+#define STALL_CHECK_MS 15000
+#define OBSERVE_MS 1000
+
+static bool has_stalled(struct relay *r, const struct end *e)
+{
+	if (e->fd < 0 || (e->out_len == 0 && sock_unacked(e->fd) <= 0))
+		return false;
+	return sock_last_ack_ms(e->fd) / 1000 >= r->loop->limits.stall_s;
+}
+
+static void check_time(struct relay *r)
+{
+	const struct relay_limits *lim = &r->loop->limits;
+	uint64_t quiet_s = (r->loop->now - r->moved_ms) / 1000;
+	bool waits = r->end[0].out_len || r->end[1].out_len; /* for a slow reader: that is not silence */
+	bool half = !waits && (r->end[0].eof || r->end[1].eof);
+
+	if (r->phase == WAITING) {
+		if (r->loop->now >= r->check_ms)
+			relay_finish(r, r->how);
+		return;
+	}
+	if (quiet_s >= (half ? lim->half_idle_s : lim->idle_s)) {
+		relay_finish(r, RELAY_STALLED);
+		return;
+	}
+	if (r->loop->now < r->check_ms || quiet_s * 1000 < STALL_CHECK_MS)
+		return;
+	r->check_ms = r->loop->now + STALL_CHECK_MS;
+	if (quiet_s < lim->stall_s)
+		return;
+	if (has_stalled(r, &r->end[0]) || has_stalled(r, &r->end[1]))
+		relay_finish(r, RELAY_STALLED);
+}
+
+/* An end that is not read, because its neighbour is slow, still may have died. */
+static void check_paused(struct relay *r)
+{
+	for (int i = 0; i < 2 && r->phase == RUNNING; i++) {
+		struct pollfd p = { .fd = r->end[i].fd, .events = 0 };
+
+		if (r->end[i].reading || r->end[i].writing)
+			continue; /* the loop will tell */
+		if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)
+			relay_end_broke(r, i);
+	}
+	if (r->phase == RUNNING && !relay_over_budget(r))
+		relay_rearm(r);
+}
+
+/* Those that were held: is there room now? */
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct timeval soon = { 0, BRAKE_AGAIN_MS * 1000 };
+	struct relay_loop *loop = arg;
+	struct relay *r, *next;
+
+	(void)fd;
+	(void)what;
+	for (r = LIST_FIRST(&loop->held); r; r = next) {
+		next = LIST_NEXT(r, held_link);
+		relay_go_on(r);
+	}
+	if (!LIST_EMPTY(&loop->held))
+		event_add(&loop->again, &soon);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct relay_loop *loop = arg;
+	struct relay *r, *next;
+
+	(void)fd;
+	(void)what;
+	loop->now = clock_ms();
+	for (r = LIST_FIRST(&loop->running); r; r = next) {
+		next = LIST_NEXT(r, link);
+		if (r->end[RELAY_WAN].was_full && loop->now - r->observed_ms >= OBSERVE_MS)
+			relay_observe_wan(r);
+		check_time(r);
+		if (r->phase == RUNNING && !(r->end[0].reading && r->end[1].reading))
+			check_paused(r);
+	}
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	struct relay_loop *loop = arg;
+	struct relay *r;
+
+	(void)fd;
+	(void)what;
+	while ((r = LIST_FIRST(&loop->dead))) {
+		LIST_REMOVE(r, link);
+		seal_wipe(r->key, sizeof(r->key));
+		free(r);
+	}
+}
+
+struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, const struct relay_limits *limits)
+{
+	struct timeval tick = { 0, TICK_MS * 1000 };
+	struct relay_loop *loop = calloc(1, sizeof(*loop));
+
+	if (!loop)
+		return NULL;
+	loop->base = base;
+	loop->seal = seal;
+	loop->limits = *limits;
+	LIST_INIT(&loop->running);
+	LIST_INIT(&loop->dead);
+	LIST_INIT(&loop->held);
+	loop->now = clock_ms();
+	event_assign(&loop->tick, base, -1, EV_PERSIST, on_tick, loop);
+	event_assign(&loop->sweep, base, -1, 0, on_sweep, loop);
+	event_assign(&loop->again, base, -1, 0, on_again, loop);
+	event_add(&loop->tick, &tick);
+	return loop;
+}
+
+void relay_loop_congestion(struct relay_loop *loop, const char *name)
+{
+	loop->congestion = name;
+}
+
+void relay_loop_observe(struct relay_loop *loop, relay_observer observer, void *arg)
+{
+	loop->observe = observer;
+	loop->observe_arg = arg;
+}
+
+void relay_loop_clear(struct relay_loop *loop, const void *group)
+{
+	struct relay *r, *next;
+
+	for (r = LIST_FIRST(&loop->running); r; r = next) {
+		next = LIST_NEXT(r, link);
+		if (!group || r->group == group)
+			relay_finish(r, RELAY_CLOSED);
+	}
+}
+
+void relay_loop_free(struct relay_loop *loop)
+{
+	if (!loop)
+		return;
+	relay_loop_clear(loop, NULL);
+	on_sweep(-1, 0, loop);
+	event_del(&loop->tick);
+	event_del(&loop->sweep);
+	event_del(&loop->again);
+	free(loop);
+}
+
+unsigned relay_loop_count(const struct relay_loop *loop)
+{
+	return loop->count;
+}
+
+uint64_t relay_loop_moved(const struct relay_loop *loop)
+{
+	return loop->moved;
+}
