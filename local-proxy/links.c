@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "estimate.h"
 #include "judges.h"
 #include "line.h"
@@ -40,6 +41,7 @@
 #include "rtnl.h"
 
 #define DEBOUNCE_MS 20
+#define CALM_MS 60000
 
 struct links {
 	const struct config *config;
@@ -57,6 +59,7 @@ struct links {
 	struct estimate up[CONFIG_LINKS]; /* of each line, towards the remote */
 	size_t n;
 	bool mixed;
+	uint64_t shaken_ms; /* when something changed last; 0: not yet */
 	struct event judged, tell; /* something was said for the better; callers are to be told */
 };
 
@@ -215,6 +218,7 @@ static void tell_soon(struct links *l)
 {
 	struct timeval now = {0, 0};
 
+	l->shaken_ms = clock_ms();
 	event_add(&l->tell, &now);
 }
 
@@ -309,6 +313,8 @@ enum links_standing links_standing(const struct links *l, size_t line, const cha
 
 bool links_uneasy(const struct links *l)
 {
+	if (l->shaken_ms && clock_ms() - l->shaken_ms < CALM_MS)
+		return true;
 	for (size_t i = 0; i < l->n; i++)
 		if (!l->line[i].up || links_standing(l, i, NULL) == LINKS_OUT)
 			return true;

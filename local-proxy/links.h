@@ -38,7 +38,7 @@ enum links_standing {
 };
 void links_judge(struct links *l, size_t line, enum links_judge who, enum links_standing standing, const char *why);
 enum links_standing links_standing(const struct links *l, size_t line, const char **why); /* of all judges together */
-/* A line is away or out: another may follow. */
+/* A line is away or out, or was within the last minute: another may follow. */
 bool links_uneasy(const struct links *l);
 
 /* A round trip that was measured on it: of lines that stand alike the fastest is best. */

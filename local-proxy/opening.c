@@ -6,7 +6,7 @@
  * Normally: a warm upstream is taken, OPEN leaves at once, and whatever the client says meanwhile
  * follows as records; ACCEPT comes back one round trip later and the two sockets become
  * a relay. Without a warm one an upstream is dialled, and OPEN leaves with the first bytes as
- * soon as it is connected; while a line is away or out, ATTACH goes ahead and OPEN waits for its answer.
+ * soon as it is connected; while the lines are uneasy, ATTACH goes ahead and OPEN waits for its answer.
  *
  * OPEN waits FIRST_MS for the client's first bytes, which on a LAN follow its ACK at once. They must not
  * leave in a second segment: while the first is unacknowledged the kernel's scheduler sends the next
