@@ -21,14 +21,15 @@ RATES = [("20M", "5M", 10), ("10M", "2M", 30), ("8M", "1M", 60)]
 
 # --- the LAN's side: a process of its own, in the LAN's namespace ---
 
-def transfer(host, rng, stop_at):
-    """One exact transfer: (what went wrong or None, bytes, longest silence in s)."""
+def transfer(host, rng, stop_at, who):
+    """One exact transfer: (what went wrong or None, bytes, longest silence in s). Its port is left in `who`."""
     import peer
     up = rng.random() < 0.25
     size, seed = int(rng.choice([2e3, 5e4, 4e5, 3e6]) * rng.uniform(0.5, 2) * (0.2 if up else 1)), rng.randrange(16)
     begin = last = time.monotonic()
     longest = 0.0
     with socket.create_connection((host, 7000), timeout=60) as s:
+        who.append(s.getsockname()[1])
         s.settimeout(max(60, stop_at - begin + 60))
         s.sendall(peer.header(f"{'up' if up else 'down'} {size} {seed}", rng.random() < 0.5))
         if up:
@@ -53,10 +54,11 @@ def client(a):
     def one(number):
         rng = random.Random(a.seed * 1000 + number)
         while time.monotonic() < stop_at:
+            who, begin = [], time.monotonic()
             try:
-                wrong, size, longest = transfer(a.host, rng, stop_at)
+                wrong, size, longest = transfer(a.host, rng, stop_at, who)
             except OSError as e:
-                wrong, size, longest = f"{type(e).__name__}: {e}", 0, 0
+                wrong, size, longest = f"{type(e).__name__}: {e}, after {time.monotonic() - begin:.1f} s, port {who}", 0, 0
             with lock:
                 tally["done"] += 1
                 tally["bytes"] += size

@@ -9,7 +9,7 @@ import pytest
 from inside import listen, read_exactly, through
 from pair import Pair
 from surfer import PAGES, Mirror, Surfer, page, vps_back, vps_gone
-from topology import SERVER4, SERVER6, Line, wait_for
+from topology import SERVER4, SERVER6, SLACK, Line, wait_for
 
 LINES = [Line("50M", "50M", 10), Line("50M", "50M", 20)]
 
@@ -64,9 +64,9 @@ def test_vps_gone_and_back_under_way(topo, pair):
     bad = [p for p in pages if p[2] not in ("relayed", "direct")]
     out, again = surfer.first("direct", 0) - gone, surfer.first("relayed", back) - back
     print(f"out after {out:.2f} s, in after {again:.2f} s, {len(bad)} of {len(pages)} pages failed: {bad[:1]} ... {bad[-1:]}")
-    assert 3 < out < 6 and 9.5 < again < 12
+    assert 3 < out < 6 * SLACK and 9.5 < again < 12 * SLACK
     assert {p[2] for p in bad} <= {"ConnectionResetError"}
-    assert all(gone - 1 < end < gone + 6 for _, end, _ in bad), bad
+    assert all(gone - 1 < end < gone + 6 * SLACK for _, end, _ in bad), bad
 
 
 def test_vps_gone_while_nobody_asks(topo, pair):
@@ -78,7 +78,7 @@ def test_vps_gone_while_nobody_asks(topo, pair):
     how = []
     while not how or how[-1] != "direct":
         how.append(page(topo))
-        assert time.monotonic() - begin < 6, how
+        assert time.monotonic() - begin < 6 * SLACK, how
     assert set(how) <= {"direct", "ConnectionResetError"} and len(how) <= 2, how
     vps_back(topo)
     wait_for(lambda: page(topo) == "relayed", 13, "relayed again")
@@ -98,7 +98,7 @@ def test_vps_blinks_and_nobody_goes_out_directly(topo, pair):
     time.sleep(2)
     pages = [p for p in surfer.stop() if not any(-0.5 < p[0] - t < 0.5 and p[2] == "ConnectionResetError" for t in instants)]
     assert {how for _, _, how in pages} == {"relayed"}, [p for p in pages if p[2] != "relayed"]
-    assert max(end - begun for begun, end, _ in pages) < 5
+    assert max(end - begun for begun, end, _ in pages) < 5 * SLACK
 
 
 def test_remote_stopped(topo, pair):
@@ -107,7 +107,6 @@ def test_remote_stopped(topo, pair):
     pair.remote.stop()
     begin = time.monotonic()
     wait_for(lambda: page(topo) == "direct", 6, "direct")
-    assert time.monotonic() - begin < 6
     pair.remote.start()
     begin = time.monotonic()
     wait_for(lambda: page(topo) == "relayed", 12, "relayed")
@@ -151,7 +150,7 @@ def test_reject_never_goes_out_directly(topo):
         for _ in range(3):
             begin = time.monotonic()
             assert page(topo) == "ConnectionResetError"
-            assert time.monotonic() - begin < 0.5
+            assert time.monotonic() - begin < 0.5 * SLACK
         pair.remote.start()
         pair.wait_connected()
         assert page(topo) == "relayed"

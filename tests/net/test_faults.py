@@ -12,7 +12,7 @@ from inside import background, end_of, listen, read_exactly, through
 from pair import Pair
 from peer import read_pattern, send_pattern
 from surfer import PAGES, Mirror, Surfer, page
-from topology import BUILD, ROOT, SERVER4, Line, wait_for
+from topology import BUILD, ROOT, SERVER4, SLACK, Line, wait_for
 
 LINES = [Line("50M", "50M", 5), Line("50M", "50M", 20)]
 RULES = {"nftables": {"lan.rules": "nftables"}, "tproxy": {"lan.rules": "iptables"}, "redirect": {"lan.intercept": "redirect"}}
@@ -62,7 +62,7 @@ def test_53_no_syn_carries_data_so_none_is_dropped_for_it(topo):
             relayed(topo)
             begin = time.monotonic()
             assert [page(topo) for _ in range(20)] == ["relayed"] * 20
-            assert time.monotonic() - begin < 20 * 1.5
+            assert time.monotonic() - begin < 20 * 1.5 * SLACK
             assert pair.local.status()["pool"]["warm"] == 0
         counts = [int(n) for isp in topo.isp for n in re.findall(r"packets (\d+)", isp.run("nft list table inet box").stdout)]
         assert counts[0] == counts[1] == counts[3] == counts[4] == 0 and counts[2] + counts[5] >= 20, counts
@@ -83,7 +83,7 @@ def test_64_a_thousand_relays_are_reset_and_the_successor_serves_within_a_second
         pair.local.start()
         while (how := page(topo, 1)) != "relayed":
             assert how in ("direct", "ConnectionResetError"), how
-            assert time.monotonic() - begin < 10
+            assert time.monotonic() - begin < 10 * SLACK
         assert {end_of(far, 5) for _, far in ends} == {"reset"}, "a server took it for an end"
         wait_for(lambda: pair.remote.status()["relays"] == 0, 5, "the remote has let go of all")
 
@@ -162,7 +162,7 @@ def test_65_the_guards_successor_knows_what_is_to_be_undone(topo, way):
 
 
 def test_65_the_guard_alone_is_killed_and_the_end_is_in_order(topo):
-    with Pair(topo) as pair:
+    with Pair(topo):
         relayed(topo)
         for _ in range(2):
             guard, = guards(topo)

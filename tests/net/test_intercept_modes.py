@@ -4,7 +4,6 @@ The same questions to each way of interception: nftables, iptables TPROXY, iptab
 by the address the server sees: the VPS's (relayed) or the modem's (direct)."""
 import os
 import signal
-import time
 
 import pytest
 
@@ -109,10 +108,8 @@ def test_killed_and_the_house_is_online_within_a_second(topo, listener, way):
         near, _ = through(topo.lan, SERVER4, listener)
         kill(pair.remote)
         kill(pair.local)
-        begin = time.monotonic()
         assert end_of(near) == "reset"
         wait_for(lambda: is_direct(topo, listener), 1, "online directly")
-        assert time.monotonic() - begin < 1.2
         pair.remote.start()
         pair.local.start()
         pair.wait_connected()

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from inside import accept, background, connect, end_of, read_exactly, reset
+from inside import background, connect, end_of, read_exactly, reset
 from peer import Check, send_pattern
 from test_links import Bed
-from topology import SERVER4, Line, wait_for
+from topology import SERVER4, SLACK, Line, wait_for
 from tunnelled import ping
 
 TWO = [Line("20M", "20M", 10, queue_ms=100), Line("20M", "20M", 30, queue_ms=100)]
@@ -82,8 +82,8 @@ def test_a_stream_goes_on_within_a_second(bed, way, line, hole):
     time.sleep(WARM_S)
     begin = time.monotonic()
     bed.topo.line[line].set(hole=hole)
-    time.sleep(2)
-    assert s.pause(begin) < 0.9
+    wait_for(lambda: s.at[-1] > begin + 2, 3, "the stream goes on")
+    assert s.pause(begin) < 0.9 * SLACK
     s.finish()
 
 
@@ -113,7 +113,7 @@ def test_small_questions_beside_it_hardly_wait(bed, line):
     asking = background(ask, near, WARM_S + 2)
     time.sleep(WARM_S)
     bed.topo.line[line].set(hole="both")
-    assert asking.join() < 0.6
+    assert asking.join() < 0.6 * SLACK
     s.finish()
     reset(near)
 
@@ -147,9 +147,9 @@ def test_a_hundred_new_connections_while_the_default_line_is_dead(bed):
         server.kill()
     took = [t for _, t in results]
     assert len(took) == 100 and all(isinstance(t, float) for t in took), took
-    assert max(took) < 0.6
+    assert max(took) < 0.6 * SLACK
     known = sorted(t for b, t in results if b - begin > 0.4)
-    assert known[len(known) // 2] < 0.09, "a round trip and a half of the line that lives is 90 ms"
+    assert known[len(known) // 2] < 0.09 * SLACK, "a round trip and a half of the line that lives is 90 ms"
 
 
 def test_a_modem_that_answers_though_its_internet_is_dead(bed):
@@ -165,7 +165,7 @@ def test_a_modem_that_answers_though_its_internet_is_dead(bed):
         bed.carries(200_000, seconds=5)
         near.sendall(b"still there")
         assert read_exactly(far, 11) == b"still there"
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 3 * SLACK
     finally:
         isp.nft("delete table inet cut")
     reset(near)
@@ -200,4 +200,4 @@ def test_unacknowledged_for_too_long_is_a_reset():
         begin = time.monotonic()
         assert end_of(near, 60) == "reset"
         assert end_of(far, 60) == "reset"
-        assert 15 < time.monotonic() - begin < 50
+        assert 15 < time.monotonic() - begin < 50 * SLACK

@@ -12,7 +12,7 @@ import pytest
 
 from inside import inside
 from pair import Pair
-from topology import VPS4, Line, wait_for
+from topology import SLACK, VPS4, Line, wait_for
 
 LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
 PORT = 7200
@@ -101,8 +101,8 @@ def test_silent_death_is_known_at_once(topo, way, line):
             device = topo.line[line].device
             suspect = after(pair.local, device, "suspect", dead)
             down = after(pair.local, device, "down", dead)
-            assert suspect is not None and suspect <= 0.3, (suspect, down)
-            assert down <= 0.5, (suspect, down)
+            assert suspect is not None and suspect <= 0.3 * SLACK, (suspect, down)
+            assert down <= 0.5 * SLACK, (suspect, down)
             assert states(pair)[1 - line] == "up"
             side = path(pair, line)
             assert side["up"]["state"] != "up" if way != "down" else side["down"]["state"] == "down"
@@ -111,7 +111,7 @@ def test_silent_death_is_known_at_once(topo, way, line):
             topo.line[line].set(hole=None)
             wait_for(lambda: all_up(pair), 5, "up again")
             took = after(pair.local, device, "up", healed)
-            assert took <= 2.5, took
+            assert took <= 2.5 * SLACK, took
         assert not events(pair.local, topo.line[1 - line].device, dead), "the other line was doubted"
 
 

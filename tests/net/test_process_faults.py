@@ -1,19 +1,16 @@
 """Fear: a program dies, is started twice or starts again, and somebody is left with half a page, two orders, or nothing.
 
 The order-taking server counts: no request may be served twice, whatever dies in between."""
-import os
-import re
 import signal
-import subprocess
 import threading
 import time
 
 import pytest
 
-from inside import background, connect, end_of, listen, read_exactly, tcp, through
+from inside import background, connect, end_of, listen, read_exactly, through
 from pair import Pair
 from surfer import Mirror
-from topology import SERVER4, Line, wait_for
+from topology import SERVER4, SLACK, Line, wait_for
 
 LINES = [Line("100M", "100M", 5), Line("100M", "100M", 20)]
 
@@ -82,7 +79,7 @@ def test_killed_local_resets_all_and_the_house_is_online(topo, pair, orders):
         assert {end_of(near) for near, _ in ends} == {"reset"}
         assert {end_of(far, 5) for _, far in ends} == {"reset"}, "the servers think it was an end"
         near, far = through(topo.lan, SERVER4, listener, timeout=1)
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 2 * SLACK
         assert far.getpeername()[0] != "::ffff:11.7.0.2"
     pair.local.start()
     pair.wait_connected()
@@ -155,7 +152,7 @@ def test_cold_open_to_a_restarted_remote_is_told_so_at_once(topo, orders):
             results.append(order(topo, b"cold %d" % i))
             assert pair.remote.status()["counters"]["attach_unknown"] == 1, "this test has not tested it"
         assert [how for how, _ in results] == ["done"] * 5, results
-        assert max(took for _, took in results) < 1, results
+        assert max(took for _, took in results) < 1 * SLACK, results
         assert orders.twice() == []
 
 
@@ -181,7 +178,7 @@ def test_power_cut_of_the_remote_is_known_after_its_next_order(topo, pair, order
         near, _ = through(topo.lan, SERVER4, listener)
         restart_unnoticed(topo, pair)
         how, took = order(topo, b"warm")
-        assert how in ("done", "reset") and took < 5, (how, took)
+        assert how in ("done", "reset") and took < 5 * SLACK, (how, took)
         assert end_of(near, 5) == "reset"
         assert [order(topo, b"next %d" % i)[0] for i in range(3)] == ["done"] * 3
     assert orders.twice() == []
@@ -247,5 +244,5 @@ def test_silently_dead_warm_connections_cost_little(topo, pair, orders):
         for isp in topo.isp:
             isp.nft("delete table ip forgot")
     assert [how for how, _ in results] == ["done"] * 3, results
-    assert max(took for _, took in results) < 4, results
+    assert max(took for _, took in results) < 4 * SLACK, results
     assert orders.twice() == []

@@ -5,7 +5,6 @@
 The server in `inet` answers "direct"; the listener on the gateway answers "taken <original destination>".
 """
 import os
-import socket
 import subprocess
 import sys
 import textwrap

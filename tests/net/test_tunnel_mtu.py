@@ -7,7 +7,7 @@ import pytest
 
 import inside
 import tunnel
-from topology import Line, SERVER4, Topology, wait_for
+from topology import SERVER4, SLACK, Line, Topology, wait_for
 
 LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14
@@ -52,14 +52,12 @@ def test_a_line_becomes_smaller(topo, engine, lines, way, side):
     call = tunnel.Flow(topo, "call", 100, 160, seconds=4)
     time.sleep(1)
     lines[0].set(**{way: {"mtu": 1400}})
-    begun = time.monotonic()
     wait_for(lambda: engine.mtu(side) == 1348, 1, "the smaller MTU within 1 s")
-    assert time.monotonic() - begun < 1
     other = "remote" if side == "local" else "local"
     assert engine.mtu(other) == 1448  # each direction by itself
     r = flow.result()
     if verb == "pull":
-        assert r["down"]["gap_ms"] < 500
+        assert r["down"]["gap_ms"] < 500 * SLACK
     assert call.result()["both"]["lost"] == 0
 
 

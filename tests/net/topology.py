@@ -476,12 +476,15 @@ def _catch_signals():
         signal.signal(signal.SIGTERM, _on_signal)
 
 
+SLACK = 4  # what is over within a second on a machine with nothing else to do may take so many on a busy one; figures are the benches'
+
+
 def wait_for(condition, seconds, what):
-    """Polls until condition() is true; its value. An AssertionError names what did not happen."""
-    end = time.monotonic() + seconds
+    """Polls until condition() is true, which should take so many seconds at most; its value. An AssertionError names what did not happen."""
+    end = time.monotonic() + seconds * SLACK
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        assert time.monotonic() < end, f"not within {seconds * SLACK} s: {what}"
         time.sleep(0.01)
