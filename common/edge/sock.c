@@ -402,6 +402,11 @@ static int mptcp_subflows(int fd)
 	return getsockopt(fd, SOCK_SOL_MPTCP, SOCK_MPTCP_INFO, info, &len) ? -1 : info[0];
 }
 
+void sock_nudge(int fd)
+{
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
 bool sock_is_mptcp(int fd)
 {
 	return mptcp_subflows(fd) >= 0;

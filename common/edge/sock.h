@@ -104,6 +104,9 @@ unsigned sock_extra_subflows(int fd);
 
 /* Bytes written that the peer has not acknowledged (SIOCOUTQ); -1 on error. */
 int sock_unacked(int fd);
+/* Makes MPTCP send what it forgot: Linux 6.18 sets no timer for bytes that were written, or became due again, while no subflow could take
+ * them, and does not look when one can. Told anew that there is to be no delay, it looks (mptcp_check_and_set_pending). */
+void sock_nudge(int fd);
 
 /* Milliseconds since the peer acknowledged anything on any path; UINT32_MAX when it cannot be told. */
 uint32_t sock_last_ack_ms(int fd);

@@ -18,8 +18,8 @@
  * its neighbour has taken everything it is `shut`: FIN record on a sealed WAN,
  * shutdown() elsewhere. When both ends are shut the relay is done. In SEALED the TCP
  * end of file means nothing: without a FIN record before it the stream was cut, and the
- * neighbour sees a reset. After both FINs the side that `closes_first` closes; the
- * other waits for that (or RELAY_LINGER_MS). Its peer's closing proves that everything has arrived, so it
+ * neighbour sees a reset. After both FINs the side that `closes_first` closes, as soon as all it sent
+ * was acknowledged; the other waits for that (or RELAY_LINGER_MS). Its peer's closing proves that everything has arrived, so it
  * answers with a reset: nothing is left for either kernel to remember, where an orderly end
  * takes ten packets more on two lines and leaves a TIME_WAIT.
  *
@@ -184,12 +184,13 @@ static void wait_for_peer(struct relay *r, enum relay_end how)
 	end_drop_partial(&r->end[RELAY_WAN]);
 	r->phase = WAITING;
 	r->check_ms = r->loop->now + RELAY_LINGER_MS;
+	r->nudge_ms = 0;
 	relay_rearm(r);
 }
 
 static void finish_clean(struct relay *r)
 {
-	if (r->sealed && !r->closes_first)
+	if (r->sealed && (!r->closes_first || sock_unacked(r->end[RELAY_WAN].fd) > 0))
 		wait_for_peer(r, RELAY_CLEAN);
 	else
 		relay_finish(r, RELAY_CLEAN);

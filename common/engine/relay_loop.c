@@ -3,7 +3,8 @@
  * Time. One tick serves all relays. An end that is not being read because its neighbour is
  * slow cannot report its death through the loop, so paused ends are polled each
  * tick. Bytes unacknowledged while the peer stays silent for stall_s end
- * a relay; a slow reader that still acknowledges never does. The same tick lets an observer look at WANs that send much.
+ * a relay; a slow reader that still acknowledges never does. Before that, whenever nothing moves, the kernel is nudged to send what it
+ * may have forgotten (sock_nudge). The same tick lets an observer look at WANs that send much.
  *
  * Relays that are held by the brake are asked again every BRAKE_AGAIN_MS. Those that ended are freed by the sweep, an event of its own. */
 #include <poll.h>
@@ -16,12 +17,40 @@
 #define TICK_MS 200
 #define STALL_CHECK_MS 15000
 #define OBSERVE_MS 1000
+#define NUDGE_MS 400	  /* of silence; then again after as long as it has lasted, */
+#define NUDGE_MAX_MS 2000 /* at least as often as this */
+#define WAIT_MAX_MS 30000 /* for the last bytes to be acknowledged */
 
 static bool has_stalled(struct relay *r, const struct end *e)
 {
 	if (e->fd < 0 || (e->out_len == 0 && sock_unacked(e->fd) <= 0))
 		return false;
 	return sock_last_ack_ms(e->fd) / 1000 >= r->loop->limits.stall_s;
+}
+
+/* Without anything unacknowledged, not again before something moves. */
+static void nudge(struct relay *r, uint64_t quiet_ms)
+{
+	int wan = r->end[RELAY_WAN].fd;
+
+	if (quiet_ms < NUDGE_MS) {
+		r->nudge_ms = 0;
+	} else if (r->loop->now >= r->nudge_ms) {
+		r->nudge_ms = UINT64_MAX;
+		if (sock_unacked(wan) <= 0)
+			return;
+		sock_nudge(wan);
+		r->nudge_ms = r->loop->now + (quiet_ms < NUDGE_MAX_MS ? quiet_ms : NUDGE_MAX_MS);
+	}
+}
+
+/* All is said. What the peer has not acknowledged would be lost with the connection, and the end of the stream with it. */
+static void check_waiting(struct relay *r)
+{
+	if (sock_unacked(r->end[RELAY_WAN].fd) > 0 && r->loop->now < r->check_ms + WAIT_MAX_MS)
+		nudge(r, r->loop->now - r->moved_ms);
+	else if (r->closes_first || r->loop->now >= r->check_ms)
+		relay_finish(r, r->how);
 }
 
 static void check_time(struct relay *r)
@@ -32,10 +61,10 @@ static void check_time(struct relay *r)
 	bool half = !waits && (r->end[0].eof || r->end[1].eof);
 
 	if (r->phase == WAITING) {
-		if (r->loop->now >= r->check_ms)
-			relay_finish(r, r->how);
+		check_waiting(r);
 		return;
 	}
+	nudge(r, r->loop->now - r->moved_ms);
 	if (quiet_s >= (half ? lim->half_idle_s : lim->idle_s)) {
 		relay_finish(r, RELAY_STALLED);
 		return;
