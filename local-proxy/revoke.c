@@ -10,7 +10,7 @@
 #include "clock.h"
 #include "revoke.h"
 
-#define REVOKE_MS 5000
+#define REVOKE_MS 25000 /* control connections may have to be made anew meanwhile */
 #define REASK_MS 1000
 
 struct revoke {
