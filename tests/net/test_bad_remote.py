@@ -2,6 +2,7 @@
 place. What its LAN client then sees is RST, and never a second try of what may have been served."""
 import os
 import struct
+import threading
 import time
 
 import pytest
@@ -24,7 +25,7 @@ class Broken:
     """plait-local, and a remote in Python whose next connections do what the test at hand says."""
 
     def __init__(self, topo):
-        self.topo, self.act, self.opens = topo, None, []
+        self.topo, self.act, self.opens, self.asked = topo, None, [], threading.Event()
         self.pair = Pair(topo, wait=False, local_set={"pool.min": 1, "pool.max": 2})
         self.pair.write_configs()
         self.fake = FakeRemote(topo.vps, Identity.load(self.pair.remote.key), self.serve)
@@ -44,13 +45,16 @@ class Broken:
 
     def serve(self, up, wanted):
         self.opens.append(wanted)
+        self.asked.wait(10)  # a reset might overtake the client's own connect()
         self.act(up)
 
     def client(self, act, first=b"request"):
         """A LAN client's connection, while the remote does `act(upstream)` after its OPEN."""
         self.act = act
+        self.asked.clear()
         s = connect(self.topo.lan, SERVER4, 7001)
         s.sendall(first)
+        self.asked.set()
         return s
 
 
