@@ -49,6 +49,7 @@
 #define AGAIN_MS 100
 #define DOUBLES 3 /* that each try is more patient than the one before */
 #define LOOK_MS 200
+#define FALLBACKS 3
 
 enum state {
 	FIRST,	 /* waiting for the client's first bytes */
@@ -273,6 +274,12 @@ static void attach_first(struct opening *o)
 		wake_in(o, longer(o, ATTACH_MS));
 }
 
+/* Plain TCP dies with its line (pool.c). */
+static bool fell_back(const struct opening *o)
+{
+	return !upstream_is_mptcp(o->up) && !links_is_whole(o->house->links, upstream_src(o->up)) && o->tries < FALLBACKS;
+}
+
 static void denied(struct opening *o)
 {
 	uint16_t status = upstream_status(o->up);
@@ -289,13 +296,18 @@ static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
 	(void)u;
 	switch (ev) {
 	case UPSTREAM_CONNECTED:
-		if (links_uneasy(o->house->links))
+		if (fell_back(o))
+			unserved(o);
+		else if (links_uneasy(o->house->links))
 			attach_first(o);
 		else
 			send_open(o);
 		break;
 	case UPSTREAM_ATTACHED:
-		send_open(o);
+		if (fell_back(o))
+			unserved(o);
+		else
+			send_open(o);
 		break;
 	case UPSTREAM_ACCEPTED:
 		become_relay(o);

@@ -15,7 +15,10 @@
  * forgot one forgot all. When the lines have learnt another first window (links_learn), those made before have the old one for good
  * and are replaced, some at a time; so are they all when one began on a line that is not the best now, since the kernel goes on
  * preferring that. Each loss is refilled; after a failed dial the pool rests for REST_MS first. One whose ATTACH is not answered in
- * ATTACH_MS is given up: when the only line that it has yet is gone, the kernel neither joins another nor says so. */
+ * ATTACH_MS is given up: when the only line that it has yet is gone, the kernel neither joins another nor says so.
+ *
+ * A connection that fell back to plain TCP (SYNs that are lost three times do that) dies with the line it is on. It is dialled
+ * again, but no more than FALLBACKS times in a row: then there is a reason, which strip.c will find. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +34,7 @@
 #define ATTACH_MS 5000
 #define TICK_MS 250
 #define IDLE_MS 300000
+#define FALLBACKS 3
 
 struct pool {
 	struct event_base *base;
@@ -40,7 +44,7 @@ struct pool {
 	struct seal *seal;
 	struct upstream_list warm, dialling;
 	unsigned n_warm, n_dialling;
-	unsigned want;
+	unsigned want, fallbacks; /* fallbacks: in a row */
 	uint64_t asked_ms, empty_ms, decay_ms, rest_until_ms, renew_ms; /* renew: what was made before is to be replaced */
 	struct event tick, refill;
 };
@@ -87,10 +91,25 @@ static void on_warm(void *arg, struct upstream *u, enum upstream_event ev)
 	drop(p, &p->warm, &p->n_warm, u);
 }
 
+static bool fell_back(struct pool *p, const struct upstream *u)
+{
+	if (upstream_is_mptcp(u))
+		p->fallbacks = 0;
+	else if (!links_is_whole(p->links, upstream_src(u)))
+		return p->fallbacks++ < FALLBACKS;
+	return false;
+}
+
 static void on_dialling(void *arg, struct upstream *u, enum upstream_event ev)
 {
 	struct pool *p = arg;
 
+	bool heard = ev == UPSTREAM_CONNECTED || ev == UPSTREAM_ATTACHED;
+
+	if (heard && fell_back(p, u)) {
+		drop(p, &p->dialling, &p->n_dialling, u);
+		return;
+	}
 	if (ev == UPSTREAM_CONNECTED && upstream_attach(u) == 0)
 		return;
 	if (ev != UPSTREAM_ATTACHED) {

@@ -76,6 +76,22 @@ def test_a_house_where_no_line_has_mptcp_is_online_on_both():
         house.carries(1, 10)
 
 
+STRIP_EVERY_SECOND = ("table inet box { chain f { type filter hook forward priority 0; "
+                      "tcp dport 7200 tcp flags & (syn | ack) == syn tcp option mptcp exists numgen inc mod 2 0 reset tcp option mptcp; }; }")
+
+
+def test_a_connection_that_fell_back_is_not_used_while_others_are_not():
+    """What is plain TCP dies with its line. Lost SYNs make it, here a box that takes the option out of every second one."""
+    with House() as house:
+        for isp in house.topo.isp:
+            isp.nft(STRIP_EVERY_SECOND)
+        for _ in range(24):
+            house.flow()
+        wait_for(lambda: house.pair.local.status()["relays"] == 24, 5, "relays")
+        assert house.pair.local.status()["counters"]["fallbacks"] == 0
+        assert [house.link(name)["state"] for name in ("wan1", "wan2")] == ["up", "up"]
+
+
 def test_dropped_syns_do_not_switch_mptcp_off():
     """Fault list 53: the kernel must not conclude from dead SYNs that MPTCP is to be left off for an hour."""
     with House() as house:
