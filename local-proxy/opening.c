@@ -49,7 +49,7 @@
 #define AGAIN_MS 100
 #define DOUBLES 3 /* that each try is more patient than the one before */
 #define LOOK_MS 200
-#define FALLBACKS 3
+#define FALLBACKS 4
 
 enum state {
 	FIRST,	 /* waiting for the client's first bytes */

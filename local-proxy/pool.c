@@ -34,7 +34,7 @@
 #define ATTACH_MS 5000
 #define TICK_MS 250
 #define IDLE_MS 300000
-#define FALLBACKS 3
+#define FALLBACKS 4
 
 struct pool {
 	struct event_base *base;
