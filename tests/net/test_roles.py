@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from inside import background, inside, listen, through
+from inside import background, inside, listen, read_exactly, through
 from pair import Pair
 from peer import read_pattern, send_pattern
 from topology import Line, Topology, wait_for
@@ -126,6 +126,23 @@ def test_a_role_changes_live_under_running_transfers():
         house.ask("link", "wan1", "primary", check=True)
         house.carries(0)
         house.carries(1)
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_what_is_said_while_no_line_is_used_arrives_when_one_is(up):
+    """The kernel keeps what it cannot send, and some (Linux 6.18) look at it no more when a line comes back."""
+    with House() as house:
+        near, far = through(house.topo.lan, "11.9.0.2", house.listener)
+        source, sink = (near, far) if up else (far, near)
+        for line in ("wan1", "wan2"):
+            house.ask("link", line, "off", check=True)
+        time.sleep(0.5)
+        source.sendall(b"can you hear me?")
+        time.sleep(0.5)
+        house.ask("link", "wan2", "primary", check=True)
+        assert read_exactly(sink, 16) == b"can you hear me?"
+        near.close()
+        far.close()
 
 
 def test_wrong_names_and_an_absent_daemon_are_errors():

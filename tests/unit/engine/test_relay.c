@@ -298,6 +298,48 @@ static size_t records(struct bed *b, uint8_t *out, const enum wire_kind *kinds, 
 	return len;
 }
 
+static void run_ms(struct bed *b, unsigned ms)
+{
+	for (uint64_t until = clock_ms() + ms; clock_ms() < until;)
+		turn(b);
+}
+
+/* The one who closes first is the last who can see to it that all arrives. */
+static void test_closes_when_all_was_acknowledged(void **state)
+{
+	struct seal_key up = { .ctr = 0 };
+	static uint8_t buf[400000];
+	int near[2], wan[2];
+	size_t len;
+	ssize_t n;
+	struct bed b;
+
+	(void)state;
+	bed_init(&b);
+	pair(near);
+	pair(wan);
+	b.client = -1;
+	b.server = near[1];
+	memset(up.key, 10, sizeof(up.key));
+	assert_non_null(start(&b, 1, near[0], wan[1], true));
+	assert_int_equal(write(b.server, buf, sizeof(buf)), sizeof(buf));
+	sock_shut(b.server);
+	len = (size_t)record_seal(b.seal, SEAL_CHACHA20_POLY1305, &up, WIRE_FIN, NULL, 0, buf);
+	assert_int_equal(write(wan[0], buf, len), len);
+	wait_ended(&b, 1, RELAY_CLEAN);
+	run_ms(&b, 500);
+	assert_int_equal(relay_loop_count(b.loop), 1); /* the peer's window is full */
+	do {
+		turn(&b);
+		n = read(wan[0], buf, sizeof(buf));
+	} while (n > 0 || (n < 0 && errno == EAGAIN));
+	assert_int_equal(n, 0);
+	run_ms(&b, 50);
+	assert_int_equal(relay_loop_count(b.loop), 0);
+	close(wan[0]);
+	bed_down(&b);
+}
+
 static void test_cut_without_fin(void **state)
 {
 	struct bed b;
@@ -485,6 +527,7 @@ int main(void)
 		TESTS(test_reset_from_target),
 		TESTS(test_slow_reader_then_reset),
 		TESTS(test_slow_reader_loses_nothing),
+		cmocka_unit_test(test_closes_when_all_was_acknowledged),
 		cmocka_unit_test(test_cut_without_fin),
 		cmocka_unit_test(test_data_after_fin),
 		cmocka_unit_test(test_forged_record),
