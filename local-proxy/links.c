@@ -481,6 +481,18 @@ bool links_is_whole(const struct links *l, const struct addr *src)
 	return i < l->n && l->judges[i].of[LINKS_STRIP].standing == LINKS_WHOLE; /* whatever else it is */
 }
 
+bool links_has_lost(const struct links *l, const struct addr *src)
+{
+	int side = addr_is_v4(src) ? LINE_V4 : LINE_V6;
+
+	if (!l->n || links_index(l, src) < l->n)
+		return false;
+	for (size_t i = 0; i < l->n; i++)
+		if (!line_side_up(&l->line[i], side))
+			return false;
+	return true;
+}
+
 uint32_t links_rtt(const struct links *l, const struct addr *src)
 {
 	size_t i = links_index(l, src);

@@ -53,6 +53,8 @@ bool links_mixed(const struct links *l);
 
 /* Connections from this source are to be plain TCP: its line is used for whole ones. */
 bool links_is_whole(const struct links *l, const struct addr *src);
+/* No line has this address any more, nor is one down that might come back with it. */
+bool links_has_lost(const struct links *l, const struct addr *src);
 
 /* A round trip on the line that owns this source address, in us; 0: not known. */
 uint32_t links_rtt(const struct links *l, const struct addr *src);

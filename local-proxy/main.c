@@ -130,6 +130,15 @@ static unsigned count_relays(void *arg)
 	return (unsigned)relay_loop_count(g->relays);
 }
 
+/* Plain TCP whose address the house has no more: its client shall not wait for the stall limit. */
+static bool is_stranded(void *arg, int wan_fd)
+{
+	struct gateway *g = arg;
+	struct addr src;
+
+	return !sock_is_mptcp(wan_fd) && sock_local(wan_fd, &src) == 0 && links_has_lost(g->links, &src);
+}
+
 static void on_links(void *arg)
 {
 	struct gateway *g = arg;
@@ -140,6 +149,7 @@ static void on_links(void *arg)
 	paths_links_changed(g->paths);
 	remotes_links_changed(g->remotes);
 	pool_refresh(g->pool);
+	relay_loop_prune(g->relays, is_stranded, g);
 }
 
 static void on_path(void *arg, unsigned path, enum health_state was)

@@ -46,6 +46,9 @@ void relay_loop_congestion(struct relay_loop *loop, const char *name);
 typedef void (*relay_observer)(void *arg, int wan_fd);
 void relay_loop_observe(struct relay_loop *loop, relay_observer observe, void *arg);
 void relay_loop_clear(struct relay_loop *loop, const void *group); /* resets what runs now, of one group; NULL: of all */
+/* Resets those of whose WAN `hopeless` says so. */
+typedef bool (*relay_verdict)(void *arg, int wan_fd);
+void relay_loop_prune(struct relay_loop *loop, relay_verdict hopeless, void *arg);
 void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
 unsigned relay_loop_count(const struct relay_loop *loop);
 uint64_t relay_loop_moved(const struct relay_loop *loop); /* bytes read from any end so far */

@@ -185,6 +185,17 @@ void relay_loop_clear(struct relay_loop *loop, const void *group)
 	}
 }
 
+void relay_loop_prune(struct relay_loop *loop, relay_verdict hopeless, void *arg)
+{
+	struct relay *r, *next;
+
+	for (r = LIST_FIRST(&loop->running); r; r = next) {
+		next = LIST_NEXT(r, link);
+		if (hopeless(arg, r->end[RELAY_WAN].fd))
+			relay_finish(r, RELAY_CUT);
+	}
+}
+
 void relay_loop_free(struct relay_loop *loop)
 {
 	if (!loop)

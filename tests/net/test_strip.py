@@ -77,6 +77,25 @@ def test_a_house_where_no_line_has_mptcp_is_online_on_both():
         house.carries(1, 10)
 
 
+def test_plain_connections_of_an_address_that_is_gone_are_reset():
+    """Nothing can carry them again; their clients shall not find out after two minutes of silence."""
+    with Boxed(strip, lines=(0, 1)) as house:
+        state(house, "wan1", "plain", 20)
+        state(house, "wan2", "plain", 20)
+        time.sleep(3)  # the waiting connections are of now
+        ends = [through(house.topo.lan, SERVER4, house.listener) for _ in range(24)]
+        on_line_2 = house.topo.gw.run("ss -Htn state established src 192.168.2.2 dport = 7200").stdout.count("\n")
+        renumber(house, 77)
+        wait_for(lambda: house.pair.local.status()["counters"]["streams_cut"] > 0, 5, "relays are reset")
+        time.sleep(1)
+        cut = house.pair.local.status()["counters"]["streams_cut"]
+        assert 0 < cut <= on_line_2 and cut < 24
+        assert house.pair.local.status()["relays"] == 24 - cut
+        for near, far in ends:
+            reset(near)
+            reset(far)
+
+
 STRIP_AN_EIGHTH = ("table inet box { chain f { type filter hook forward priority 0; tcp dport 7200 tcp flags & (syn | ack) == syn "
                    "tcp option mptcp exists numgen random mod 8 0 reset tcp option mptcp; }; }")
 
