@@ -4,7 +4,8 @@
  * slow cannot report its death through the loop, so paused ends are polled each
  * tick. Bytes unacknowledged while the peer stays silent for stall_s end
  * a relay; a slow reader that still acknowledges never does. Before that, whenever nothing moves, the kernel is nudged to send what it
- * may have forgotten (sock_nudge). The same tick lets an observer look at WANs that send much.
+ * may have forgotten (sock_nudge), and asked whether it has something to read and did not say so: in a soak 1.6 MB lay in order before a
+ * reader who was not woken, and as its buffer was full nothing more came that would have. The same tick lets an observer look at WANs that send much.
  *
  * Relays that are held by the brake are asked again every BRAKE_AGAIN_MS. Those that ended are freed by the sweep, an event of its own. */
 #include <poll.h>
@@ -18,7 +19,7 @@
 #define STALL_CHECK_MS 15000
 #define OBSERVE_MS 1000
 #define NUDGE_MS 400	  /* of silence; then again after as long as it has lasted, */
-#define NUDGE_MAX_MS 2000 /* at least as often as this */
+#define NUDGE_MAX_MS 2000 /* or this while something is not acknowledged */
 #define WAIT_MAX_MS 30000 /* for the last bytes to be acknowledged */
 
 static bool has_stalled(struct relay *r, const struct end *e)
@@ -28,20 +29,22 @@ static bool has_stalled(struct relay *r, const struct end *e)
 	return sock_last_ack_ms(e->fd) / 1000 >= r->loop->limits.stall_s;
 }
 
-/* Without anything unacknowledged, not again before something moves. */
+/* Nothing moves: did the kernel forget to send, or to say that there is something to read? */
 static void nudge(struct relay *r, uint64_t quiet_ms)
 {
-	int wan = r->end[RELAY_WAN].fd;
+	struct end *wan = &r->end[RELAY_WAN];
+	bool owes;
 
-	if (quiet_ms < NUDGE_MS) {
+	if (quiet_ms < NUDGE_MS)
 		r->nudge_ms = 0;
-	} else if (r->loop->now >= r->nudge_ms) {
-		r->nudge_ms = UINT64_MAX;
-		if (sock_unacked(wan) <= 0)
-			return;
-		sock_nudge(wan);
-		r->nudge_ms = r->loop->now + (quiet_ms < NUDGE_MAX_MS ? quiet_ms : NUDGE_MAX_MS);
-	}
+	if (quiet_ms < NUDGE_MS || r->loop->now < r->nudge_ms)
+		return;
+	owes = sock_unacked(wan->fd) > 0;
+	if (owes)
+		sock_nudge(wan->fd);
+	if (wan->reading)
+		event_active(&wan->rd, EV_READ, 0);
+	r->nudge_ms = r->loop->now + (owes && quiet_ms > NUDGE_MAX_MS ? NUDGE_MAX_MS : quiet_ms);
 }
 
 /* All is said. What the peer has not acknowledged would be lost with the connection, and the end of the stream with it. */

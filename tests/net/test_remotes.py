@@ -49,9 +49,16 @@ class TwoVps(Pair):
                                          "remote": {"key_file": self.second.key, "control": self.second.control, "log": "debug"}},
                     {}, "")
         self.second.start()
+        wait_for(lambda: "listening" in self.second.logged(), 5, "the second remote listens")
         return super().start()
 
     __enter__ = start
+
+    def __exit__(self, kind, *rest):
+        super().__exit__(kind, *rest)
+        if kind is not None and self.second.alive():
+            self.second.process.kill()
+            self.second.process.wait()
 
     def stop(self):
         assert self.second.stop() == 0

@@ -18,7 +18,7 @@
 #include "clock.h"
 #include "counter.h"
 #include "record.h"
-#include "relay.h"
+#include "relay_room.h"
 #include "sock.h"
 #include "sock_subflow.h"
 
@@ -352,6 +352,25 @@ static void test_cut_without_fin(void **state)
 	bed_down(&b);
 }
 
+static void test_reads_what_it_was_not_told_of(void **state)
+{
+	static const enum wire_kind kinds[] = { WIRE_DATA };
+	uint8_t out[100], got[2];
+	struct bed b;
+	int wan = lone_relay(&b, true);
+	struct relay *r = LIST_FIRST(&b.loop->running);
+
+	(void)state;
+	event_del(&r->end[RELAY_WAN].rd);
+	assert_true(write(wan, out, records(&b, out, kinds, 1)) > 0);
+	run_ms(&b, 300);
+	assert_int_equal(read(b.client, got, sizeof(got)), -1);
+	run_ms(&b, 700);
+	assert_int_equal(read(b.client, got, sizeof(got)), 2);
+	close(wan);
+	bed_down(&b);
+}
+
 static void test_data_after_fin(void **state)
 {
 	static const enum wire_kind kinds[] = { WIRE_DATA, WIRE_FIN, WIRE_DATA };
@@ -530,6 +549,7 @@ int main(void)
 		cmocka_unit_test(test_closes_when_all_was_acknowledged),
 		cmocka_unit_test(test_cut_without_fin),
 		cmocka_unit_test(test_data_after_fin),
+		cmocka_unit_test(test_reads_what_it_was_not_told_of),
 		cmocka_unit_test(test_forged_record),
 		cmocka_unit_test(test_record_byte_by_byte),
 		cmocka_unit_test(test_observes_who_fills_wan),
