@@ -20,7 +20,9 @@
  * it promised with REVOKED that the OPEN was not and will not be served. An upstream that dies
  * between OPEN and ACCEPT, whose OPEN is not even acknowledged after UNHEARD_MS, or that says nothing
  * for PATIENCE_MS, is asked after in this way. Each try is given more time than the one before, and all of them CONNECT_MS.
- * Served, or unknowable, and the upstream dead: the client is reset, never answered twice.
+ * Served, or unknowable, and the upstream dead: the client is reset, never answered twice. Unless OPEN asked to be kept, as it does
+ * while the lines are uneasy: then RESUME asks for the same destination on another upstream, and what the client said
+ * behind OPEN follows it again.
  *
  * A client that is reset before ACCEPT is still opened and its bytes still delivered, the reset
  * behind them, as without us. */
@@ -42,6 +44,7 @@
 #define UNHEARD_MS 300 /* OPEN not even acknowledged */
 #define PATIENCE_MS 1000
 #define ACCEPT_MS 60000  /* from OPEN */
+#define RESUME_MS 2000	 /* from the word that it was served */
 #define BEREAVED_MS 8000
 #define CONNECT_MS 30000 /* without an upstream */
 #define SESSION_MS 5000  /* without a session */
@@ -66,6 +69,10 @@ struct opening {
 	int fd;
 	enum state state;
 	bool reading, eof, reset, asked, patient, bereaved;
+	bool keeps, served; /* RESUME may ask for it; it was served, and RESUME has to */
+	struct wire_resume about, resume; /* the connection that was asked about last; the one it was served on */
+	enum wire_mode mode;
+	size_t opened; /* of what is kept, inside OPEN */
 	unsigned tries;
 	struct addr src, dst;
 	struct upstream *up;
@@ -183,6 +190,15 @@ static void again(struct opening *o)
 	go(o);
 }
 
+/* It was served, and its answer does not come. */
+static void resume(struct opening *o)
+{
+	counters.opens_resumed++;
+	o->resume = o->about;
+	o->served = true;
+	again(o);
+}
+
 static void on_revoked(void *arg, bool served)
 {
 	struct opening *o = arg;
@@ -192,11 +208,13 @@ static void on_revoked(void *arg, bool served)
 		counters.opens_resent++;
 		pool_distrust(o->house->pool);
 		again(o);
-	} else if (!o->up) {
-		fail(o, "the connection to the remote was lost; the request may have been served");
-	} else {
+	} else if (o->up) {
 		o->state = OPENED;
-		wake_in(o, ACCEPT_MS);
+		wake_in(o, o->keeps ? longer(o, RESUME_MS) : ACCEPT_MS);
+	} else if (o->keeps) {
+		resume(o);
+	} else {
+		fail(o, "the connection to the remote was lost; the request may have been served");
 	}
 }
 
@@ -207,6 +225,8 @@ static void doubt(struct opening *o)
 		return;
 	o->state = DOUBT;
 	o->asked = true;
+	memcpy(o->about.sid, session_sid(upstream_session(o->up)), WIRE_SID);
+	o->about.ctr = upstream_ctr(o->up);
 	event_del(&o->timer);
 	o->revoke = remote_revoke(upstream_remote(o->up), upstream_session(o->up), upstream_ctr(o->up), on_revoked, o);
 	if (!o->revoke)
@@ -251,12 +271,31 @@ static bool wants_clear(const struct opening *o)
 	return o->house->config->clear && w && w->flags & WIRE_F_CLEAR && wire_is_tls(o->kept, o->kept_len);
 }
 
-static void send_open(struct opening *o)
+static bool wants_keep(const struct opening *o)
+{
+	const struct wire_welcome *w = remote_welcome(upstream_remote(o->up));
+
+	return w && w->flags & WIRE_F_RESUME && links_uneasy(o->house->links);
+}
+
+static int ask(struct opening *o)
 {
 	struct wire_open open = { .dst = o->dst, .src = o->src };
 
-	open.mode = wants_clear(o) ? WIRE_CLEAR : WIRE_SEALED;
-	if (upstream_open(o->up, &open, o->kept, o->kept_len)) {
+	if (o->served)
+		return upstream_resume(o->up, &o->resume, o->mode, o->kept + o->opened, o->kept_len - o->opened);
+	o->keeps = wants_keep(o);
+	o->mode = open.mode = wants_clear(o) ? WIRE_CLEAR : WIRE_SEALED;
+	open.flags = o->keeps ? WIRE_OPEN_KEEP : 0;
+	if (upstream_open(o->up, &open, o->kept, o->kept_len))
+		return -1;
+	o->opened = upstream_early(o->up);
+	return 0;
+}
+
+static void send_open(struct opening *o)
+{
+	if (ask(o)) {
 		unserved(o);
 		return;
 	}
@@ -298,7 +337,7 @@ static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
 	case UPSTREAM_CONNECTED:
 		if (fell_back(o))
 			unserved(o);
-		else if (links_uneasy(o->house->links))
+		else if (o->served || links_uneasy(o->house->links))
 			attach_first(o);
 		else
 			send_open(o);
@@ -390,6 +429,8 @@ static void be_patient(struct opening *o)
 {
 	if (o->bereaved && !upstream_severed(o->up) && clock_ms() - upstream_since(o->up) < BEREAVED_MS) {
 		wake_in(o, LOOK_MS);
+	} else if (o->asked && o->keeps && !o->bereaved) {
+		resume(o);
 	} else if (o->asked) {
 		fail(o, "the remote gives no answer");
 	} else if (o->patient || upstream_unheard(o->up)) {

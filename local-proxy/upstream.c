@@ -52,6 +52,7 @@ struct upstream {
 	struct event rd, wr;
 	uint8_t *in, *out;
 	size_t in_len, out_len;
+	size_t early; /* of the client's bytes, inside OPEN */
 	size_t first_off, first_len; /* payload that came inside ACCEPT, within `in` */
 };
 
@@ -349,6 +350,7 @@ int upstream_open(struct upstream *u, const struct wire_open *open, const void *
 		head = WIRE_ATTACH_LEN;
 	}
 	u->mode = open->mode;
+	u->early = first;
 	wire_put_open(plain, open);
 	if (first)
 		memcpy(plain + WIRE_OPEN_LEN, early, first);
@@ -360,6 +362,27 @@ int upstream_open(struct upstream *u, const struct wire_open *open, const void *
 	if (send_or_keep(u, out, head + (size_t)n))
 		return -1;
 	return first < len ? upstream_send(u, (const uint8_t *)early + first, len - first) : 0;
+}
+
+size_t upstream_early(const struct upstream *u)
+{
+	return u->early;
+}
+
+int upstream_resume(struct upstream *u, const struct wire_resume *r, enum wire_mode mode, const void *rest, size_t len)
+{
+	uint8_t plain[WIRE_RESUME_LEN], out[WIRE_RESUME_LEN + WIRE_RECORD_OVERHEAD];
+	ssize_t n;
+
+	wire_put_resume(plain, r);
+	u->mode = mode;
+	n = record_seal(u->seal, session_alg(u->session), &u->key[0], WIRE_OPEN, plain, sizeof(plain), out);
+	if (n < 0)
+		return -1;
+	enter(u, OPENING);
+	if (send_or_keep(u, out, (size_t)n))
+		return -1;
+	return len ? upstream_send(u, rest, len) : 0;
 }
 
 static int send_sealed(struct upstream *u, const void *data, size_t len)

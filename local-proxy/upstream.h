@@ -35,6 +35,11 @@ int upstream_attach(struct upstream *u);
 
 /* OPEN with early data, attaching first if need be (one segment then). -1: no session. */
 int upstream_open(struct upstream *u, const struct wire_open *open, const void *early, size_t len);
+/* How many of them went inside it; the rest follows it. */
+size_t upstream_early(const struct upstream *u);
+/* On one that is attached, in the place of OPEN: takes up the OPEN of another connection, of this mode. `rest`: the client's bytes
+ * behind those that went inside it. */
+int upstream_resume(struct upstream *u, const struct wire_resume *r, enum wire_mode mode, const void *rest, size_t len);
 /* More of the client's bytes, before ACCEPT, in a SEALED stream. -1: out of memory. */
 int upstream_send(struct upstream *u, const void *data, size_t len);
 

@@ -175,7 +175,7 @@ static void fill_welcome(const struct caller *c, struct wire_welcome *w)
 	const struct config_user *user = user_config(c->user);
 
 	w->version = WIRE_VERSION;
-	w->flags = config->clear ? WIRE_F_CLEAR : 0;
+	w->flags = (uint8_t)(WIRE_F_RESUME | (config->clear ? WIRE_F_CLEAR : 0));
 	w->aead = (uint8_t)session_alg(c->entry->session);
 	memcpy(w->sid, c->entry->sid, WIRE_SID);
 	session_reset_token(w->token, c->entry->sid, c->all->secret);

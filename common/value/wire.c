@@ -115,20 +115,40 @@ static const uint8_t *get_addr(const uint8_t *p, struct addr *a)
 size_t wire_put_open(uint8_t *out, const struct wire_open *o)
 {
 	out[0] = (uint8_t)o->mode;
-	out[1] = 0;
+	out[1] = o->flags;
 	put_addr(put_addr(out + 2, &o->dst), &o->src);
 	return WIRE_OPEN_LEN;
 }
 
 ssize_t wire_get_open(struct wire_open *o, const uint8_t *in, size_t len)
 {
-	if ((len >= 1 && in[0] > WIRE_CLEAR) || (len >= 2 && in[1] != 0))
+	if ((len >= 1 && in[0] > WIRE_CLEAR) || (len >= 2 && in[1] & ~WIRE_OPEN_KEEP))
 		return -1;
 	if (len < WIRE_OPEN_LEN)
 		return 0;
 	o->mode = (enum wire_mode)in[0];
+	o->flags = in[1];
 	get_addr(get_addr(in + 2, &o->dst), &o->src);
 	return WIRE_OPEN_LEN;
+}
+
+size_t wire_put_resume(uint8_t *out, const struct wire_resume *r)
+{
+	out[0] = WIRE_RESUME_MODE;
+	out[1] = 0;
+	put_be(put_bytes(out + 2, r->sid, WIRE_SID), r->ctr, 8);
+	return WIRE_RESUME_LEN;
+}
+
+ssize_t wire_get_resume(struct wire_resume *r, const uint8_t *in, size_t len)
+{
+	if ((len >= 1 && in[0] != WIRE_RESUME_MODE) || (len >= 2 && in[1] != 0) || len > WIRE_RESUME_LEN)
+		return -1;
+	if (len < WIRE_RESUME_LEN)
+		return 0;
+	get_bytes(in + 2, r->sid, WIRE_SID);
+	r->ctr = get_be(in + 2 + WIRE_SID, 8);
+	return WIRE_RESUME_LEN;
 }
 
 size_t wire_put_answer(uint8_t *out, const struct wire_answer *a)

@@ -69,17 +69,29 @@ void wire_put_record_hdr(uint8_t *out, enum wire_kind kind, size_t plain_len);
 /* -1: length below the tag or above WIRE_RECORD_MAX + tag; 0: needs more; else WIRE_RECORD_HDR. */
 ssize_t wire_get_record_hdr(enum wire_kind *kind, size_t *cipher_len, const uint8_t *in, size_t len);
 
-/* OPEN, plaintext of the first record up: mode u8 | reserved u8 = 0 | dst 16 port u16 | src 16 port u16 |
- * early data (the rest). */
+/* OPEN, plaintext of the first record up: mode u8 | flags u8 | dst 16 port u16 | src 16 port u16 |
+ * early data (the rest). Flags that are not known make it malformed. */
 enum wire_mode { WIRE_SEALED = 0, WIRE_CLEAR = 1 };
+#define WIRE_OPEN_KEEP 0x01 /* RESUME may ask for it until ACCEPT was acknowledged */
 struct wire_open {
 	enum wire_mode mode;
+	uint8_t flags;
 	struct addr dst;
 	struct addr src; /* the LAN client, for the remote's logs and limits */
 };
 #define WIRE_OPEN_LEN (2 + 18 + 18)
 size_t wire_put_open(uint8_t *out, const struct wire_open *o);
 ssize_t wire_get_open(struct wire_open *o, const uint8_t *in, size_t len);
+
+/* RESUME, in the place of OPEN: 2 u8 | reserved u8 = 0 | sid 16 | ctr u64 of the connection whose OPEN is meant. */
+#define WIRE_RESUME_MODE 2
+#define WIRE_RESUME_LEN (2 + WIRE_SID + 8)
+struct wire_resume {
+	uint8_t sid[WIRE_SID];
+	uint64_t ctr;
+};
+size_t wire_put_resume(uint8_t *out, const struct wire_resume *r);
+ssize_t wire_get_resume(struct wire_resume *r, const uint8_t *in, size_t len);
 
 /* Answer, plaintext of a WIRE_OPEN record down: what u8 | status u16 | first bytes (ACCEPT only).
  * ATTACHED is always the first down record, ACCEPT the second. */
@@ -129,6 +141,7 @@ ssize_t wire_get_frame_hdr(uint8_t *type, size_t *len, const uint8_t *in, size_t
 /* HELLO: version u8 | flags u8 | boot id 16. Unknown flags are ignored; longer values too. */
 #define WIRE_F_AES 0x01	  /* this box has AES instructions */
 #define WIRE_F_CLEAR 0x02 /* this box's config allows CLEAR */
+#define WIRE_F_RESUME 0x08 /* WELCOME: the remote knows WIRE_OPEN_KEEP and RESUME */
 #define WIRE_F_STREAM 0x04 /* WELCOME: the remote takes PACKET and CARRIER */
 struct wire_hello {
 	uint8_t version, flags;

@@ -259,6 +259,10 @@ def open_plain(host, port, early=b"", mode=SEALED, source=("192.168.77.10", 4000
     return bytes([mode, reserved]) + raw_addr(host, port) + raw_addr(*source) + early
 
 
+def resume_plain(sid, ctr, reserved=0):
+    return bytes([2, reserved]) + sid + struct.pack(">Q", ctr)
+
+
 class Session:
     """What WELCOME leaves behind: enough to make ATTACH messages of every kind."""
 
@@ -286,6 +290,7 @@ class Session:
         sock = connect(ns, self.host, mptcp=mptcp)
         sock.sendall(head)
         u = Upstream(sock, up, down)
+        u.ctr = struct.unpack(">Q", head[20:28])[0]
         assert u.answer() == {"what": 0, "status": 0, "first": b""}
         return u
 

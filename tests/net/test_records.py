@@ -7,7 +7,7 @@ import time
 import pytest
 
 from plait_client import (BYE, CLEAR, FORBIDDEN, HELLO, MALFORMED, PING, PONG, REVOKE, UNSUPPORTED, Control, Identity,
-                          Remote, Target, Tls, abort, connect, decode, ending, knock, open_plain)
+                          Remote, Target, Tls, abort, connect, decode, ending, knock, open_plain, resume_plain)
 from topology import SERVER4, SERVER6, Line, wait_for
 
 LINES = [Line()]
@@ -54,10 +54,13 @@ def raw(kind, length, body=b""):
 @pytest.mark.parametrize("plain, why", [
     (lambda p: b"", "empty"),
     (lambda p: open_plain(SERVER4, p)[:37], "one byte short"),
-    (lambda p: open_plain(SERVER4, p, reserved=1), "reserved is not 0"),
-    (lambda p: open_plain(SERVER4, p, reserved=255), "reserved is 255"),
+    (lambda p: open_plain(SERVER4, p, reserved=2), "a flag nobody knows"),
+    (lambda p: open_plain(SERVER4, p, reserved=255), "all flags"),
     (lambda p: open_plain(SERVER4, p, mode=2), "mode 2"),
     (lambda p: open_plain(SERVER4, p, mode=255), "mode 255"),
+    (lambda p: resume_plain(bytes(16), 0)[:25], "RESUME, one byte short"),
+    (lambda p: resume_plain(bytes(16), 0) + b"x", "RESUME, one byte long"),
+    (lambda p: resume_plain(bytes(16), 0, reserved=1), "RESUME, reserved is not 0"),
 ], ids=lambda v: v if isinstance(v, str) else "")
 def test_case_10_malformed_open(topo, session, target, plain, why):
     """Status 0x101 and no dial."""

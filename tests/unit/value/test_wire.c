@@ -121,7 +121,11 @@ static void open_(void **st)
 	assert_int_equal(got.mode, WIRE_CLEAR);
 	assert_true(addr_equal(&o.dst, &got.dst));
 	assert_true(addr_equal(&o.src, &got.src));
-	for (int i = 1; i < 256; i++) { /* fault 10: reserved is not zero */
+	assert_int_equal(got.flags, 0);
+	b[1] = WIRE_OPEN_KEEP;
+	assert_int_equal(wire_get_open(&got, b, sizeof(b)), 38);
+	assert_int_equal(got.flags, WIRE_OPEN_KEEP);
+	for (int i = 2; i < 256; i++) { /* fault 10: flags that nobody knows */
 		b[1] = (uint8_t)i;
 		assert_int_equal(wire_get_open(&got, b, sizeof(b)), -1);
 	}
@@ -129,6 +133,29 @@ static void open_(void **st)
 	for (int i = 2; i < 256; i++) {
 		b[0] = (uint8_t)i;
 		assert_int_equal(wire_get_open(&got, b, 1), -1);
+	}
+}
+
+static void resume(void **st)
+{
+	struct wire_resume r = { .ctr = 0x0102030405060708 }, got;
+	uint8_t b[WIRE_RESUME_LEN + 1];
+
+	(void)st;
+	memset(r.sid, 0xab, sizeof(r.sid));
+	assert_int_equal(wire_put_resume(b, &r), 26);
+	SHORTER(wire_get_resume, &got, b, WIRE_RESUME_LEN);
+	assert_int_equal(got.ctr, r.ctr);
+	assert_memory_equal(got.sid, r.sid, sizeof(r.sid));
+	assert_int_equal(wire_get_resume(&got, b, sizeof(b)), -1);
+	for (int i = 1; i < 256; i++) {
+		b[1] = (uint8_t)i;
+		assert_int_equal(wire_get_resume(&got, b, WIRE_RESUME_LEN), -1);
+	}
+	b[1] = 0;
+	for (int i = 0; i < 256; i++) {
+		b[0] = (uint8_t)i;
+		assert_int_equal(wire_get_resume(&got, b, WIRE_RESUME_LEN), i == 2 ? 26 : -1);
 	}
 }
 
@@ -282,7 +309,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(knock), cmocka_unit_test(attach),  cmocka_unit_test(reset),
-		cmocka_unit_test(record_lengths), cmocka_unit_test(open_),   cmocka_unit_test(answer),
+		cmocka_unit_test(record_lengths), cmocka_unit_test(open_),
+		cmocka_unit_test(resume),   cmocka_unit_test(answer),
 		cmocka_unit_test(status_names), cmocka_unit_test(frames), cmocka_unit_test(carrier),  cmocka_unit_test(hello),
 		cmocka_unit_test(welcome), cmocka_unit_test(revoke),  cmocka_unit_test(tls_is_recognised),
 	};
