@@ -52,6 +52,7 @@ static void records(struct world *w, const uint8_t *data, size_t size)
 	enum wire_kind kind = (enum wire_kind)(data[0] & 3);
 	uint8_t *out = malloc(record_sealed_len(size)), *raw = malloc(size);
 	struct wire_answer a;
+	struct wire_resume again;
 	struct wire_open o;
 	struct record r;
 
@@ -62,6 +63,7 @@ static void records(struct world *w, const uint8_t *data, size_t size)
 		MUST(record_open(w->seal, session_alg(w->local), &at, out, (size_t)n, &r) == 1);
 		MUST(r.kind == kind && r.len == size && memcmp(r.data, data, size) == 0);
 		wire_get_open(&o, r.data, r.len);
+		wire_get_resume(&again, r.data, r.len);
 		wire_get_answer(&a, r.data, r.len);
 	}
 	memcpy(raw, data, size);

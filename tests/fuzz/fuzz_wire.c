@@ -15,6 +15,7 @@ BOTH_WAYS(knock, struct wire_knock)
 BOTH_WAYS(attach, struct wire_attach)
 BOTH_WAYS(reset, struct wire_reset)
 BOTH_WAYS(open, struct wire_open)
+BOTH_WAYS(resume, struct wire_resume)
 BOTH_WAYS(answer, struct wire_answer)
 BOTH_WAYS(hello, struct wire_hello)
 BOTH_WAYS(welcome, struct wire_welcome)
@@ -22,7 +23,7 @@ BOTH_WAYS(revoke, struct wire_revoke)
 BOTH_WAYS(revoked, struct wire_revoke)
 BOTH_WAYS(carrier, enum wire_carrier)
 
-static void (*const tries[])(const uint8_t *, size_t) = { try_knock, try_attach, try_reset, try_open, try_answer, try_hello,
+static void (*const tries[])(const uint8_t *, size_t) = { try_knock, try_attach, try_reset, try_open, try_resume, try_answer, try_hello,
 							   try_welcome, try_revoke, try_revoked, try_carrier };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -94,8 +94,13 @@ def addr(data):
 
 
 def open_(plain):
-    need(len(plain) >= 38 and plain[0] <= 1 and plain[1] == 0, "malformed open")
-    return {"mode": plain[0], "dst": addr(plain[2:20]), "src": addr(plain[20:38]), "early": plain[38:]}
+    need(len(plain) >= 38 and plain[0] <= 1 and plain[1] <= 1, "malformed open")
+    return {"mode": plain[0], "keep": plain[1], "dst": addr(plain[2:20]), "src": addr(plain[20:38]), "early": plain[38:]}
+
+
+def resume(plain):
+    need(len(plain) == 26 and plain[:2] == b"\x02\x00", "malformed resume")
+    return struct.unpack(">16sQ", plain[2:])
 
 
 def answer(plain):

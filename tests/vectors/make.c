@@ -97,6 +97,19 @@ static void make_up(struct stream *s)
 	put("up", s->out, s->len);
 }
 
+static void make_resumed(struct stream *s, const uint8_t sid[WIRE_SID])
+{
+	struct wire_open o = { .mode = WIRE_SEALED, .flags = WIRE_OPEN_KEEP };
+	struct wire_resume r = { .ctr = 0x0102 };
+	uint8_t plain[WIRE_OPEN_LEN];
+
+	must(addr_parse(&o.dst, "192.0.2.80:443", 0) == 0 && addr_parse(&o.src, "[2001:db8::7]:50123", 0) == 0, "addr");
+	put("open_keep", plain, wire_put_open(plain, &o));
+	memcpy(r.sid, sid, WIRE_SID);
+	add(s, WIRE_OPEN, plain, wire_put_resume(plain, &r));
+	put("resume", s->out, s->len);
+}
+
 static void make_down(struct stream *s)
 {
 	struct wire_answer a = { .what = WIRE_ATTACHED };
@@ -116,7 +129,7 @@ static void make_down(struct stream *s)
 
 static void make_streams(const uint8_t sid[WIRE_SID], enum seal_alg alg)
 {
-	static struct stream streams[2];
+	static struct stream streams[2], resumed;
 	uint8_t exported[32], salt[WIRE_SALT], raw[WIRE_ATTACH_LEN];
 	struct seal_key keys[2];
 	struct session *session;
@@ -133,8 +146,10 @@ static void make_streams(const uint8_t sid[WIRE_SID], enum seal_alg alg)
 	put("attach", raw, sizeof(raw));
 	for (int i = 0; i < 2; i++)
 		streams[i] = (struct stream){ .seal = seal, .alg = alg, .key = keys[i] };
+	resumed = streams[0];
 	make_up(&streams[0]);
 	make_down(&streams[1]);
+	make_resumed(&resumed, sid);
 	session_put(session);
 	seal_free(seal);
 }

@@ -60,9 +60,17 @@ def test_attach(v):
 def test_up(v):
     got = list(streams(v)[1].records(v["up"]))
     assert [k for k, _ in got] == [d.OPEN, d.DATA, d.DATA, d.FIN]
-    assert d.open_(got[0][1]) == {"mode": 0, "dst": ("192.0.2.80", 443), "src": ("2001:db8::7", 50123), "early": b"early"}
+    assert d.open_(got[0][1]) == {"mode": 0, "keep": 0, "dst": ("192.0.2.80", 443), "src": ("2001:db8::7", 50123), "early": b"early"}
     assert got[1][1] + got[2][1] == bytes(i & 255 for i in range(16001))
     assert (len(got[1][1]), got[3][1]) == (16000, b"")
+
+
+def test_keep_and_resume(v):
+    assert d.open_(v["open_keep"])["keep"] == 1
+    (kind, plain), = streams(v)[1].records(v["resume"])
+    assert (kind, d.resume(plain)) == (d.OPEN, (v["sid"], 0x0102))
+    for bad in (plain[:-1], plain + b"\0", b"\2\1" + plain[2:], b"\1" + plain[1:]):
+        refused(d.resume, bad)
 
 
 def test_down(v):
