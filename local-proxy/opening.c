@@ -427,7 +427,9 @@ static void go(struct opening *o)
 /* OPEN was sent a while ago. */
 static void be_patient(struct opening *o)
 {
-	if (o->bereaved && !upstream_severed(o->up) && clock_ms() - upstream_since(o->up) < BEREAVED_MS) {
+	if (upstream_rouse(o->up)) {
+		wake_in(o, LOOK_MS);
+	} else if (o->bereaved && !upstream_severed(o->up) && clock_ms() - upstream_since(o->up) < BEREAVED_MS) {
 		wake_in(o, LOOK_MS);
 	} else if (o->asked && o->keeps && !o->bereaved) {
 		resume(o);

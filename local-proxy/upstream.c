@@ -14,6 +14,7 @@
  * somebody uses it. */
 #include <errno.h>
 #include <event2/event_struct.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -433,6 +434,16 @@ void upstream_hand_over(struct upstream *u, struct relay_setup *setup)
 bool upstream_unheard(const struct upstream *u)
 {
 	return u->fd >= 0 && sock_unacked(u->fd) > 0;
+}
+
+bool upstream_rouse(struct upstream *u)
+{
+	struct pollfd p = { .fd = u->fd, .events = POLLIN };
+
+	if (u->fd < 0 || u->state == OVER || poll(&p, 1, 0) <= 0)
+		return false;
+	event_active(&u->rd, EV_READ, 0);
+	return true;
 }
 
 bool upstream_is_mptcp(const struct upstream *u)

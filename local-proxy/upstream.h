@@ -51,6 +51,9 @@ void upstream_release(struct upstream *u);
 /* True while the peer has not acknowledged all that was sent. */
 bool upstream_unheard(const struct upstream *u);
 
+/* Something that the kernel may not have told of is there to be read; it is, next. False: nothing. */
+bool upstream_rouse(struct upstream *u);
+
 bool upstream_is_mptcp(const struct upstream *u);
 /* True when no line carries it any more. */
 bool upstream_severed(const struct upstream *u);

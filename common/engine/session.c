@@ -18,7 +18,9 @@
  * whose connection died before ACCEPT asks REVOKE on the control connection. "Not
  * served" then means not served and never to be: an OPEN still crawling along a dead
  * line finds the bit taken, an ATTACH that has not arrived yet finds its number used
- * up, and the local may send the request again under a new number. "Served" also
+ * up, and the local may send the request again under a new number. The answer may be
+ * lost with its control connection and the question come again on the next: the last
+ * PROMISES that were given are remembered, and given again. "Served" also
  * stands for "not known", and then the client gets a reset: we never guess.
  *
  * A live connection may wait in the pool until its number is older than the window.
@@ -44,6 +46,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PROMISES 512
+
 struct session {
 	uint8_t sid[WIRE_SID];
 	enum seal_alg alg;
@@ -52,6 +56,8 @@ struct session {
 	uint8_t udp[2][SEAL_KEY]; /* up, down */
 	uint64_t next;		  /* local: the next number */
 	uint64_t revoked;	  /* remote: one past the highest number given to REVOKE */
+	uint64_t promised[PROMISES]; /* remote: the last numbers given to REVOKE, a ring */
+	uint32_t n_promised;
 	struct window attached, opened;
 	uint64_t attached_words[WINDOW_WORDS(SESSION_WINDOW)];
 	uint64_t opened_words[WINDOW_WORDS(SESSION_WINDOW)];
@@ -182,12 +188,21 @@ bool session_claim_open(struct session *s, uint64_t ctr)
 	}
 }
 
+static bool was_promised(const struct session *s, uint64_t ctr)
+{
+	for (uint32_t i = 0; i < PROMISES && i < s->n_promised; i++)
+		if (s->promised[i] == ctr)
+			return true;
+	return false;
+}
+
 bool session_claim_revoke(struct session *s, uint64_t ctr)
 {
 	if (ctr > s->attached.next + SESSION_JUMP)
 		return false;
 	if (window_mark(&s->opened, ctr) != WINDOW_NEW)
-		return false;
+		return was_promised(s, ctr);
+	s->promised[s->n_promised++ % PROMISES] = ctr;
 	window_mark(&s->attached, ctr);
 	if (ctr >= s->revoked)
 		s->revoked = ctr + 1;

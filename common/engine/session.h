@@ -44,7 +44,7 @@ enum session_verdict session_admit(struct session *s, struct seal *seal, const s
 				   const uint8_t *raw, struct seal_key keys[2]);
 
 /* Remote: the right to serve the OPEN of counter ctr, or (REVOKE) to promise that nobody will. Whoever asks first
- * has it; the answer to everyone after is false. A REVOKE for a counter never admitted also forbids its ATTACH. */
+ * has it; the answer to everyone after is false, but for a REVOKE that is asked again. A REVOKE for a counter never admitted also forbids its ATTACH. */
 bool session_claim_open(struct session *s, uint64_t ctr);
 bool session_claim_revoke(struct session *s, uint64_t ctr);
 
