@@ -127,5 +127,6 @@ void guest_resume(struct guest *n, const struct wire_resume *r, const uint8_t *r
 	if (!g->kept)
 		return; /* still being dialled */
 	g->until_ms = clock_ms() + KEPT_MS;
+	guest_set_clock(g, LOOK_LEAST_MS);
 	guest_accept(g, g->said, g->said_len);
 }
