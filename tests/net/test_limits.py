@@ -49,7 +49,7 @@ def test_case_31_a_thousand_sockets_that_never_finish(topo, target):
             times.append(time.monotonic() - begin)
             assert status == 0
             up.close()
-        assert statistics.median(times) < 0.1
+        assert statistics.median(times) < 0.1 * SLACK
         other = remote.call(topo.server, "b")
         assert opened(other.session, topo.server, target)[1] == 0
         assert remote.status()["strangers"] <= STRANGERS_MAX

@@ -13,7 +13,7 @@ from collections import defaultdict
 import pytest
 
 from plait_client import Identity, Remote, Target, Tls, abort, connect, decode, ending, knock
-from topology import SERVER4, Line, wait_for
+from topology import SERVER4, SLACK, Line, wait_for
 
 LINES = [Line()]
 TOPOLOGY = {"emulate": False}
@@ -26,7 +26,7 @@ class Stranger:
 
     def __init__(self, kind, steps=(), fin=False, mptcp=False):
         self.kind, self.steps, self.fin, self.mptcp = kind, list(steps), fin, mptcp
-        self.got, self.end, self.after = b"", None, None
+        self.got, self.end, self.after, self.reset = b"", None, None, False
 
     def start(self, ns, watch):
         self.sock = connect(ns, mptcp=self.mptcp)
@@ -46,8 +46,11 @@ class Stranger:
             except BlockingIOError:
                 self.steps.insert(0, (0, data))
                 return
-            except (BrokenPipeError, ConnectionResetError):
+            except BrokenPipeError:
                 return  # the reader will tell
+            except ConnectionResetError:
+                self.reset = True  # the kernel tells it once
+                return
             if not self.steps and self.fin:
                 self.sock.shutdown(socket.SHUT_WR)
 
@@ -57,7 +60,7 @@ class Stranger:
             self.got += data
             if data:
                 return
-            self.end = "eof"
+            self.end = "ConnectionResetError" if self.reset else "eof"
         except OSError as e:
             self.end = type(e).__name__
         self.after = time.monotonic() - self.since
@@ -345,7 +348,7 @@ def test_case_06_reads_no_more_than_64_kib(crowd):
 def test_case_31_the_honest_are_served_meanwhile(crowd):
     assert crowd.strangers > 100
     assert crowd.honest_status == 0
-    assert crowd.honest_seconds < 1
+    assert crowd.honest_seconds < 1 * SLACK
 
 
 def test_strangers_who_know_the_pin(crowd):
