@@ -46,7 +46,8 @@
 #define ACCEPT_MS 60000  /* from OPEN */
 #define RESUME_MS 2000	 /* from the word that it was served */
 #define BEREAVED_MS 8000
-#define CONNECT_MS 30000 /* without an upstream */
+#define CONNECT_MS 60000 /* without an answer that settles it */
+#define DIAL_MS 30000
 #define SESSION_MS 5000  /* without a session */
 #define ATTACH_MS 1500
 #define AGAIN_MS 100
@@ -421,7 +422,7 @@ static void go(struct opening *o)
 		return;
 	}
 	read_more(o, !o->eof && !o->reset && o->kept_len < KEPT_MAX);
-	wake_in(o, CONNECT_MS);
+	wake_in(o, DIAL_MS);
 }
 
 /* OPEN was sent a while ago. */
