@@ -36,7 +36,7 @@ def test_a_line_that_slows_the_others_is_put_aside(up):
 
 
 def test_a_line_that_got_better_is_taken_back_when_there_is_more_to_carry():
-    with Unequal(Line("10M", "10M", 10), Line("500k", "500k", 10)) as house:
+    with Unequal(Line("10M", "10M", 10), Line("200k", "200k", 10)) as house:
         house.flow()
         settled(house, "wan2", "aside", 40)  # what the first can carry alone is not seen before the second has harmed it for a while
         time.sleep(10)
