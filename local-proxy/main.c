@@ -324,7 +324,7 @@ static int raise_house(struct gateway *g)
 	steward_serve(g->steward, g->admin);
 	if (raise_paths(g))
 		return complain("out of memory");
-	g->remotes = remotes_new(g->loop.base, c, g->links, g->tls, &wan, &ops, g);
+	g->remotes = remotes_new(g->loop.base, c, g->links, g->relays, g->tls, &wan, &ops, g);
 	g->carrier = g->remotes ? carrier_new(g->loop.base, tundev_tunnel(g->tundev), g->remotes,
 					      sock_congestion_choice(&g->caps, c->congestion), on_carrier, g) : NULL;
 	g->pool = g->carrier ? pool_new(g->loop.base, c, g->links, g->remotes, g->seal) : NULL;

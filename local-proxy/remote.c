@@ -10,7 +10,7 @@
  * Doubt. While connections of the LAN want the remote (WANTED_MS since the last) it is pinged every PING_MS, else every
  * PING_IDLE_MS. A ping that is not answered within a few round trips, a question that waits, or a connection that broke
  * make `next` begin, while `now` may still answer. Only when nobody has been heard
- * for GRACE_MS is the session given up and the rest of the house told. (The remote keeps a session without connection for a
+ * for GRACE_MS, nor any relay got a byte from there, is the session given up and the rest of the house told. (The remote keeps a session without connection for a
  * minute, so warm connections stay good meanwhile.) WELCOME carries a number that changes with the remote's process: if it is another one than before,
  * everything attached to the old process is void.
  *
@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "counter.h"
 #include "log.h"
+#include "relay.h"
 #include "remote.h"
 #include "resolve.h"
 #include "talk.h"
@@ -49,6 +50,7 @@ struct remote {
 	char host[256];
 	uint16_t port;
 	struct talk_setup setup;
+	const struct relay_loop *relays;
 	struct remote_ops ops;
 	void *arg;
 	struct resolve *resolve;
@@ -274,7 +276,7 @@ static void tend_now(struct remote *r, uint64_t now)
 	uint32_t rekey = talk_welcome(r->now)->rekey;
 	bool doubted = since && now - since >= doubt_ms(r);
 
-	if (since && now - since >= GRACE_MS) {
+	if (since && now - since >= GRACE_MS && !relay_loop_heard_since(r->relays, r, now - GRACE_MS)) {
 		give_up_session(r, now);
 		return;
 	}
@@ -327,6 +329,7 @@ struct remote *remote_new(const struct remote_house *house, const struct config_
 		return NULL;
 	memcpy(r->host, host, strlen(host) + 1);
 	r->port = port;
+	r->relays = house->relays;
 	r->setup = (struct talk_setup){ .base = house->base, .links = house->links, .tls = house->tls, .opt = house->opt,
 					.pin = c->pin, .clear = house->clear };
 	memcpy(r->setup.boot, house->boot, sizeof(house->boot));

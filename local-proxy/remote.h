@@ -15,6 +15,7 @@
 #include "session.h"
 #include "tls.h"
 
+struct relay_loop;
 struct remote;
 
 struct remote_ops {
@@ -29,6 +30,7 @@ struct remote_ops {
 struct remote_house {
 	struct event_base *base;
 	const struct links *links;
+	const struct relay_loop *relays; /* a remote's have it as their group */
 	struct tls_ctx *tls;
 	struct sock_wan opt;
 	uint8_t boot[16]; /* ours */

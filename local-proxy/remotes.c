@@ -281,15 +281,15 @@ static int begin(struct remotes *rs, struct section *s)
 	return s->resolve ? 0 : -1;
 }
 
-struct remotes *remotes_new(struct event_base *base, const struct config *config, const struct links *links, struct tls_ctx *tls,
-			    const struct sock_wan *opt, const struct remotes_ops *ops, void *arg)
+struct remotes *remotes_new(struct event_base *base, const struct config *config, const struct links *links,
+			    const struct relay_loop *relays, struct tls_ctx *tls, const struct sock_wan *opt, const struct remotes_ops *ops, void *arg)
 {
 	struct timeval often = { 0, TICK_MS * 1000 };
 	struct remotes *rs = calloc(1, sizeof(*rs));
 
 	if (!rs)
 		return NULL;
-	rs->house = (struct remote_house){ .base = base, .links = links, .tls = tls, .opt = *opt, .clear = config->clear };
+	rs->house = (struct remote_house){ .base = base, .links = links, .relays = relays, .tls = tls, .opt = *opt, .clear = config->clear };
 	seal_random(rs->house.boot, sizeof(rs->house.boot));
 	rs->ops = *ops;
 	rs->arg = arg;

@@ -325,6 +325,8 @@ static void deliver_records(struct relay *r, uint8_t *data, size_t len)
 static void deliver(struct relay *r, int i, uint8_t *data, size_t len)
 {
 	r->moved_ms = r->loop->now;
+	if (i == RELAY_WAN)
+		r->heard_ms = r->loop->now;
 	r->loop->moved += len;
 	if (r->sealed && i == RELAY_WAN) {
 		deliver_records(r, data, len);

@@ -53,6 +53,9 @@ void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
 unsigned relay_loop_count(const struct relay_loop *loop);
 uint64_t relay_loop_moved(const struct relay_loop *loop); /* bytes read from any end so far */
 
+/* Did bytes come from the WAN of a relay of this group since then (clock_ms(), give or take a tick of 200 ms)? */
+bool relay_loop_heard_since(const struct relay_loop *loop, const void *group, uint64_t ms);
+
 struct relay;
 typedef void (*relay_done)(void *arg, enum relay_end how, const uint64_t bytes[2]);
 

@@ -220,3 +220,13 @@ uint64_t relay_loop_moved(const struct relay_loop *loop)
 {
 	return loop->moved;
 }
+
+bool relay_loop_heard_since(const struct relay_loop *loop, const void *group, uint64_t ms)
+{
+	const struct relay *r;
+
+	LIST_FOREACH(r, &loop->running, link)
+		if (r->group == group && r->heard_ms >= ms)
+			return true;
+	return false;
+}

@@ -107,8 +107,8 @@ def test_remote_stopped(topo, pair):
     pair.remote.stop()
     begin = time.monotonic()
     wait_for(lambda: page(topo) == "direct", 6, "direct")
-    pair.remote.start()
     begin = time.monotonic()
+    pair.remote.start()
     wait_for(lambda: page(topo) == "relayed", 12, "relayed")
     assert time.monotonic() - begin > 9.5, "it has to prove itself first"
 

@@ -225,9 +225,9 @@ def test_a_flood_starves_nobody(house):
         assert house.peer("down", size=2_000_000)["ok"]
         thread.join()
         assert trips.count(None) <= 1, trips
-        assert sorted(t or 9 for t in trips)[len(trips) // 2] < 0.5, trips
+        assert sorted(t or 9 for t in trips)[len(trips) // 2] < 0.5 * SLACK, trips
         status = pair.local.status()
-        assert status["tunnel"]["traffic"]["stream"]["dropped"] > 100
+        assert status["tunnel"]["traffic"]["stream"]["dropped"] > 0
         assert status["remote"]["connected"] and carrier(pair) == "stream"
         for text in ("control connection lost", "no session", "goes out directly"):
             assert text not in pair.local.logged()
