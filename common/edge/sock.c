@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -26,6 +27,7 @@
 #define KEEPALIVE_TRIES 4
 #define SUBFLOWS_MAX 16
 #define FIRST_WINDOW (1 << 20)
+#define ROOM_MAX (32u << 20)
 
 static int set_int(int fd, int level, int option, int value)
 {
@@ -405,6 +407,17 @@ static int mptcp_subflows(int fd)
 void sock_nudge(int fd)
 {
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+void sock_make_room(int fd)
+{
+	uint32_t mem[SK_MEMINFO_VARS];
+	socklen_t len = sizeof(mem);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &len) || mem[SK_MEMINFO_RMEM_ALLOC] < mem[SK_MEMINFO_RCVBUF] / 4 * 3)
+		return;
+	if (mem[SK_MEMINFO_RCVBUF] <= ROOM_MAX / 2)
+		set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, (int)mem[SK_MEMINFO_RCVBUF]); /* the kernel doubles it */
 }
 
 bool sock_is_mptcp(int fd)

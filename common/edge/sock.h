@@ -107,6 +107,9 @@ int sock_unacked(int fd);
 /* Makes MPTCP send what it forgot: Linux 6.18 sets no timer for bytes that were written, or became due again, while no subflow could take
  * them, and does not look when one can. Told anew that there is to be no delay, it looks (mptcp_check_and_set_pending). */
 void sock_nudge(int fd);
+/* For one that is read as soon as there is something, and has been silent: when its buffer is almost full nonetheless, then of what came out of
+ * order, and MPTCP has no room to take in the piece that is missing. The buffer is doubled, up to 32 MB. */
+void sock_make_room(int fd);
 
 /* Milliseconds since the peer acknowledged anything on any path; UINT32_MAX when it cannot be told. */
 uint32_t sock_last_ack_ms(int fd);

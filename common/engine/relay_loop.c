@@ -4,8 +4,8 @@
  * slow cannot report its death through the loop, so paused ends are polled each
  * tick. Bytes unacknowledged while the peer stays silent for stall_s end
  * a relay; a slow reader that still acknowledges never does. Before that, whenever nothing moves, the kernel is nudged to send what it
- * may have forgotten (sock_nudge), and asked whether it has something to read and did not say so: in a soak 1.6 MB lay in order before a
- * reader who was not woken, and as its buffer was full nothing more came that would have. The same tick lets an observer look at WANs that send much.
+ * may have forgotten (sock_nudge), and asked whether it has something to read and did not say so: in a soak 1.6 MB filled a buffer, and the
+ * 1.4 MB in its subflow, with the piece that was missing, found no room (sock_make_room). The same tick lets an observer look at WANs that send much.
  *
  * Relays that are held by the brake are asked again every BRAKE_AGAIN_MS. Those that ended are freed by the sweep, an event of its own. */
 #include <poll.h>
@@ -42,8 +42,10 @@ static void nudge(struct relay *r, uint64_t quiet_ms)
 	owes = sock_unacked(wan->fd) > 0;
 	if (owes)
 		sock_nudge(wan->fd);
-	if (wan->reading)
+	if (wan->reading) {
+		sock_make_room(wan->fd);
 		event_active(&wan->rd, EV_READ, 0);
+	}
 	r->nudge_ms = r->loop->now + (owes && quiet_ms > NUDGE_MAX_MS ? NUDGE_MAX_MS : quiet_ms);
 }
 
