@@ -22,9 +22,15 @@
 #define NUDGE_MAX_MS 2000 /* or this while something is not acknowledged */
 #define WAIT_MAX_MS 30000 /* for the last bytes to be acknowledged */
 
+/* Bytes that the kernel has not taken yet, or the peer not acknowledged. */
+static bool owes(const struct end *e)
+{
+	return e->out_len || sock_unacked(e->fd) > 0;
+}
+
 static bool has_stalled(struct relay *r, const struct end *e)
 {
-	if (e->fd < 0 || (e->out_len == 0 && sock_unacked(e->fd) <= 0))
+	if (e->fd < 0 || !owes(e))
 		return false;
 	return sock_last_ack_ms(e->fd) / 1000 >= r->loop->limits.stall_s;
 }
@@ -33,26 +39,26 @@ static bool has_stalled(struct relay *r, const struct end *e)
 static void nudge(struct relay *r, uint64_t quiet_ms)
 {
 	struct end *wan = &r->end[RELAY_WAN];
-	bool owes;
+	bool owed;
 
 	if (quiet_ms < NUDGE_MS)
 		r->nudge_ms = 0;
 	if (quiet_ms < NUDGE_MS || r->loop->now < r->nudge_ms)
 		return;
-	owes = sock_unacked(wan->fd) > 0;
-	if (owes)
+	owed = owes(wan);
+	if (owed)
 		sock_nudge(wan->fd);
 	if (wan->reading) {
 		sock_make_room(wan->fd);
 		event_active(&wan->rd, EV_READ, 0);
 	}
-	r->nudge_ms = r->loop->now + (owes && quiet_ms > NUDGE_MAX_MS ? NUDGE_MAX_MS : quiet_ms);
+	r->nudge_ms = r->loop->now + (owed && quiet_ms > NUDGE_MAX_MS ? NUDGE_MAX_MS : quiet_ms);
 }
 
 /* All is said. What the peer has not acknowledged would be lost with the connection, and the end of the stream with it. */
 static void check_waiting(struct relay *r)
 {
-	if (sock_unacked(r->end[RELAY_WAN].fd) > 0 && r->loop->now < r->check_ms + WAIT_MAX_MS)
+	if (owes(&r->end[RELAY_WAN]) && r->loop->now < r->check_ms + WAIT_MAX_MS)
 		nudge(r, r->loop->now - r->moved_ms);
 	else if (r->closes_first || r->loop->now >= r->check_ms)
 		relay_finish(r, r->how);
