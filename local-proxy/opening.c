@@ -53,7 +53,6 @@
 #define AGAIN_MS 100
 #define DOUBLES 3 /* that each try is more patient than the one before */
 #define LOOK_MS 200
-#define FALLBACKS 4
 
 enum state {
 	FIRST,	 /* waiting for the client's first bytes */
@@ -314,10 +313,9 @@ static void attach_first(struct opening *o)
 		wake_in(o, longer(o, ATTACH_MS));
 }
 
-/* Plain TCP dies with its line (pool.c). */
-static bool fell_back(const struct opening *o)
+static bool is_unfit(const struct opening *o)
 {
-	return !upstream_is_mptcp(o->up) && !links_is_whole(o->house->links, upstream_src(o->up)) && o->tries < FALLBACKS;
+	return o->tries < UPSTREAM_FALLBACKS && upstream_fell_back(o->up, o->house->links);
 }
 
 static void denied(struct opening *o)
@@ -336,7 +334,7 @@ static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
 	(void)u;
 	switch (ev) {
 	case UPSTREAM_CONNECTED:
-		if (fell_back(o))
+		if (is_unfit(o))
 			unserved(o);
 		else if (o->served || links_uneasy(o->house->links))
 			attach_first(o);
@@ -344,7 +342,7 @@ static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
 			send_open(o);
 		break;
 	case UPSTREAM_ATTACHED:
-		if (fell_back(o))
+		if (is_unfit(o))
 			unserved(o);
 		else
 			send_open(o);

@@ -18,7 +18,7 @@
  * ATTACH_MS is given up: when the only line that it has yet is gone, the kernel neither joins another nor says so.
  *
  * A connection that fell back to plain TCP (SYNs that are lost three times do that) dies with the line it is on. It is dialled
- * again, but no more than FALLBACKS times in a row: then there is a reason, which strip.c will find. */
+ * again, but no more than UPSTREAM_FALLBACKS times in a row: then there is a reason, which strip.c will find. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +34,6 @@
 #define ATTACH_MS 5000
 #define TICK_MS 250
 #define IDLE_MS 300000
-#define FALLBACKS 4
 
 struct pool {
 	struct event_base *base;
@@ -91,22 +90,19 @@ static void on_warm(void *arg, struct upstream *u, enum upstream_event ev)
 	drop(p, &p->warm, &p->n_warm, u);
 }
 
-static bool fell_back(struct pool *p, const struct upstream *u)
+static bool is_unfit(struct pool *p, const struct upstream *u)
 {
 	if (upstream_is_mptcp(u))
 		p->fallbacks = 0;
-	else if (!links_is_whole(p->links, upstream_src(u)))
-		return p->fallbacks++ < FALLBACKS;
-	return false;
+	return upstream_fell_back(u, p->links) && p->fallbacks++ < UPSTREAM_FALLBACKS;
 }
 
 static void on_dialling(void *arg, struct upstream *u, enum upstream_event ev)
 {
 	struct pool *p = arg;
-
 	bool heard = ev == UPSTREAM_CONNECTED || ev == UPSTREAM_ATTACHED;
 
-	if (heard && fell_back(p, u)) {
+	if (heard && is_unfit(p, u)) {
 		drop(p, &p->dialling, &p->n_dialling, u);
 		return;
 	}

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "links.h"
 #include "log.h"
 #include "record.h"
 #include "sock.h"
@@ -449,6 +450,11 @@ bool upstream_rouse(struct upstream *u)
 bool upstream_is_mptcp(const struct upstream *u)
 {
 	return u->fd >= 0 && sock_is_mptcp(u->fd);
+}
+
+bool upstream_fell_back(const struct upstream *u, const struct links *links)
+{
+	return !upstream_is_mptcp(u) && !links_is_whole(links, &u->src);
 }
 
 bool upstream_severed(const struct upstream *u)

@@ -10,6 +10,9 @@
 #include "relay.h"
 #include "remote.h"
 
+#define UPSTREAM_FALLBACKS 4 /* in a row; then there is a reason, which strip.c will find */
+
+struct links;
 struct upstream;
 
 enum upstream_event {
@@ -55,6 +58,8 @@ bool upstream_unheard(const struct upstream *u);
 bool upstream_rouse(struct upstream *u);
 
 bool upstream_is_mptcp(const struct upstream *u);
+/* Plain TCP, though its line carries more: it dies with that line, and another should be dialled. */
+bool upstream_fell_back(const struct upstream *u, const struct links *links);
 /* True when no line carries it any more. */
 bool upstream_severed(const struct upstream *u);
 
