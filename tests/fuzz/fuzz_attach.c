@@ -1,5 +1,6 @@
 /* A session with both its roles, driven by the input: numbers attach late, twice or bent; OPEN and REVOKE race;
- * records carry any plaintext. The promise: one admission and one service a number, and none after a REVOKE. */
+ * records carry any plaintext. The promise: one admission and one service a number, none after a REVOKE,
+ * and a REVOKE asked again hears what it heard. */
 #include <stdbool.h>
 
 #include "fuzz.h"
@@ -35,9 +36,12 @@ static void attach(struct world *w, uint8_t ctr, unsigned bend)
 
 static void claim(struct world *w, uint8_t ctr, bool revoke)
 {
-	if (revoke && session_claim_revoke(w->remote, ctr)) {
-		MUST(!w->served[ctr] && !w->revoked[ctr]);
-		w->revoked[ctr] = true;
+	if (revoke) {
+		bool granted = session_claim_revoke(w->remote, ctr);
+
+		MUST(!granted || !w->served[ctr]);
+		MUST(granted || !w->revoked[ctr]); /* asked again, it is the same promise */
+		w->revoked[ctr] |= granted;
 	}
 	if (!revoke && w->admitted[ctr] && session_claim_open(w->remote, ctr)) {
 		MUST(!w->served[ctr] && !w->revoked[ctr]);

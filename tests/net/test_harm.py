@@ -23,7 +23,7 @@ def test_a_line_that_slows_the_others_is_put_aside(up):
         house.flow(up)
         settled(house, "wan2", "aside", 30)
         time.sleep(3)  # what was given to it is still on its way
-        assert house.rate(0, 3) > 0.95 * 2.5e6
+        assert house.rate(0, 10) > 0.95 * 2.5e6  # a whole cycle of BBR, which stands still for 0.2 s of it (PROBE_RTT)
         assert house.rate(1, 2) < 20_000
         wan2 = house.link("wan2")
         assert "slows the others" in wan2["why"] and wan2["share_percent"] < 8, wan2
