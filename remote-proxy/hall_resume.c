@@ -22,7 +22,6 @@
 #define KEPT_MS 30000
 #define LOOK_LEAST_MS 5
 #define LOOK_MOST_MS 250
-#define NUDGE_MS 400
 
 bool guest_keep(struct guest *g, const uint8_t *said, size_t len)
 {
@@ -61,7 +60,7 @@ void guest_look_kept(struct guest *g)
 		guest_reset(g);
 		return;
 	}
-	if (g->fd >= 0 && age >= NUDGE_MS)
+	if (g->fd >= 0 && age >= SOCK_NUDGE_MS)
 		sock_nudge(g->fd);
 	guest_set_clock(g, next < LOOK_LEAST_MS ? LOOK_LEAST_MS : next < LOOK_MOST_MS ? next : LOOK_MOST_MS);
 }

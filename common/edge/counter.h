@@ -19,7 +19,7 @@
 	X(opens_cold, "opens that had to make one")                             \
 	X(opens_clear, "opens granted without our own encryption: TLS inside")  \
 	X(opens_resent, "opens sent again because provably nobody served them") \
-	X(opens_resumed, "requests that another connection took up") \
+	X(opens_resumed, "requests that another connection took up")            \
 	X(attach_forged, "attaches that did not authenticate")                  \
 	X(attach_replayed, "attaches seen before")                              \
 	X(attach_unknown, "attaches to a session we do not know")               \

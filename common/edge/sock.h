@@ -105,7 +105,9 @@ unsigned sock_extra_subflows(int fd);
 /* Bytes written that the peer has not acknowledged (SIOCOUTQ); -1 on error. */
 int sock_unacked(int fd);
 /* Makes MPTCP send what it forgot: Linux 6.18 sets no timer for bytes that were written, or became due again, while no subflow could take
- * them, and does not look when one can. Told anew that there is to be no delay, it looks (mptcp_check_and_set_pending). */
+ * them, and does not look when one can. Told anew that there is to be no delay, it looks (mptcp_check_and_set_pending). For who has waited
+ * SOCK_NUDGE_MS. */
+#define SOCK_NUDGE_MS 400
 void sock_nudge(int fd);
 /* For one that is read as soon as there is something, and has been silent: when its buffer is almost full nonetheless, then of what came out of
  * order, and MPTCP has no room to take in the piece that is missing. The buffer is doubled, up to 32 MB. */

@@ -18,8 +18,7 @@
 #define TICK_MS 200
 #define STALL_CHECK_MS 15000
 #define OBSERVE_MS 1000
-#define NUDGE_MS 400	  /* of silence; then again after as long as it has lasted, */
-#define NUDGE_MAX_MS 2000 /* or this while something is not acknowledged */
+#define NUDGE_MAX_MS 2000 /* between two nudges while something is not acknowledged */
 #define WAIT_MAX_MS 30000 /* for the last bytes to be acknowledged */
 
 /* Bytes that the kernel has not taken yet, or the peer not acknowledged. */
@@ -41,9 +40,9 @@ static void nudge(struct relay *r, uint64_t quiet_ms)
 	struct end *wan = &r->end[RELAY_WAN];
 	bool owed;
 
-	if (quiet_ms < NUDGE_MS)
+	if (quiet_ms < SOCK_NUDGE_MS)
 		r->nudge_ms = 0;
-	if (quiet_ms < NUDGE_MS || r->loop->now < r->nudge_ms)
+	if (quiet_ms < SOCK_NUDGE_MS || r->loop->now < r->nudge_ms)
 		return;
 	owed = owes(wan);
 	if (owed)

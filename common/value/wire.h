@@ -141,8 +141,8 @@ ssize_t wire_get_frame_hdr(uint8_t *type, size_t *len, const uint8_t *in, size_t
 /* HELLO: version u8 | flags u8 | boot id 16. Unknown flags are ignored; longer values too. */
 #define WIRE_F_AES 0x01	  /* this box has AES instructions */
 #define WIRE_F_CLEAR 0x02 /* this box's config allows CLEAR */
-#define WIRE_F_RESUME 0x08 /* WELCOME: the remote knows WIRE_OPEN_KEEP and RESUME */
 #define WIRE_F_STREAM 0x04 /* WELCOME: the remote takes PACKET and CARRIER */
+#define WIRE_F_RESUME 0x08 /* WELCOME: the remote knows WIRE_OPEN_KEEP and RESUME */
 struct wire_hello {
 	uint8_t version, flags;
 	uint8_t boot[16];

@@ -4,6 +4,7 @@ import os
 import pytest
 
 import pair as pair_module
+import plait_client
 import topology
 
 
@@ -29,3 +30,25 @@ def pair(topo, request):
     """plait-remote on the VPS and plait-local on the gateway, connected; PAIR = {...} in the module."""
     with pair_module.Pair(topo, **getattr(request.module, "PAIR", {})) as p:
         yield p
+
+
+@pytest.fixture(scope="module")
+def target(topo):
+    """A destination on the server that remembers who dialled it and what was said."""
+    with plait_client.Target(topo.server) as t:
+        yield t
+
+
+@pytest.fixture(scope="module")
+def remote(topo):
+    """plait-remote alone, with two users whose keys the test holds."""
+    with plait_client.two_users(topo) as r:
+        yield r
+
+
+@pytest.fixture
+def session(topo, remote):
+    """What user a agreed with the remote."""
+    control = remote.call(topo.server)
+    yield control.session
+    control.close()

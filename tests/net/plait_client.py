@@ -422,6 +422,11 @@ class Remote(Daemon):
         return next(u for u in self.status()["users"] if u["name"] == name)
 
 
+def two_users(topo):
+    """A Remote with the users a and b."""
+    return Remote(topo, a=Identity.new(), b=Identity.new())
+
+
 class FakeRemote:
     """A remote in Python with plait-remote's key: it welcomes whoever knocks and gives every attached
     connection to `serve(upstream, open)`, in a thread of its own. Other frames than it knows go to `frame(control, kind, value)`."""

@@ -3,21 +3,13 @@ import statistics
 import threading
 import time
 
-import pytest
-
 from pair import Pair
-from plait_client import BYE, NO_RESOURCES, Identity, Remote, Target, Tls, abort, connect, decode, ending, knock
+from plait_client import BYE, NO_RESOURCES, Identity, Remote, Target, Tls, abort, connect, decode, ending, knock, two_users
 from topology import BUILD, SERVER4, SLACK, Line, wait_for
 
 LINES = [Line()]
 TOPOLOGY = {"emulate": False}
 STRANGERS_MAX = 512
-
-
-@pytest.fixture(scope="module")
-def target(topo):
-    with Target(topo.server) as t:
-        yield t
 
 
 def opened(session, ns, target, early=b"x"):
@@ -28,7 +20,7 @@ def opened(session, ns, target, early=b"x"):
 
 def test_case_31_a_thousand_sockets_that_never_finish(topo, target):
     """They are capped at 512; a user who is there stays, and one who comes is served, as if nobody stood there."""
-    with Remote(topo, a=Identity.new(), b=Identity.new()) as remote:
+    with two_users(topo) as remote:
         control = remote.call(topo.server)
         before, _ = opened(control.session, topo.server, target, b"")
         crowd = []

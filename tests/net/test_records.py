@@ -6,32 +6,13 @@ import time
 
 import pytest
 
-from plait_client import (BYE, CLEAR, FORBIDDEN, HELLO, MALFORMED, PING, PONG, REVOKE, UNSUPPORTED, Control, Identity,
-                          Remote, Target, Tls, abort, connect, decode, ending, knock, open_plain, resume_plain)
+from plait_client import (BYE, CLEAR, FORBIDDEN, HELLO, MALFORMED, PING, PONG, REVOKE, UNSUPPORTED, Control, Tls,
+                          abort, connect, decode, ending, knock, open_plain, resume_plain)
 from topology import SERVER4, SERVER6, Line, wait_for
 
 LINES = [Line()]
 TOPOLOGY = {"emulate": False}
 DATA, OPEN, FIN, RST = decode.DATA, decode.OPEN, decode.FIN, decode.RST
-
-
-@pytest.fixture(scope="module")
-def target(topo):
-    with Target(topo.server) as t:
-        yield t
-
-
-@pytest.fixture(scope="module")
-def remote(topo):
-    with Remote(topo, a=Identity.new(), b=Identity.new()) as r:
-        yield r
-
-
-@pytest.fixture
-def session(topo, remote):
-    control = remote.call(topo.server)
-    yield control.session
-    control.close()
 
 
 @pytest.fixture

@@ -8,23 +8,17 @@ import time
 import pytest
 
 from pair import Pair
-from plait_client import (ATTACH, Identity, Remote, Target, abort, connect, decode, ending, new_socket,
-                          read_exactly)
+from plait_client import ATTACH, abort, connect, decode, ending, new_socket, read_exactly, two_users
 from topology import SERVER4, Line, wait_for
 
 LINES = [Line()]
 TOPOLOGY = {"emulate": False}
 
 
-@pytest.fixture(scope="module")
-def target(topo):
-    with Target(topo.server) as t:
-        yield t
-
-
 @pytest.fixture
 def remote(topo):
-    with Remote(topo, a=Identity.new(), b=Identity.new()) as r:
+    """A new one for each test."""
+    with two_users(topo) as r:
         yield r
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from inside import background
 from pair import Pair
-from plait_client import Identity, Remote, Target, decode, open_plain, resume_plain
+from plait_client import decode, open_plain, resume_plain, two_users
 from test_process_faults import Orders, order
 from topology import SERVER4, Line, wait_for
 
@@ -16,23 +16,11 @@ DATA, OPEN, FIN = decode.DATA, decode.OPEN, decode.FIN
 KEEP, WAS_RESET = 1, 0x160
 
 
-@pytest.fixture(scope="module")
-def target(topo):
-    with Target(topo.server) as t:
-        yield t
-
-
 @pytest.fixture
 def remote(topo):
-    with Remote(topo, a=Identity.new(), b=Identity.new()) as r:
+    """A new one for each test."""
+    with two_users(topo) as r:
         yield r
-
-
-@pytest.fixture
-def session(topo, remote):
-    control = remote.call(topo.server)
-    yield control.session
-    control.close()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import pytest
 
-from plait_client import Identity, Remote, Target, Tls, abort, connect, decode, ending, knock
+from plait_client import Identity, Target, Tls, abort, connect, decode, ending, knock
 from topology import SERVER4, SLACK, Line, wait_for
 
 LINES = [Line()]
@@ -240,12 +240,6 @@ class Handshakers(threading.Thread):
             t.start()
         for t in self.threads:
             t.join()
-
-
-@pytest.fixture(scope="module")
-def remote(topo):
-    with Remote(topo, a=Identity.new(), b=Identity.new()) as r:
-        yield r
 
 
 @pytest.fixture(scope="module")
