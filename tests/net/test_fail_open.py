@@ -1,6 +1,7 @@
 """Fear: the VPS is gone and the house is offline; or it blinks, and the house notices.
 
 Who came is told by the address that the server sees: the VPS's (relayed) or the modem's (direct)."""
+import re
 import stat
 import time
 
@@ -67,6 +68,35 @@ def test_vps_gone_and_back_under_way(topo, pair):
     assert 3 < out < 6 * SLACK and 9.5 < again < 12 * SLACK
     assert {p[2] for p in bad} <= {"ConnectionResetError"}
     assert all(gone - 1 < end < gone + 6 * SLACK for _, end, _ in bad), bad
+
+
+def busy(topo):
+    """What the VPS's bytes go to: "address . port" of each subflow that carried some."""
+    told = topo.vps.run("ss -tniHO state established '( sport = :7200 )'").stdout.splitlines()
+    carried = [line.split()[3] for line in told if int((re.search(r"bytes_sent:(\d+)", line) or [0, 0])[1]) > 200_000]
+    return [re.sub(r"\[::ffff:(.*)\]:(\d+)", r"\1 . \2", peer) for peer in carried]
+
+
+def test_a_download_goes_on_while_nobody_else_is_heard(topo, pair):
+    """One full line, or a box on the way that forgot a connection: the VPS is there as long as anything arrives from it."""
+    for line in topo.line:
+        line.set(down_rate="8M", up_rate="8M")
+    download = topo.peer_popen("down", size=100_000_000)
+    wait_for(lambda: len(busy(topo)) > 1, 5, "the download uses both lines")
+    topo.vps.nft(f"table inet dead {{ chain i {{ type filter hook input priority 0; meta l4proto tcp th dport 7200 jump j; }}; "
+                 f"chain j {{ ip saddr . tcp sport {{ {', '.join(busy(topo))} }} accept; drop; }}; }}")
+    try:
+        time.sleep(9)
+        assert "no session" not in pair.local.logged() and pair.local.status()["rules"] != "out"
+        download.kill()
+        wait_for(lambda: pair.local.status()["rules"] == "out", 8, "nothing arrives any more")
+        assert page(topo) == "direct"
+    finally:
+        download.kill()
+        topo.vps.nft("delete table inet dead")
+        for line in topo.line:
+            line.set(down_rate="50M", up_rate="50M")
+    wait_for(lambda: page(topo) == "relayed", 20, "a relayed page")
 
 
 def test_vps_gone_while_nobody_asks(topo, pair):
