@@ -371,6 +371,29 @@ static void test_reads_what_it_was_not_told_of(void **state)
 	bed_down(&b);
 }
 
+/* Of the WAN, and of its own group: what the client says tells nothing of the remote. */
+static void test_knows_when_the_remote_was_heard(void **state)
+{
+	static const enum wire_kind kinds[] = { WIRE_DATA };
+	uint64_t begun = clock_ms();
+	uint8_t out[100];
+	struct bed b;
+	int wan = lone_relay(&b, true);
+
+	(void)state;
+	run_ms(&b, 500);
+	assert_int_equal(write(b.client, "hi", 2), 2);
+	run_ms(&b, 300);
+	assert_false(relay_loop_heard_since(b.loop, NULL, begun + 1));
+	assert_true(write(wan, out, records(&b, out, kinds, 1)) > 0);
+	run_ms(&b, 300);
+	assert_true(relay_loop_heard_since(b.loop, NULL, begun + 500));
+	assert_false(relay_loop_heard_since(b.loop, &b, begun));
+	assert_false(relay_loop_heard_since(b.loop, NULL, clock_ms() + 1));
+	close(wan);
+	bed_down(&b);
+}
+
 static void test_data_after_fin(void **state)
 {
 	static const enum wire_kind kinds[] = { WIRE_DATA, WIRE_FIN, WIRE_DATA };
@@ -550,6 +573,7 @@ int main(void)
 		cmocka_unit_test(test_cut_without_fin),
 		cmocka_unit_test(test_data_after_fin),
 		cmocka_unit_test(test_reads_what_it_was_not_told_of),
+		cmocka_unit_test(test_knows_when_the_remote_was_heard),
 		cmocka_unit_test(test_forged_record),
 		cmocka_unit_test(test_record_byte_by_byte),
 		cmocka_unit_test(test_observes_who_fills_wan),
