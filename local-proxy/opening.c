@@ -14,15 +14,8 @@
  * lines of 20 and 60 ms). Where CLEAR is allowed and the port is one of TLS the wait is FIRST_TLS_MS,
  * since those bytes decide the mode.
  *
- * Everything the client said before ACCEPT is kept (at most KEPT_MAX; then reading stops), so that
- * the request can be sent again, but only where it certainly was not served: the upstream never
- * got as far as OPEN, or the remote proved with RESET that it does not know the session, or
- * it promised with REVOKED that the OPEN was not and will not be served. An upstream that dies
- * between OPEN and ACCEPT, whose OPEN is not even acknowledged after UNHEARD_MS, or that says nothing
- * for PATIENCE_MS, is asked after in this way. Each try is given more time than the one before, and all of them CONNECT_MS.
- * Served, or unknowable, and the upstream dead: the client is reset, never answered twice. Unless OPEN asked to be kept, as it does
- * while the lines are uneasy: then RESUME asks for the same destination on another upstream, and what the client said
- * behind OPEN follows it again.
+ * Everything the client said before ACCEPT is kept (at most KEPT_MAX; then reading stops), so that the request can be sent again;
+ * whether it may be is the matter of opening_again.c.
  *
  * A client that is reset before ACCEPT is still opened and its bytes still delivered, the reset
  * behind them, as without us. */
@@ -35,67 +28,21 @@
 #include "clock.h"
 #include "counter.h"
 #include "log.h"
-#include "opening.h"
+#include "opening_room.h"
 #include "sock.h"
 
 #define KEPT_MAX RELAY_CHUNK
 #define FIRST_MS 1
 #define FIRST_TLS_MS 10
-#define UNHEARD_MS 300 /* OPEN not even acknowledged */
-#define PATIENCE_MS 1000
-#define ACCEPT_MS 60000  /* from OPEN */
-#define RESUME_MS 2000	 /* from the word that it was served */
-#define BEREAVED_MS 8000
-#define CONNECT_MS 60000 /* without an answer that settles it */
 #define DIAL_MS 30000
 #define SESSION_MS 5000  /* without a session */
 #define ATTACH_MS 1500
-#define AGAIN_MS 100
-#define DOUBLES 3 /* that each try is more patient than the one before */
-#define LOOK_MS 200
 
-enum state {
-	FIRST,	 /* waiting for the client's first bytes */
-	SESSION, /* waiting for a session */
-	UP,	 /* waiting for an upstream to connect */
-	OPENED,	 /* waiting for ACCEPT */
-	DOUBT,	 /* waiting for REVOKED; the upstream may still be there */
-};
-
-struct opening {
-	const struct lan_house *house;
-	LIST_ENTRY(opening) link;
-	unsigned *count;
-	int fd;
-	enum state state;
-	bool reading, eof, reset, asked, patient, bereaved;
-	bool keeps, served; /* RESUME may ask for it; it was served, and RESUME has to */
-	struct wire_resume about, resume; /* the connection that was asked about last; the one it was served on */
-	enum wire_mode mode;
-	size_t opened; /* of what is kept, inside OPEN */
-	unsigned tries;
-	struct addr src, dst;
-	struct upstream *up;
-	struct revoke *revoke;
-	uint64_t since_ms;
-	uint8_t *kept;
-	size_t kept_len;
-	struct event rd, timer;
-};
-
-static void go(struct opening *o);
-
-static void wake_in(struct opening *o, unsigned ms)
+void opening_wake_in(struct opening *o, unsigned ms)
 {
 	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
 	event_add(&o->timer, &tv);
-}
-
-/* Lines that are full let an OPEN wait behind what was sent before; to ask again at the same pace would fill them more. */
-static unsigned longer(const struct opening *o, unsigned ms)
-{
-	return ms << (o->tries < DOUBLES ? o->tries : DOUBLES);
 }
 
 static void read_more(struct opening *o, bool want)
@@ -128,7 +75,7 @@ void opening_free(struct opening *o)
 	forget(o);
 }
 
-static void fail(struct opening *o, const char *why)
+void opening_fail(struct opening *o, const char *why)
 {
 	static struct log_limit said;
 	char dst[ADDR_STRLEN], src[ADDR_STRLEN];
@@ -175,93 +122,6 @@ static void become_relay(struct opening *o)
 	forget(o);
 }
 
-/* --- again, or not --- */
-
-static void again(struct opening *o)
-{
-	upstream_free(o->up);
-	o->up = NULL;
-	o->asked = o->patient = o->bereaved = false;
-	o->tries++;
-	if (clock_ms() - o->since_ms >= CONNECT_MS) {
-		fail(o, "no connection to the remote lasts long enough to ask for it");
-		return;
-	}
-	go(o);
-}
-
-/* It was served, and its answer does not come. */
-static void resume(struct opening *o)
-{
-	counters.opens_resumed++;
-	o->resume = o->about;
-	o->served = true;
-	again(o);
-}
-
-static void on_revoked(void *arg, bool served)
-{
-	struct opening *o = arg;
-
-	o->revoke = NULL;
-	if (!served) {
-		counters.opens_resent++;
-		pool_distrust(o->house->pool);
-		again(o);
-	} else if (o->up) {
-		o->state = OPENED;
-		wake_in(o, o->keeps ? longer(o, RESUME_MS) : ACCEPT_MS);
-	} else if (o->keeps) {
-		resume(o);
-	} else {
-		fail(o, "the connection to the remote was lost; the request may have been served");
-	}
-}
-
-/* Silence after OPEN, or the upstream has died: was it served? */
-static void doubt(struct opening *o)
-{
-	if (o->state == DOUBT)
-		return;
-	o->state = DOUBT;
-	o->asked = true;
-	memcpy(o->about.sid, session_sid(upstream_session(o->up)), WIRE_SID);
-	o->about.ctr = upstream_ctr(o->up);
-	event_del(&o->timer);
-	o->revoke = remote_revoke(upstream_remote(o->up), upstream_session(o->up), upstream_ctr(o->up), on_revoked, o);
-	if (!o->revoke)
-		fail(o, "out of memory");
-}
-
-static void lose_upstream(struct opening *o)
-{
-	doubt(o);
-	if (o->state != DOUBT)
-		return;
-	upstream_free(o->up);
-	o->up = NULL;
-}
-
-/* Nothing was sent on it, or nothing of it was heard. */
-static void unserved(struct opening *o)
-{
-	bool opened = o->state >= OPENED;
-
-	remote_revoke_cancel(o->revoke);
-	o->revoke = NULL;
-	upstream_free(o->up);
-	o->up = NULL;
-	o->asked = o->patient = o->bereaved = false;
-	counters.opens_resent += opened;
-	if (clock_ms() - o->since_ms >= CONNECT_MS) {
-		fail(o, "the remote cannot be reached");
-		return;
-	}
-	o->state = SESSION;
-	wake_in(o, longer(o, AGAIN_MS));
-	o->tries++;
-}
-
 /* --- the upstream's events --- */
 
 static bool wants_clear(const struct opening *o)
@@ -296,21 +156,20 @@ static int ask(struct opening *o)
 static void send_open(struct opening *o)
 {
 	if (ask(o)) {
-		unserved(o);
+		opening_unserved(o);
 		return;
 	}
-	o->state = OPENED;
 	read_more(o, !o->eof && !o->reset && o->kept_len < KEPT_MAX);
-	wake_in(o, longer(o, UNHEARD_MS));
+	opening_watch(o);
 }
 
 /* Until the remote was heard the kernel joins no other line to a connection, and when the only one dies it dies with it. */
 static void attach_first(struct opening *o)
 {
 	if (upstream_attach(o->up))
-		unserved(o);
+		opening_unserved(o);
 	else
-		wake_in(o, longer(o, ATTACH_MS));
+		opening_wake_in(o, opening_longer(o, ATTACH_MS));
 }
 
 static bool is_unfit(const struct opening *o)
@@ -324,7 +183,7 @@ static void denied(struct opening *o)
 	char why[80];
 
 	snprintf(why, sizeof(why), "the remote says: %s", wire_status_name(status));
-	fail(o, why);
+	opening_fail(o, why);
 }
 
 static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
@@ -335,7 +194,7 @@ static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
 	switch (ev) {
 	case UPSTREAM_CONNECTED:
 		if (is_unfit(o))
-			unserved(o);
+			opening_unserved(o);
 		else if (o->served || links_uneasy(o->house->links))
 			attach_first(o);
 		else
@@ -343,7 +202,7 @@ static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
 		break;
 	case UPSTREAM_ATTACHED:
 		if (is_unfit(o))
-			unserved(o);
+			opening_unserved(o);
 		else
 			send_open(o);
 		break;
@@ -354,10 +213,10 @@ static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
 		denied(o);
 		break;
 	case UPSTREAM_UNSERVED:
-		unserved(o);
+		opening_unserved(o);
 		break;
 	case UPSTREAM_LOST:
-		lose_upstream(o);
+		opening_lost(o);
 		break;
 	}
 }
@@ -389,22 +248,21 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	o->eof = n == 0;
 	o->reset = n < 0;
 	if (n > 0 && keep(o, buf, (size_t)n)) {
-		fail(o, "out of memory");
+		opening_fail(o, "out of memory");
 		return;
 	}
 	read_more(o, n > 0 && o->kept_len < KEPT_MAX);
 	if (o->state == FIRST)
-		go(o);
+		opening_go(o);
 }
 
 /* --- the way --- */
 
-/* Takes the next step towards OPEN, from whatever state. */
-static void go(struct opening *o)
+void opening_go(struct opening *o)
 {
 	if (!remotes_session(o->house->remotes)) {
 		o->state = SESSION;
-		wake_in(o, SESSION_MS);
+		opening_wake_in(o, SESSION_MS);
 		return;
 	}
 	o->state = UP;
@@ -416,30 +274,11 @@ static void go(struct opening *o)
 	}
 	o->up = upstream_new(o->house->base, remotes_active(o->house->remotes), o->house->seal, on_upstream, o);
 	if (!o->up) {
-		fail(o, "out of memory");
+		opening_fail(o, "out of memory");
 		return;
 	}
 	read_more(o, !o->eof && !o->reset && o->kept_len < KEPT_MAX);
-	wake_in(o, DIAL_MS);
-}
-
-/* OPEN was sent a while ago. */
-static void be_patient(struct opening *o)
-{
-	if (upstream_rouse(o->up)) {
-		wake_in(o, LOOK_MS);
-	} else if (o->bereaved && !upstream_severed(o->up) && clock_ms() - upstream_since(o->up) < BEREAVED_MS) {
-		wake_in(o, LOOK_MS);
-	} else if (o->asked && o->keeps && !o->bereaved) {
-		resume(o);
-	} else if (o->asked) {
-		fail(o, "the remote gives no answer");
-	} else if (o->patient || upstream_unheard(o->up)) {
-		doubt(o);
-	} else {
-		o->patient = true;
-		wake_in(o, longer(o, PATIENCE_MS - UNHEARD_MS));
-	}
+	opening_wake_in(o, DIAL_MS);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -450,38 +289,23 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	switch (o->state) {
 	case FIRST:
-		go(o);
+		opening_go(o);
 		break;
 	case SESSION:
 		if (remotes_session(o->house->remotes))
-			go(o);
+			opening_go(o);
 		else
-			fail(o, "no session with the remote");
+			opening_fail(o, "no session with the remote");
 		break;
 	case UP:
-		unserved(o);
+		opening_unserved(o);
 		break;
 	case OPENED:
-		be_patient(o);
+		opening_be_patient(o);
 		break;
 	case DOUBT:
 		break;
 	}
-}
-
-/* The process that OPEN was sent to is gone. Only a RESET of its successor can still help; it may come as long as a
- * line carries the connection (a host that was restarted itself answers each with a reset). */
-static void bereave(struct opening *o)
-{
-	remote_revoke_cancel(o->revoke);
-	o->revoke = NULL;
-	if (!o->up) {
-		fail(o, "the remote was restarted; the request may have been served");
-		return;
-	}
-	o->state = OPENED;
-	o->asked = o->bereaved = true;
-	wake_in(o, LOOK_MS);
 }
 
 void opening_session(struct opening *o)
@@ -489,9 +313,9 @@ void opening_session(struct opening *o)
 	bool stranded = o->up && !remote_session(upstream_remote(o->up)); /* with a remote that is away */
 
 	if (o->state == SESSION)
-		go(o);
+		opening_go(o);
 	else if (o->state == UP && stranded)
-		again(o);
+		opening_again(o);
 	else if (o->state >= OPENED && stranded)
 		opening_give_up(o);
 }
@@ -499,12 +323,12 @@ void opening_session(struct opening *o)
 void opening_restarted(struct opening *o, const struct remote *r)
 {
 	if (o->state >= OPENED && (!o->up || upstream_remote(o->up) == r))
-		bereave(o);
+		opening_bereave(o);
 }
 
 void opening_give_up(struct opening *o)
 {
-	fail(o, "the remote is away");
+	opening_fail(o, "the remote is away");
 }
 
 static bool is_tls_port(uint16_t port)
@@ -539,7 +363,7 @@ void opening_new(const struct lan_house *house, struct opening_list *list, unsig
 	o->state = FIRST;
 	read_more(o, true);
 	event_base_update_cache_time(house->base); /* stands still while the loop works: 1 ms might be over already */
-	wake_in(o, house->config->clear && is_tls_port(dst->port) ? FIRST_TLS_MS : FIRST_MS);
+	opening_wake_in(o, house->config->clear && is_tls_port(dst->port) ? FIRST_TLS_MS : FIRST_MS);
 }
 
 struct opening *opening_next(const struct opening *o)
