@@ -112,7 +112,8 @@ size_t sock_paces(int fd, struct sock_pace *out, size_t max)
 							   .delivery_rate = info->tcpi_delivery_rate,
 							   .rtt_us = info->tcpi_rtt,
 							   .min_rtt_us = info->tcpi_min_rtt,
-							   .busy = info->tcpi_last_data_sent < BUSY_MS};
+							   .busy = info->tcpi_last_data_sent < BUSY_MS,
+							   .repairs = info->tcpi_ca_state == TCP_CA_Recovery};
 	}
 	return filled;
 }

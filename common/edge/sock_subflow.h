@@ -27,7 +27,8 @@ struct sock_pace {
 	uint64_t pacing; /* bytes a second at which packets leave, at most */
 	uint64_t delivery_rate;
 	uint32_t rtt_us, min_rtt_us;
-	bool busy; /* something new was sent on it within the last second */
+	bool busy;    /* something new was sent on it within the last second */
+	bool repairs; /* sends again what its peer has found missing (the kernel's state Recovery; a line that is silent is not in it) */
 };
 size_t sock_paces(int fd, struct sock_pace *out, size_t max);
 

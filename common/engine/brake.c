@@ -16,7 +16,7 @@ static void look(struct brake *b, int fd)
 	for (size_t i = 0; i < n; i++)
 		if (pace[i].busy)
 			path[busy++] = (struct backlog_path){pace[i].pacing, pace[i].delivery_rate, pace[i].rtt_us,
-							    pace[i].min_rtt_us};
+							    pace[i].min_rtt_us, pace[i].repairs};
 	backlog_learn(&b->backlog, path, busy);
 }
 

@@ -6,6 +6,7 @@
 #define BURST_MAX_US 600000u
 #define MOST (1u << 30)
 #define TURN 100 /* looks: 5 s */
+#define CALM 8	 /* looks: 0.4 s, in which what is found out counts by two thirds */
 
 /* Those who pace go a quarter faster or slower now and then to see whether they can, and nearly three times as fast at the beginning;
  * before anything was measured they guess. */
@@ -28,6 +29,18 @@ static uint32_t burst_of(const struct backlog_path *p)
 	return us < BURST_MAX_US ? (uint32_t)us : BURST_MAX_US;
 }
 
+/* That a packet is missing is known a quarter of a round trip after those behind it came (RFC 8985, section 6.2), and a whole one
+ * later it is there. */
+static uint32_t repair_of(const struct backlog_path *p)
+{
+	return p->repairs ? p->least_us / 4 * 5 : 0;
+}
+
+static uint32_t nearer(uint32_t was, uint32_t is, int32_t slowness)
+{
+	return (uint32_t)(was + ((int64_t)is - was) / slowness);
+}
+
 static uint32_t smaller(uint32_t a, uint32_t b)
 {
 	return a && a < b ? a : b;
@@ -36,20 +49,22 @@ static uint32_t smaller(uint32_t a, uint32_t b)
 void backlog_learn(struct backlog *b, const struct backlog_path *path, size_t n)
 {
 	uint64_t rate = 0;
-	uint32_t rtt = 0, burst = 0;
+	uint32_t rtt = 0, burst = 0, repair = 0;
 
 	b->age = n > b->paths ? 0 : b->age + 1;
 	b->floor_us = 0;
 	b->paths = n;
 	for (size_t i = 0; i < n; i++) {
-		uint32_t own = burst_of(&path[i]);
+		uint32_t own = burst_of(&path[i]), own_repair = repair_of(&path[i]);
 
 		rate += rate_of(&path[i]);
 		burst = own > burst ? own : burst;
+		repair = own_repair > repair ? own_repair : repair;
 		rtt = path[i].rtt_us > rtt ? path[i].rtt_us : rtt;
 		b->floor_us = path[i].least_us > b->floor_us ? path[i].least_us : b->floor_us;
 	}
-	b->burst_us = b->burst_us ? (uint32_t)(b->burst_us + ((int64_t)burst - b->burst_us) / 4) : burst;
+	b->burst_us = b->burst_us ? nearer(b->burst_us, burst, 4) : burst;
+	b->repair_us = nearer(b->repair_us, repair, CALM);
 	b->rate[b->looks % BACKLOG_LOOKS] = rate;
 	if (b->looks++ % TURN == 0) {
 		b->rtt_us[1] = b->rtt_us[0];
@@ -66,7 +81,7 @@ static uint64_t time_allowed(const struct backlog *b)
 	uint64_t rtt = smaller(b->rtt_us[1], b->rtt_us[0]), usual, over = (uint64_t)b->age * BACKLOG_LOOK_MS * 1000 / 3;
 
 	rtt = b->fills ? b->rtt_now_us : rtt > b->floor_us ? rtt : b->floor_us;
-	usual = rtt + (b->burst_us > rtt / 2 ? b->burst_us : rtt / 4) + SLACK_US;
+	usual = rtt + (b->burst_us > rtt / 2 ? b->burst_us : rtt / 4) + b->repair_us + SLACK_US;
 	return over < 3 * usual ? 4 * usual - over : usual;
 }
 

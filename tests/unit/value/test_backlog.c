@@ -12,7 +12,7 @@
 
 static struct backlog_path path(uint32_t mbit, uint32_t rtt_ms, uint32_t least_ms)
 {
-	return (struct backlog_path){mbit * MBIT / 4 * 5, mbit * MBIT, rtt_ms * 1000, least_ms * 1000};
+	return (struct backlog_path){mbit * MBIT / 4 * 5, mbit * MBIT, rtt_ms * 1000, least_ms * 1000, false};
 }
 
 static void look(struct backlog *b, unsigned times, struct backlog_path p, struct backlog_path q)
@@ -99,7 +99,7 @@ static void the_others_go_on_while_a_slow_line_works_off_a_burst(void **state)
 	(void)state;
 	look(&b, 200, path(20, 20, 20), path(1, 20, 20));
 	assert_about(backlog_limit(&b), 21 * MBIT * (20 + 524 + 10) / 1000);
-	look(&b, 200, path(20, 20, 20), (struct backlog_path){1000, 800, 20000, 20000}); /* hardly anything: not for ever */
+	look(&b, 200, path(20, 20, 20), (struct backlog_path){1000, 800, 20000, 20000, false}); /* hardly anything: not for ever */
 	assert_about(backlog_limit(&b), 20 * MBIT * (20 + 600 + 10) / 1000);
 }
 
@@ -118,6 +118,36 @@ static void a_line_that_dies_is_no_slow_line(void **state)
 	assert_true(backlog_limit(&b) <= before);
 }
 
+static void lines_that_lose_hold_one_round_trip_more(void **state)
+{
+	struct backlog_path lossy = path(20, 102, 100);
+	struct backlog b = {0};
+	uint64_t before;
+
+	(void)state;
+	look(&b, 200, path(20, 60, 60), lossy);
+	before = backlog_limit(&b);
+	lossy.repairs = true;
+	look(&b, 1, path(20, 60, 60), lossy); /* once: hardly */
+	assert_about(backlog_limit(&b), before + 40 * MBIT * 125 / 8 / 1000);
+	look(&b, 100, path(20, 60, 60), lossy);
+	assert_about(backlog_limit(&b), before + 40 * MBIT * 125 / 1000);
+	lossy.repairs = false;
+	look(&b, 100, path(20, 60, 60), lossy);
+	assert_about(backlog_limit(&b), before);
+}
+
+static void a_near_line_is_repaired_sooner(void **state)
+{
+	struct backlog_path lossy = path(20, 20, 20);
+	struct backlog b = {0};
+
+	(void)state;
+	lossy.repairs = true;
+	look(&b, 200, lossy, path(20, 60, 60));
+	assert_about(backlog_limit(&b), 40 * MBIT * (60 + 15 + 10 + 25) / 1000);
+}
+
 static void the_rate_is_what_arrives_though_the_pace_swings(void **state)
 {
 	struct backlog_path slow = path(20, 20, 20);
@@ -132,7 +162,7 @@ static void the_rate_is_what_arrives_though_the_pace_swings(void **state)
 static void guesses_before_the_first_measurement_count_little(void **state)
 {
 	struct backlog b = {0};
-	struct backlog_path fresh = {UINT64_MAX, 0, 60000, 60000};
+	struct backlog_path fresh = {UINT64_MAX, 0, 60000, 60000, false};
 
 	(void)state;
 	look(&b, 100, path(20, 20, 20), fresh);
@@ -151,6 +181,8 @@ int main(void)
 		cmocka_unit_test(a_congestion_control_that_fills_queues_may),
 		cmocka_unit_test(the_others_go_on_while_a_slow_line_works_off_a_burst),
 		cmocka_unit_test(a_line_that_dies_is_no_slow_line),
+		cmocka_unit_test(lines_that_lose_hold_one_round_trip_more),
+		cmocka_unit_test(a_near_line_is_repaired_sooner),
 		cmocka_unit_test(the_rate_is_what_arrives_though_the_pace_swings),
 		cmocka_unit_test(guesses_before_the_first_measurement_count_little),
 	};
