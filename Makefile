@@ -86,7 +86,7 @@ LIBDIR := $(PREFIX)/lib/plait
 UNITDIR := /lib/systemd/system
 CONFDIR := $(SYSCONFDIR)/plait
 SYSCTLDIR := $(SYSCONFDIR)/sysctl.d
-SCRIPTS := nftables tproxy redirect common.sh tunnel-nftables tunnel-iptables tunnel.sh
+SCRIPTS := nftables tproxy redirect common.sh tunnel-nftables tunnel-iptables tunnel.sh words.sh
 SIDES := plait-local plait-remote
 INSTALLED := $(SIDES:%=$(SBINDIR)/%) $(SCRIPTS:%=$(LIBDIR)/%) $(SIDES:%=$(CONFDIR)/%.conf.example) \
 	$(CONFDIR)/plait-closed.nft.example $(SIDES:%=$(UNITDIR)/%.service) $(SYSCTLDIR)/60-plait.conf

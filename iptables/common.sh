@@ -27,6 +27,9 @@
 # Taken connections end on this machine: they pass INPUT, no longer FORWARD. A FORWARD rule that keeps one
 # LAN device off the Internet does not see them; keep such a device out by PLAIT_LAN.
 
+# shellcheck disable=SC2154 # `here` is set by who sources this
+. "$here/words.sh"
+
 PLAIT_LAN=${PLAIT_LAN-}
 PLAIT_PORT=${PLAIT_PORT:-7201}
 PLAIT_REMOTE=${PLAIT_REMOTE-}
@@ -48,47 +51,17 @@ NEVER4="0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0
 NEVER6="::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/23 2001:db8::/32 3fff::/20
 	5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8"
 
-die() {
-	echo "plait: $*" >&2
-	exit 1
-}
-
+# shellcheck disable=SC2086 # lists are split on purpose
 check_parameters() {
 	[ -n "$PLAIT_LAN" ] || [ "$PLAIT_OWN" = 1 ] || die "PLAIT_LAN names no device"
-	for word in $PLAIT_LAN; do
-		case $word in
-		*[!A-Za-z0-9_.-]* | -* | ????????????????*) die "PLAIT_LAN: '$word' is no device name" ;;
-		esac
-	done
-	for word in $PLAIT_REMOTE $PLAIT_BYPASS; do
-		case $word in
-		*[!0-9a-fA-F:./]*) die "'$word' is no address or prefix" ;;
-		*:* | *.*) ;;
-		*) die "'$word' is no address or prefix" ;;
-		esac
-	done
-	for word in "$PLAIT_PORT" "$PLAIT_TABLE" "$PLAIT_LABEL" "$PLAIT_PRIORITY"; do
-		case $word in
-		'' | *[!0-9]*) die "'$word' is no number" ;;
-		esac
-	done
+	check_devices $PLAIT_LAN
+	check_prefixes $PLAIT_REMOTE $PLAIT_BYPASS
+	check_numbers "$PLAIT_PORT" "$PLAIT_TABLE" "$PLAIT_LABEL" "$PLAIT_PRIORITY"
 	for word in "$PLAIT_MARK" "$PLAIT_SELF_MARK" "$PLAIT_MASK"; do
 		case $word in
 		0x*[!0-9a-fA-F]* | 0x) die "'$word' is no mark" ;;
 		0x*) ;;
 		*) die "'$word' is no mark: write it as 0x..." ;;
-		esac
-	done
-}
-
-# of_family 4|6 ADDRESS...: those of one family.
-of_family() {
-	family=$1
-	shift
-	for word; do
-		case $family$word in
-		4*:*) ;;
-		4* | 6*:*) echo "$word" ;;
 		esac
 	done
 }

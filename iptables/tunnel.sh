@@ -14,6 +14,9 @@
 #   PLAIT_TABLE       first and last number of its routing tables that `down` takes out, should plait have been killed: "25200 25209"
 #   PLAIT_HELD        kernel settings that plait changed, put back by `down`: "net/ipv4/ip_forward=1:0" (now 1, was 0)
 
+# shellcheck disable=SC2154 # `here` is set by who sources this
+. "$here/words.sh"
+
 PLAIT_TUN=${PLAIT_TUN:-plait0}
 PLAIT_LAN=${PLAIT_LAN-}
 PLAIT_MASQUERADE=${PLAIT_MASQUERADE-}
@@ -25,42 +28,12 @@ PLAIT_TABLE=${PLAIT_TABLE-}
 PLAIT_PRIORITY=${PLAIT_PRIORITY-}
 PLAIT_HELD=${PLAIT_HELD-}
 
-die() {
-	echo "plait: $*" >&2
-	exit 1
-}
-
+# shellcheck disable=SC2086 # lists are split on purpose
 check_parameters() {
-	for word in $PLAIT_TUN $PLAIT_LAN; do
-		case $word in
-		*[!A-Za-z0-9_.-]* | -* | ????????????????*) die "'$word' is no device name" ;;
-		esac
-	done
-	for word in $PLAIT_MASQUERADE $PLAIT_QUIC_ALLOW $PLAIT_OPEN; do
-		case $word in
-		out) ;;
-		*[!0-9a-fA-F:./]*) die "'$word' is no address or prefix" ;;
-		*:* | *.*) ;;
-		*) die "'$word' is no address or prefix" ;;
-		esac
-	done
-	for word in $PLAIT_TABLE $PLAIT_PRIORITY; do
-		case $word in
-		*[!0-9]*) die "'$word' is no number" ;;
-		esac
-	done
-}
-
-# of_family 4|6 ADDRESS...: those of one family.
-of_family() {
-	family=$1
-	shift
-	for word; do
-		case $family$word in
-		4*:* | ?out) ;;
-		4* | 6*:*) echo "$word" ;;
-		esac
-	done
+	check_devices $PLAIT_TUN $PLAIT_LAN
+	[ "$PLAIT_MASQUERADE" = out ] || check_prefixes $PLAIT_MASQUERADE
+	check_prefixes $PLAIT_QUIC_ALLOW $PLAIT_OPEN
+	check_numbers $PLAIT_TABLE $PLAIT_PRIORITY
 }
 
 has_ipv6() {
