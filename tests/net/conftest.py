@@ -3,8 +3,10 @@ import os
 
 import pytest
 
+import inside
 import pair as pair_module
 import plait_client
+import surfer
 import topology
 
 
@@ -52,3 +54,16 @@ def session(topo, remote):
     control = remote.call(topo.server)
     yield control.session
     control.close()
+
+
+@pytest.fixture
+def listener(topo):
+    """On the server's port 9000, for a test that holds both ends of a connection."""
+    with inside.listen(topo.server, 9000) as s:
+        yield s
+
+
+@pytest.fixture(scope="module")
+def mirror(topo):
+    """The server that tells each visitor where he came from."""
+    return surfer.Mirror(topo.server, surfer.PAGES)

@@ -12,19 +12,13 @@ import time
 
 import pytest
 
-from inside import listen, read_exactly, through
+from inside import read_exactly, through
 from pair import Pair
 from topology import BUILD, SERVER4, Line, wait_for
 
 LINES = [Line("50M", "50M", 5), Line("50M", "50M", 10)]
 LIB = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
 FAKE = pytest.mark.skipif(not LIB, reason="libfaketime is not installed (apt-get install faketime)")
-
-
-@pytest.fixture(name="listener")
-def _listener(topo):
-    with listen(topo.server, 9000) as s:
-        yield s
 
 
 def wrap(daemon, tmp, command):

@@ -9,15 +9,11 @@ import pytest
 
 from inside import listen, read_exactly, through
 from pair import Pair
-from surfer import PAGES, Mirror, Surfer, page, vps_back, vps_gone
+from surfer import PAGES, Surfer, page, vps_back, vps_gone
 from topology import SERVER4, SERVER6, SLACK, Line, wait_for
 
 LINES = [Line("50M", "50M", 10), Line("50M", "50M", 20)]
-
-
-@pytest.fixture(scope="module", name="mirror", autouse=True)
-def _mirror(topo):
-    return Mirror(topo.server, PAGES)
+pytestmark = pytest.mark.usefixtures("mirror")
 
 
 @pytest.fixture(name="healed", autouse=True)

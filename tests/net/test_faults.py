@@ -8,25 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from inside import background, end_of, listen, read_exactly, through
+from inside import background, end_of, read_exactly, through
 from pair import Pair
 from peer import read_pattern, send_pattern
-from surfer import PAGES, Mirror, Surfer, page
+from surfer import Surfer, page
 from topology import BUILD, ROOT, SERVER4, SLACK, Line, wait_for
 
 LINES = [Line("50M", "50M", 5), Line("50M", "50M", 20)]
 RULES = {"nftables": {"lan.rules": "nftables"}, "tproxy": {"lan.rules": "iptables"}, "redirect": {"lan.intercept": "redirect"}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _mirror(topo):
-    return Mirror(topo.server, PAGES)
-
-
-@pytest.fixture(name="listener")
-def _listener(topo):
-    with listen(topo.server, 9000) as s:
-        yield s
+pytestmark = pytest.mark.usefixtures("mirror")
 
 
 def relayed(topo, within=5):

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from inside import background, connect, end_of, listen, through
+from inside import background, connect, end_of, through
 from pair import Pair
 from peer import read_pattern, send_pattern
 from topology import SERVER4, SERVER6, Line, Topology, wait_for
@@ -17,12 +17,6 @@ def _topo():
     """A topology of its own: settings of whole namespaces are changed."""
     with Topology(lines=LINES) as t:
         yield t
-
-
-@pytest.fixture(name="listener")
-def _listener(topo):
-    with listen(topo.server, 9000) as s:
-        yield s
 
 
 def intercepted(pair):

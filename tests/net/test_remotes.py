@@ -8,7 +8,7 @@ import pytest
 
 from inside import connect, listen, read_exactly, through
 from pair import Daemon, Pair
-from surfer import PAGES, Mirror, Surfer
+from surfer import PAGES, Surfer
 from test_names import NameServer, labels
 from topology import SERVER4, SLACK, VPS4, Line, wait_for
 
@@ -16,11 +16,7 @@ LINES = [Line("50M", "50M", 10), Line("50M", "50M", 20)]
 TOPOLOGY = {"servers": 2}
 SECOND = "11.9.1.2"
 NAMES = {f"::ffff:{VPS4}": "first", f"::ffff:{SECOND}": "second"}
-
-
-@pytest.fixture(scope="module", name="mirror", autouse=True)
-def _mirror(topo):
-    return Mirror(topo.server, PAGES)
+pytestmark = pytest.mark.usefixtures("mirror")
 
 
 def page(topo, timeout=20):
