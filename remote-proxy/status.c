@@ -17,7 +17,6 @@ static json_t *kernel_status(const struct sock_caps *c)
 		{ "mptcp_notsent", "more bytes queue in the kernel", c->mptcp_notsent },
 		{ "mptcp_full_info", "less detail a line", c->mptcp_full_info },
 		{ "bbr", "the default congestion control: slower on lossy lines", c->bbr },
-		{ "bind_no_port", "fewer source ports at a time", c->bind_no_port },
 	};
 	json_t *all = json_object();
 

@@ -21,8 +21,6 @@ static const struct vital list[] = {
 	  offsetof(struct sock_caps, mptcp_notsent), false },
 	{ "full_info", "no MPTCP_FULL_INFO: no figures of single subflows", offsetof(struct sock_caps, mptcp_full_info),
 	  false },
-	{ "bind_no_port", "no IP_BIND_ADDRESS_NO_PORT on MPTCP: ports are chosen at bind",
-	  offsetof(struct sock_caps, bind_no_port), false },
 };
 
 static bool has(const struct sock_caps *caps, const struct vital *v)

@@ -129,7 +129,6 @@ void sock_probe(struct sock_caps *caps)
 		return;
 	if (caps->mptcp) {
 		caps->mptcp_notsent = set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 131072) == 0;
-		caps->bind_no_port = set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) == 0;
 		caps->mptcp_full_info = has_option(fd, SOCK_SOL_MPTCP, SOCK_MPTCP_FULL_INFO);
 	}
 	caps->bbr = setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3) == 0;
@@ -233,10 +232,11 @@ static int bind_source(int fd, const struct addr *src, int family)
 		return 0;
 	from = *src;
 	from.port = 0;
-	set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 	return bind_to(fd, &from, family);
 }
 
+/* The port is chosen at bind, not at connect: the subflows that the kernel joins are bound to a device, which connect, for a socket that is
+ * not, does not count as the same address and port (inet_bound_dev_eq). One connection of 500 began with those of a living subflow. */
 int sock_dial_wan(const struct addr *to, const struct addr *src, const struct sock_wan *opt)
 {
 	int family = opt->mixed ? AF_INET6 : addr_family(to);
@@ -259,6 +259,7 @@ int sock_dial_tcp_from(const struct addr *to, const struct addr *src, uint32_t m
 	if (fd < 0)
 		return -1;
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1); /* as many as there are destinations times ports */
 	if (mark)
 		sock_mark(fd, mark);
 	if (bind_source(fd, src, family))

@@ -24,7 +24,6 @@ struct sock_caps {
 	bool mptcp_notsent;	/* TCP_NOTSENT_LOWAT on MPTCP (not on 6.1) */
 	bool mptcp_full_info;	/* MPTCP_FULL_INFO (not on 6.1) */
 	bool bbr;		/* TCP_CONGESTION "bbr" may be chosen */
-	bool bind_no_port;	/* IP_BIND_ADDRESS_NO_PORT on MPTCP (not on 6.1) */
 };
 void sock_probe(struct sock_caps *caps);
 

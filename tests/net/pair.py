@@ -37,9 +37,13 @@ class Daemon:
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
+    def ask(self, *argv, **kw):
+        """A verb of the program, about this daemon."""
+        return self.ns.run([self.program, *argv, "-c", self.config], **kw)
+
     def status(self):
         """What `status --json` says, or None while nobody answers."""
-        out = self.ns.run([self.program, "status", "--json", "-c", self.config], check=False, timeout=5)
+        out = self.ask("status", "--json", check=False, timeout=5)
         if out.returncode:
             return None
         return json.loads(out.stdout)

@@ -56,7 +56,7 @@ def test_each_change_is_told_once_with_its_reason():
         told.topo.line[0].plug()
         wait_for(lambda: told.names("wan1").count("link-up") == 2, 8, "wan1 is up again")
         wait_for(lambda: told.names("wan2")[-1] == "link-backup", 8, "wan2 is a backup again")
-        told.topo.gw.run([told.pair.local.program, "link", "wan2", "off", "-c", told.pair.local.config])
+        told.pair.local.ask("link", "wan2", "off")
         told.wait("link-off", "wan2")
         down = next(e for e in told.events() if e[0] == "link-down")
         assert down[1:5] == ["wan1", "wan1", "down", "up"] and down[6], down

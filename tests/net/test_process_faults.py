@@ -190,7 +190,7 @@ def test_second_instance_refuses_and_the_first_is_unharmed(topo, pair, orders):
         near, far = through(topo.lan, SERVER4, listener)
         before = topo.gw.run("ip rule; nft list ruleset; ip mptcp endpoint").stdout
         for d in (pair.local, pair.remote):
-            out = d.ns.run([d.program, "run", "-c", d.config], check=False, timeout=10)
+            out = d.ask("run", check=False, timeout=10)
             assert out.returncode not in (0, -signal.SIGSEGV), d.program.name
             assert len(out.stderr.splitlines()) <= 3 and out.stderr, out.stderr
         assert topo.gw.run("ip rule; nft list ruleset; ip mptcp endpoint").stdout == before

@@ -78,6 +78,28 @@ def close_all(*lists):
             s.close()
 
 
+def test_no_two_subflows_share_a_port(topo, pair, listener):
+    """The kernel's joins are bound to a line's device, our dials are not, and it would let both begin from one address and port: the
+    later one takes over what the VPS says to the earlier."""
+    topo.gw.set_sysctls({"net.ipv4.ip_local_port_range": "40000 40500"})
+    near, far = [], []
+    try:
+        for role in ("primary", "backup"):  # dials from one line and joins on the other, then the other way round
+            pair.local.ask("link", "wan1", role)
+            for _ in range(60):
+                one, other = through(topo.lan, SERVER4, listener)
+                near.append(one)
+                far.append(other)
+        told = topo.gw.run("ss -tnHO state established dport = :7200").stdout.splitlines()
+        ends = [line.split()[2].replace("%wan1", "").replace("%wan2", "") for line in told]
+        assert len(ends) > 240
+        assert len(set(ends)) == len(ends), sorted(e for e in ends if ends.count(e) > 1)
+    finally:
+        topo.gw.set_sysctls({"net.ipv4.ip_local_port_range": "32768 60999"})
+        pair.local.ask("link", "wan1", "primary")
+        close_all(near, far)
+
+
 # --- fault list 39, 40: slow readers ---
 
 @MEASURES_MEMORY

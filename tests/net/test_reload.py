@@ -104,13 +104,13 @@ def test_79_a_faulty_config_changes_nothing_and_says_where(topo, house, listener
         assert f"{d.config}:{bad}" in d.logged().splitlines()[-1]
         verb = d.ns.run([d.program, "reload", "-s", d.control], check=False)
         assert verb.returncode == 1 and f"{d.config}:{bad}" in verb.stderr
-        own = d.ns.run([d.program, "reload", "-c", d.config], check=False)
+        own = d.ask("reload", check=False)
         assert own.returncode == 78 and f"{d.config}:{bad}" in own.stderr
         d.config.unlink()
         assert str(d.config) in ask(d, "reload")["error"]
         d.config.write_text(good)
         assert ask(d, "reload") == {"changed": [], "restart": []}, "the log level was taken from a refused file"
-        assert d.ns.run([d.program, "reload", "-c", d.config]).stdout == "nothing changed\n"
+        assert d.ask("reload").stdout == "nothing changed\n"
     talk(near, far)
     assert page(topo) == "relayed"
 

@@ -45,7 +45,7 @@ class House:
         self.topo.stop()
 
     def ask(self, *argv, check=False, **kw):
-        return self.topo.gw.run([self.pair.local.program, *argv, "-c", self.pair.local.config], check=check, **kw)
+        return self.pair.local.ask(*argv, check=check, **kw)
 
     def link(self, name):
         answer = json.loads(self.ask("links", "--json", check=True).stdout)

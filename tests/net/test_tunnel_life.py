@@ -58,7 +58,7 @@ def test_a_second_instance_disturbs_nothing():
     with Topology(lines=LINES) as topo, echo(topo.server), Pair(topo) as pair:
         wait_tunnel(pair)
         for d in (pair.local, pair.remote):
-            second = d.ns.run([d.program, "run", "-c", d.config], check=False)
+            second = d.ask("run", check=False)
             assert second.returncode != 0 and "running already" in second.stderr
         assert [seems(topo.lan, h) for h in SERVERS] == [VPS4, VPS6]
 

@@ -26,7 +26,7 @@ def rows(engine, side="local"):
 
 def told(engine, *command):
     d = engine.pair.local
-    return d.ns.run([d.program, *command, "-c", d.config]).stdout
+    return d.ask(*command).stdout
 
 
 def test_each_line_and_class_counts(topo, engine):

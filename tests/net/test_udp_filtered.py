@@ -113,7 +113,7 @@ def test_62_filtered_on_all_lines_and_not_any_more(house):
         last = max(stamp(line) for line in log.splitlines() if re.search(r"link wan\d: down, was", line))
         assert stamp(next(line for line in log.splitlines() if TO_STREAM in line)) - last < 2.5 * SLACK
         assert tunnel(pair)["state"] == "up" and tunnel(pair)["traffic"]["stream"]["received"] > 0
-        page = pair.local.ns.run([pair.local.program, "status", "-c", pair.local.config]).stdout
+        page = pair.local.ask("status").stdout
         assert re.search(r"carrier +stream", page)
         assert house.peer("up", size=3_000_000)["ok"]
         filter_udp(house)
