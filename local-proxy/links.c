@@ -57,7 +57,7 @@ struct links {
 	uint32_t rtt_us[CONFIG_LINKS];	  /* 0: not known */
 	bool renew[CONFIG_LINKS];	  /* make its subflows anew */
 	struct estimate up[CONFIG_LINKS]; /* of each line, towards the remote */
-	size_t n;
+	size_t n, rejoined; /* rejoined: the line that links_rejoin took last */
 	bool mixed;
 	uint64_t shaken_ms; /* when something changed last; 0: not yet */
 	struct event judged, tell; /* something was said for the better; callers are to be told */
@@ -319,6 +319,21 @@ bool links_uneasy(const struct links *l)
 		if (!l->line[i].up || links_standing(l, i, NULL) == LINKS_OUT)
 			return true;
 	return false;
+}
+
+void links_rejoin(struct links *l)
+{
+	for (size_t i = 1; i <= l->n; i++) {
+		size_t line = (l->rejoined + i) % l->n;
+
+		if (l->use[line] == LINKS_OUT || l->use[line] == LINKS_WHOLE || links_standing(l, line, NULL) == LINKS_OUT)
+			continue;
+		log_info("link %s: joined anew, connections have lost all lines", l->line[line].name);
+		l->rejoined = line;
+		l->renew[line] = true;
+		links_sync_endpoints(l);
+		return;
+	}
 }
 
 size_t links_count(const struct links *l)

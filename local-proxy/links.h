@@ -41,6 +41,10 @@ enum links_standing links_standing(const struct links *l, size_t line, const cha
 /* A line is away or out, or was within the last minute: another may follow. */
 bool links_uneasy(const struct links *l);
 
+/* Connections have lost every line: has those that a line in use can carry join it again. Each call takes another line. The other connections'
+ * subflows on it are made anew as well. */
+void links_rejoin(struct links *l);
+
 /* A round trip that was measured on it: of lines that stand alike the fastest is best. */
 void links_note_rtt(struct links *l, size_t line, uint32_t rtt_us);
 

@@ -20,6 +20,7 @@
 #include "relay.h"
 #include "reload.h"
 #include "remotes.h"
+#include "rescue.h"
 #include "rules.h"
 #include "sock.h"
 #include "sock_subflow.h"
@@ -47,6 +48,7 @@ struct gateway {
 	struct seal *seal;
 	struct relay_loop *relays;
 	struct links *links;
+	struct rescue *rescue;
 	struct tundev *tundev;
 	struct paths *paths;
 	struct steward *steward;
@@ -150,6 +152,7 @@ static void on_links(void *arg)
 	remotes_links_changed(g->remotes);
 	pool_refresh(g->pool);
 	relay_loop_prune(g->relays, is_stranded, g);
+	rescue_links_changed(g->rescue);
 }
 
 static void on_path(void *arg, unsigned path, enum health_state was)
@@ -321,8 +324,9 @@ static int raise_house(struct gateway *g)
 												line_datagrams }, g) : NULL;
 	if (!g->steward)
 		return -1;
+	g->rescue = rescue_new(g->loop.base, g->relays, g->links);
 	steward_serve(g->steward, g->admin);
-	if (raise_paths(g))
+	if (!g->rescue || raise_paths(g))
 		return complain("out of memory");
 	g->remotes = remotes_new(g->loop.base, c, g->links, g->relays, g->tls, &wan, &ops, g);
 	g->carrier = g->remotes ? carrier_new(g->loop.base, tundev_tunnel(g->tundev), g->remotes,
@@ -352,6 +356,7 @@ static void raze_house(struct gateway *g)
 	if (g->relays) /* what ends from now on teaches nobody */
 		relay_loop_observe(g->relays, NULL, NULL);
 	interception_free(g->interception);
+	rescue_free(g->rescue);
 	relay_loop_free(g->relays); /* its relays report to lan */
 	lan_free(g->lan);
 	pool_free(g->pool);

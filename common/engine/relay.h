@@ -49,6 +49,9 @@ void relay_loop_clear(struct relay_loop *loop, const void *group); /* resets wha
 /* Resets those of whose WAN `hopeless` says so. */
 typedef bool (*relay_verdict)(void *arg, int wan_fd);
 void relay_loop_prune(struct relay_loop *loop, relay_verdict hopeless, void *arg);
+/* How many have a WAN without any subflow, and had it in all calls of at least `least_ms` and less than `most_ms`. Those that had it
+ * for the stall limit are reset: MPTCP may never say so. */
+unsigned relay_loop_severed(struct relay_loop *loop, unsigned least_ms, unsigned most_ms);
 void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
 unsigned relay_loop_count(const struct relay_loop *loop);
 uint64_t relay_loop_moved(const struct relay_loop *loop); /* bytes read from any end so far */

@@ -14,10 +14,12 @@
 #include "clock.h"
 #include "relay_room.h"
 #include "sock.h"
+#include "sock_subflow.h"
 
 #define TICK_MS 200
 #define STALL_CHECK_MS 15000
 #define OBSERVE_MS 1000
+#define QUIET_MS 1000
 #define NUDGE_MAX_MS 2000 /* between two nudges while something is not acknowledged */
 #define WAIT_MAX_MS 30000 /* for the last bytes to be acknowledged */
 
@@ -204,6 +206,33 @@ void relay_loop_prune(struct relay_loop *loop, relay_verdict hopeless, void *arg
 		if (hopeless(arg, r->end[RELAY_WAN].fd))
 			relay_finish(r, RELAY_CUT);
 	}
+}
+
+/* For how long in ms. Only where nothing moves is it worth asking. */
+static uint64_t severed_for(struct relay *r, uint64_t now)
+{
+	if (now - r->moved_ms < QUIET_MS || !sock_severed(r->end[RELAY_WAN].fd))
+		r->severed_ms = 0;
+	else if (!r->severed_ms)
+		r->severed_ms = now;
+	return r->severed_ms ? now - r->severed_ms : 0;
+}
+
+unsigned relay_loop_severed(struct relay_loop *loop, unsigned least_ms, unsigned most_ms)
+{
+	uint64_t now = clock_ms();
+	struct relay *r, *next;
+	unsigned n = 0;
+
+	for (r = LIST_FIRST(&loop->running); r; r = next) {
+		uint64_t ms = severed_for(r, now);
+
+		next = LIST_NEXT(r, link);
+		n += ms >= least_ms && ms < most_ms;
+		if (ms / 1000 >= loop->limits.stall_s)
+			relay_finish(r, RELAY_STALLED);
+	}
+	return n;
 }
 
 void relay_loop_free(struct relay_loop *loop)

@@ -31,6 +31,7 @@ struct relay {
 	struct brake brake;
 	uint64_t observed_ms; /* when WAN was looked at last */
 	uint64_t heard_ms; /* WAN's last bytes */
+	uint64_t severed_ms; /* since when WAN is known to have no subflow; 0: it has */
 	uint64_t nudge_ms; /* when WAN is nudged next; 0: something moved */
 	uint64_t moved_ms, check_ms; /* last byte moved; next look at unacknowledged bytes, or end of WAITING */
 	struct relay_budget *budget;
