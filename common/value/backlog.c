@@ -6,7 +6,7 @@
 #define BURST_MAX_US 600000u
 #define MOST (1u << 30)
 #define TURN 100 /* looks: 5 s */
-#define CALM 8	 /* looks: 0.4 s, in which what is found out counts by two thirds */
+#define CALM 16	 /* looks: 0.8 s, in which what is found out counts by two thirds */
 
 /* Those who pace go a quarter faster or slower now and then to see whether they can, and nearly three times as fast at the beginning;
  * before anything was measured they guess. */
@@ -30,10 +30,12 @@ static uint32_t burst_of(const struct backlog_path *p)
 }
 
 /* That a packet is missing is known a quarter of a round trip after those behind it came (RFC 8985, section 6.2), and a whole one
- * later it is there. */
+ * later it is there. What was lost because the queue was full is no property of the line. */
 static uint32_t repair_of(const struct backlog_path *p)
 {
-	return p->repairs ? p->least_us / 4 * 5 : 0;
+	bool queues = p->rtt_us > p->least_us / 2 * 3;
+
+	return p->repairs && !queues ? p->least_us / 4 * 5 : 0;
 }
 
 static uint32_t nearer(uint32_t was, uint32_t is, int32_t slowness)

@@ -9,7 +9,7 @@
  * meanwhile: that time comes on top, where it is no small part of the round trip.
  *
  * Where a line loses, all that came behind the lost packet stays on its way, as the stream sees it, until that was sent again: one
- * round trip more, for as much of the time as the line is busy repairing.
+ * round trip more, for as much of the time as the line is busy repairing. (Not where the queue is full: that loss is of our own making.)
  *
  * A line that is new begins with too much or too little, and the others must not wait for that to be over: the time begins four
  * times as long, and shortens more slowly than the lines work off what was given to them. A value; all zero is: no limit. */
@@ -37,7 +37,7 @@ struct backlog {
 	uint32_t rtt_us[2];	      /* the least since the last turn, and in the turn before; 0: none yet */
 	uint32_t floor_us;	      /* the round trip is certainly not less */
 	uint32_t burst_us;	      /* how long the slowest line takes for one burst of the scheduler */
-	uint32_t repair_us;	      /* how long everything waits for what was lost, in the mean of the last half second */
+	uint32_t repair_us;	      /* how long everything waits for what was lost, in the mean of the last second */
 	uint32_t looks, age; /* age: since there were more paths than before */
 	uint32_t rtt_now_us;
 	size_t paths;

@@ -129,12 +129,27 @@ static void lines_that_lose_hold_one_round_trip_more(void **state)
 	before = backlog_limit(&b);
 	lossy.repairs = true;
 	look(&b, 1, path(20, 60, 60), lossy); /* once: hardly */
-	assert_about(backlog_limit(&b), before + 40 * MBIT * 125 / 8 / 1000);
+	assert_about(backlog_limit(&b), before + 40 * MBIT * 125 / 16 / 1000);
 	look(&b, 100, path(20, 60, 60), lossy);
 	assert_about(backlog_limit(&b), before + 40 * MBIT * 125 / 1000);
 	lossy.repairs = false;
 	look(&b, 100, path(20, 60, 60), lossy);
 	assert_about(backlog_limit(&b), before);
+}
+
+static void a_full_queue_that_loses_is_given_no_more(void **state)
+{
+	struct backlog_path full = path(20, 160, 60);
+	struct backlog b = {0};
+	uint64_t before;
+
+	(void)state;
+	look(&b, 20, path(20, 20, 20), path(20, 60, 60));
+	look(&b, 80, path(20, 20, 20), full);
+	before = backlog_limit(&b);
+	full.repairs = true;
+	look(&b, 40, path(20, 20, 20), full);
+	assert_true(backlog_limit(&b) <= before);
 }
 
 static void a_near_line_is_repaired_sooner(void **state)
@@ -182,6 +197,7 @@ int main(void)
 		cmocka_unit_test(the_others_go_on_while_a_slow_line_works_off_a_burst),
 		cmocka_unit_test(a_line_that_dies_is_no_slow_line),
 		cmocka_unit_test(lines_that_lose_hold_one_round_trip_more),
+		cmocka_unit_test(a_full_queue_that_loses_is_given_no_more),
 		cmocka_unit_test(a_near_line_is_repaired_sooner),
 		cmocka_unit_test(the_rate_is_what_arrives_though_the_pace_swings),
 		cmocka_unit_test(guesses_before_the_first_measurement_count_little),
