@@ -6,7 +6,7 @@
 
 #include "sock.h"
 
-/* {option: true or what its absence means}. */
+/* {option: "yes", or what its absence means}. */
 json_t *vitals_kernel(const struct sock_caps *caps);
 
 /* One warning a missing thing that the owner should know of. */
