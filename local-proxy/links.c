@@ -316,7 +316,7 @@ bool links_uneasy(const struct links *l)
 	if (l->shaken_ms && clock_ms() - l->shaken_ms < CALM_MS)
 		return true;
 	for (size_t i = 0; i < l->n; i++)
-		if (!l->line[i].up || links_standing(l, i, NULL) == LINKS_OUT)
+		if (!judges_forbid(&l->judges[i]) && (!l->line[i].up || links_standing(l, i, NULL) == LINKS_OUT))
 			return true;
 	return false;
 }

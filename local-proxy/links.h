@@ -38,7 +38,7 @@ enum links_standing {
 };
 void links_judge(struct links *l, size_t line, enum links_judge who, enum links_standing standing, const char *why);
 enum links_standing links_standing(const struct links *l, size_t line, const char **why); /* of all judges together */
-/* A line is away or out, or was within the last minute: another may follow. */
+/* A line is away or out, and not by its owner's wish, or one was within the last minute: another may follow. */
 bool links_uneasy(const struct links *l);
 
 /* Connections have lost every line: has those that a line in use can carry join it again. Each call takes another line. The other connections'

@@ -245,8 +245,9 @@ static json_t *status(void *arg)
 	paths_status(g->paths, links);
 	identity_pin(g->identity, pin);
 	seal_b64(b64, pin);
-	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "version", PLAIT_VERSION, "connected",
-			 remotes_session(g->remotes) != NULL, "key", b64, "remote", remotes_status(g->remotes), "links", links, "pool",
+	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "version", PLAIT_VERSION, "connected",
+			 remotes_session(g->remotes) != NULL, "key", b64, "remote", remotes_status(g->remotes), "links", links,
+			 "uneasy", links_uneasy(g->links), "pool",
 			 pool_status(g->pool), "tunnel", tundev_status(g->tundev), "lan", lan_status(g->lan), "rules",
 			 interception_mode(g->interception), "relays", (int)relay_loop_count(g->relays),
 			 "kernel", vitals_kernel(&g->caps), "memory", vitals_memory(), "counters", admin_counters());

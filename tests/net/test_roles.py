@@ -106,6 +106,15 @@ def test_a_backup_carries_only_while_no_primary_is_good(up):
         house.quiet(1, 2)
 
 
+def test_a_line_kept_off_makes_nobody_uneasy():
+    """While lines come and go each connection takes a round trip more, to be safe: not for ever, where the owner leaves one unused."""
+    with House(**{"link wan2__role": "off"}) as house:
+        wait_for(lambda: not house.pair.local.status()["uneasy"], 75, "the minute after the last change is over")
+        assert house.link("wan2")["state"] == "off"
+        house.topo.line[0].unplug()
+        wait_for(lambda: house.pair.local.status()["uneasy"], 5, "now it is")
+
+
 def test_a_role_changes_live_under_running_transfers():
     with House() as house:
         house.flow()
