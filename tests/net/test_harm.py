@@ -26,7 +26,7 @@ def test_a_line_that_slows_the_others_is_put_aside(up):
         assert house.rate(0, 10) > 0.95 * 2.5e6  # a whole cycle of BBR, which stands still for 0.2 s of it (PROBE_RTT)
         assert house.rate(1, 2) < 20_000
         wan2 = house.link("wan2")
-        assert "slows the others" in wan2["why"] and wan2["share_percent"] < 8, wan2
+        assert "slows the others" in wan2["why"] and wan2["share_percent"] < 9, wan2  # NEAR in weigh.c
         assert house.pair.local.logged().count("by harm") == 1
         house.topo.line[0].unplug()  # it is better than nothing
         wait_for(lambda: house.rate(1, 0.5) > 60_000, 6, "the line aside carries when the other is gone")
