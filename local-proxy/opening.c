@@ -172,9 +172,10 @@ static void attach_first(struct opening *o)
 		opening_wake_in(o, opening_longer(o, ATTACH_MS));
 }
 
-static bool is_unfit(const struct opening *o)
+/* Counted by themselves: in a minute of trouble the other tries are soon used up, and plain TCP would then die with its line. */
+static bool is_unfit(struct opening *o)
 {
-	return o->tries < UPSTREAM_FALLBACKS && upstream_fell_back(o->up, o->house->links);
+	return upstream_fell_back(o->up, o->house->links) && o->fallbacks++ < UPSTREAM_FALLBACKS;
 }
 
 static void denied(struct opening *o)

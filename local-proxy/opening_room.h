@@ -25,7 +25,7 @@ struct opening {
 	struct wire_resume about, resume; /* the connection that was asked about last; the one it was served on */
 	enum wire_mode mode;
 	size_t opened; /* of what is kept, inside OPEN */
-	unsigned tries;
+	unsigned tries, fallbacks; /* fallbacks: upstreams that were given up for having become plain TCP */
 	struct addr src, dst;
 	struct upstream *up;
 	struct revoke *revoke;

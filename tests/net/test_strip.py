@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from inside import reset, through
+from inside import accept, connect, reset, through
 from test_roles import House
 from topology import SERVER4, wait_for
 
@@ -111,6 +111,27 @@ def test_a_connection_that_fell_back_is_not_used_while_others_are_not():
         for near, far in ends:
             reset(near)
             reset(far)
+
+
+def test_other_failures_leave_it_its_tries():
+    """Who was refused a few times before may still not become plain TCP."""
+    refused = ("table inet refuses { chain f { type filter hook forward priority 0; tcp dport 7200 tcp flags & (syn | ack) == syn "
+               "reject with tcp reset; }; }")
+    with House(**{"pool__min": "0", "pool__max": "0"}) as house:
+        for isp in house.topo.isp:
+            isp.nft(refused)
+        near = [connect(house.topo.lan, SERVER4, 9000) for _ in range(20)]
+        for s in near:
+            s.sendall(b"x")
+        time.sleep(3)
+        for isp in house.topo.isp:
+            isp.nft(STRIP_AN_EIGHTH.replace("mod 8", "mod 4"))
+            isp.nft("delete table inet refuses")
+        far = [accept(house.listener, 20) for _ in near]
+        wait_for(lambda: house.pair.local.status()["relays"] == 20, 5, "relays")
+        assert house.pair.local.status()["counters"]["fallbacks"] <= 1  # five otherwise; one in 1024 after four tries
+        for s in near + far:
+            reset(s)
 
 
 def test_dropped_syns_do_not_switch_mptcp_off():
