@@ -114,7 +114,6 @@ static void become_relay(struct opening *o)
 	if (!sock_is_mptcp(setup.fd[RELAY_WAN]))
 		counters.fallbacks++;
 	read_more(o, false);
-	sock_keepalive(o->fd, 60);
 	o->up = NULL;
 	if (!relay_new(o->house->relays, &setup))
 		--*count;
@@ -360,6 +359,7 @@ void opening_new(const struct lan_house *house, struct opening_list *list, unsig
 	o->since_ms = clock_ms();
 	event_assign(&o->rd, house->base, fd, EV_READ | EV_PERSIST, on_readable, o);
 	event_assign(&o->timer, house->base, -1, 0, on_timer, o);
+	sock_keepalive(fd, SOCK_HALF_CLOSED_S);
 	LIST_INSERT_HEAD(list, o, link);
 	o->state = FIRST;
 	read_more(o, true);

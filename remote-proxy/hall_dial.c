@@ -17,7 +17,6 @@
 #define LOOK_MS 250
 #define REFUSED_MS 2000
 #define REFUSED_MAX 1024
-#define DEST_KEEPALIVE_S 60
 
 /* Seals an answer of `len` bytes for this guest to out, ATTACHED before it if that is still owed: its length, or -1. */
 static ssize_t seal_answer(struct guest *g, const uint8_t *plain, size_t len, uint8_t *out)
@@ -175,7 +174,7 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 		dial_failed(g, err, NULL);
 		return;
 	}
-	sock_keepalive(fd, DEST_KEEPALIVE_S);
+	sock_keepalive(fd, SOCK_HALF_CLOSED_S);
 	n = g->early ? write(fd, g->held, g->early) : 0;
 	g->sent = n > 0 ? (uint32_t)n : 0;
 	event_assign(&g->wr, g->hall->base, fd, EV_READ, on_first_bytes, g);

@@ -70,6 +70,9 @@ int sock_original(int fd, struct addr *a); /* SO_ORIGINAL_DST of either family, 
 bool sock_is_own(const struct addr *a);
 
 void sock_keepalive(int fd, uint32_t idle_s); /* then every 15 s, 4 tries */
+/* Firewalls, this machine's own among them, forget a connection that was closed from one side when it has been silent for a minute
+ * (nf_conntrack_tcp_timeout_close_wait); what is said after that is not taken for us any more, or dropped. So long may NEAR be silent. */
+#define SOCK_HALF_CLOSED_S 45
 int sock_mark(int fd, uint32_t mark);
 
 /* TCP_CONGESTION of a connection and all its subflows; "" leaves it. A connection that waits for work waits with

@@ -297,3 +297,22 @@ def test_a_hundred_chaotic_connections(topo, pair):
     tally = chaos.run_in(topo, SERVER4, 100, 11, 20)
     assert tally["wrong"] == {}
     assert tally["exact"] == 100
+
+
+def test_an_answer_long_after_the_question_was_closed(topo, pair, listener):
+    """A program that says all it has to say, closes that direction and waits: the gateway's connection tracking forgets it after a minute
+    of silence (50 s here), and what is not tracked is not taken."""
+    topo.gw.set_sysctls({"net.netfilter.nf_conntrack_tcp_timeout_close_wait": "50"})
+    near, far = through(topo.lan, SERVER4, listener)
+    near.sendall(b"question")
+    near.shutdown(socket.SHUT_WR)
+    assert read_exactly(far, 8) == b"question"
+    assert far.recv(1) == b""
+    time.sleep(58)
+    far.sendall(b"answer")
+    near.settimeout(5)
+    assert read_exactly(near, 6) == b"answer"
+    time.sleep(0.5)  # what the client acknowledges outside is answered by a reset
+    far.close()
+    assert end_of(near) == "eof"
+    near.close()
