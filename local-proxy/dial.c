@@ -16,7 +16,6 @@
 
 #include "clock.h"
 #include "dial.h"
-#include "seal.h"
 
 #define ATTEMPTS_MAX 16
 #define STAGGER_MS 250
@@ -129,18 +128,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Puts one of those that are used for whole connections in front, in its turn. */
-static void take_turns(const struct links *links, struct addr *src, size_t n)
+static void take_turns(struct links *links, struct addr *src, size_t n)
 {
-	uint32_t turn;
-	struct addr first;
+	size_t turn = links_turn(links, src, n);
+	struct addr first = src[turn];
 
-	if (n < 2)
+	if (!links_is_whole(links, &first))
 		return;
-	seal_random(&turn, sizeof(turn));
-	turn %= (uint32_t)n;
-	if (!links_is_whole(links, &src[turn]))
-		return;
-	first = src[turn];
 	memmove(src + 1, src, turn * sizeof(*src));
 	src[0] = first;
 }
@@ -153,14 +147,15 @@ static unsigned patience(uint32_t rtt_us)
 	return rtt_us && ms < STAGGER_MS ? ms : STAGGER_MS;
 }
 
-static void plan(struct dial *d, const struct links *links, const struct addr *targets, size_t count)
+static void plan(struct dial *d, struct links *links, const struct addr *targets, size_t count)
 {
 	struct addr src[CONFIG_LINKS];
 
 	for (size_t t = 0; t < count; t++) {
 		size_t n = links_sources(links, &targets[t], src, CONFIG_LINKS);
 
-		take_turns(links, src, n);
+		if (n > 1 && !d->count) /* once a dial */
+			take_turns(links, src, n);
 		for (size_t s = 0; s < n && d->count < ATTEMPTS_MAX; s++, d->count++) {
 			d->attempts[d->count].to = targets[t];
 			d->attempts[d->count].src = src[s];
@@ -171,7 +166,7 @@ static void plan(struct dial *d, const struct links *links, const struct addr *t
 	}
 }
 
-struct dial *dial_start(struct event_base *base, const struct links *links, const struct addr *targets, size_t count,
+struct dial *dial_start(struct event_base *base, struct links *links, const struct addr *targets, size_t count,
 			const struct sock_wan *opt, dial_cb cb, void *arg)
 {
 	struct dial *d = calloc(1, sizeof(*d));

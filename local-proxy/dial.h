@@ -15,7 +15,7 @@ struct dial;
 typedef void (*dial_cb)(void *arg, int fd, const struct addr *src);
 
 /* Never calls back before it returns. NULL: no memory. */
-struct dial *dial_start(struct event_base *base, const struct links *links, const struct addr *targets, size_t count,
+struct dial *dial_start(struct event_base *base, struct links *links, const struct addr *targets, size_t count,
 			const struct sock_wan *opt, dial_cb cb, void *arg);
 void dial_cancel(struct dial *d); /* NULL is fine; the callback is not called */
 

@@ -58,6 +58,7 @@ struct links {
 	bool renew[CONFIG_LINKS];	  /* make its subflows anew */
 	struct estimate up[CONFIG_LINKS]; /* of each line, towards the remote */
 	size_t n, rejoined; /* rejoined: the line that links_rejoin took last */
+	uint64_t turn[CONFIG_LINKS], turns;
 	bool mixed;
 	uint64_t shaken_ms; /* when something changed last; 0: not yet */
 	struct event judged, tell; /* something was said for the better; callers are to be told */
@@ -487,6 +488,23 @@ size_t links_sources(const struct links *l, const struct addr *to, struct addr *
 bool links_mixed(const struct links *l)
 {
 	return l->mixed;
+}
+
+size_t links_turn(struct links *l, const struct addr *src, size_t n)
+{
+	size_t least = 0, line = links_index(l, src);
+
+	for (size_t i = 1; i < n; i++) {
+		size_t other = links_index(l, &src[i]);
+
+		if (other < l->n && (line == l->n || l->turn[other] < l->turn[line])) {
+			least = i;
+			line = other;
+		}
+	}
+	if (line < l->n)
+		l->turn[line] = ++l->turns;
+	return least;
 }
 
 bool links_is_whole(const struct links *l, const struct addr *src)

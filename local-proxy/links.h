@@ -55,6 +55,10 @@ size_t links_sources(const struct links *l, const struct addr *to, struct addr *
 /* The lines that are up have no family in common in which the VPS is reached: connections need subflows of both. */
 bool links_mixed(const struct links *l);
 
+/* Whose turn it is of n > 0 such sources: the place of the one that had it least lately, which has it with this. By chance a line
+ * would be without for a while. */
+size_t links_turn(struct links *l, const struct addr *src, size_t n);
+
 /* Connections from this source are to be plain TCP: its line is used for whole ones. */
 bool links_is_whole(const struct links *l, const struct addr *src);
 /* No line has this address any more, nor is one down that might come back with it. */

@@ -29,7 +29,7 @@ struct remote_ops {
 /* What all remotes share; links and tls outlive them. */
 struct remote_house {
 	struct event_base *base;
-	const struct links *links;
+	struct links *links;
 	const struct relay_loop *relays; /* a remote's have it as their group */
 	struct tls_ctx *tls;
 	struct sock_wan opt;

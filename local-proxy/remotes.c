@@ -281,7 +281,7 @@ static int begin(struct remotes *rs, struct section *s)
 	return s->resolve ? 0 : -1;
 }
 
-struct remotes *remotes_new(struct event_base *base, const struct config *config, const struct links *links,
+struct remotes *remotes_new(struct event_base *base, const struct config *config, struct links *links,
 			    const struct relay_loop *relays, struct tls_ctx *tls, const struct sock_wan *opt, const struct remotes_ops *ops, void *arg)
 {
 	struct timeval often = { 0, TICK_MS * 1000 };

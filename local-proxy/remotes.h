@@ -23,7 +23,7 @@ struct remotes_ops {
 	void (*room)(void *arg);				 /* after remotes_offer() refused: it would not, now */
 };
 
-struct remotes *remotes_new(struct event_base *base, const struct config *config, const struct links *links,
+struct remotes *remotes_new(struct event_base *base, const struct config *config, struct links *links,
 			    const struct relay_loop *relays, struct tls_ctx *tls, const struct sock_wan *opt, const struct remotes_ops *ops, void *arg);
 void remotes_free(struct remotes *rs); /* NULL is fine */
 

@@ -17,7 +17,7 @@ struct talk;
 
 struct talk_setup { /* all of it outlives the talk */
 	struct event_base *base;
-	const struct links *links;
+	struct links *links;
 	struct tls_ctx *tls;
 	struct sock_wan opt;
 	const uint8_t *pin; /* of the remote */

@@ -71,6 +71,12 @@ def test_a_house_where_no_line_has_mptcp_is_online_on_both():
         state(house, "wan1", "plain", 25)
         state(house, "wan2", "plain", 25)
         time.sleep(3)
+        ends = [through(house.topo.lan, SERVER4, house.listener) for _ in range(24)]
+        on_line = [house.topo.gw.run(f"ss -Htn state established src 192.168.{i}.2 dport = 7200").stdout.count("\n") for i in (1, 2)]
+        assert abs(on_line[0] - 5 - on_line[1]) <= 2, on_line  # in turn, but for five of when line 1 was the only one
+        for near, far in ends:
+            reset(near)
+            reset(far)
         for _ in range(8):
             house.flow()
         house.carries(0, 10)
