@@ -138,6 +138,17 @@ def test_a_role_changes_live_under_running_transfers():
 
 
 @pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_a_line_that_began_as_backup_carries_what_runs_when_it_is_made_primary(up):
+    with House(**{"link wan2__role": "backup"}) as house:
+        house.flow(up)
+        house.carries(0)
+        house.quiet(1, 1)
+        house.ask("link", "wan2", "primary", check=True)
+        house.carries(1)
+        house.carries(0)
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
 def test_what_is_said_while_no_line_is_used_arrives_when_one_is(up):
     """The kernel keeps what it cannot send, and some (Linux 6.18) look at it no more when a line comes back."""
     with House() as house:
