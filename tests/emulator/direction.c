@@ -31,25 +31,25 @@
 #define MS 1000000u
 
 /* xorshift64*: seeded, so that a run can be repeated. */
-static uint64_t random_next(struct direction *d)
+static uint64_t random_next(uint64_t *state)
 {
-	uint64_t x = d->random;
+	uint64_t x = *state;
 
 	x ^= x >> 12;
 	x ^= x << 25;
 	x ^= x >> 27;
-	d->random = x;
+	*state = x;
 	return x * 0x2545F4914F6CDD1DULL;
 }
 
-static double random_unit(struct direction *d)
+static double random_unit(uint64_t *state)
 {
-	return (double)(random_next(d) >> 11) / 9007199254740992.0;
+	return (double)(random_next(state) >> 11) / 9007199254740992.0;
 }
 
 static bool chance(struct direction *d, double percent)
 {
-	return percent > 0 && random_unit(d) * 100.0 < percent;
+	return percent > 0 && random_unit(&d->random) * 100.0 < percent;
 }
 
 static void seed(struct direction *d, uint64_t value)
@@ -57,7 +57,8 @@ static void seed(struct direction *d, uint64_t value)
 	d->random = (value + 1) * 0x9E3779B97F4A7C15ULL;
 	if (!d->random)
 		d->random = 1;
-	random_next(d);
+	random_next(&d->random);
+	d->random_outage = d->random;
 }
 
 void direction_init(struct direction *d, uint64_t seed_value)
@@ -159,7 +160,7 @@ static uint64_t queue_limit(const struct direction *d)
 
 static uint64_t travel_time(struct direction *d)
 {
-	double jitter = (2 * random_unit(d) - 1) * (double)d->jitter;
+	double jitter = (2 * random_unit(&d->random) - 1) * (double)d->jitter;
 	double t = (double)d->delay + (d->jitter ? jitter : 0);
 
 	return t > 0 ? (uint64_t)t : 0;
@@ -189,7 +190,7 @@ static bool is_out(struct direction *d, uint64_t when)
 		d->turn = when;
 	while (d->turn <= when) {
 		d->out = !d->out;
-		d->turn += 1 + (uint64_t)(-log(1 - random_unit(d)) * (d->out ? mean : mean * (100 - d->loss) / d->loss));
+		d->turn += 1 + (uint64_t)(-log(1 - random_unit(&d->random_outage)) * (d->out ? mean : mean * (100 - d->loss) / d->loss));
 	}
 	return d->out;
 }
@@ -224,7 +225,7 @@ static void leave_wire(struct direction *d, struct frame *f)
 	if (d->strip)
 		d->count.stripped += strip_mptcp(f->data, f->len);
 	if (f->len > ETHERNET && chance(d, d->corrupt)) {
-		uint64_t at = random_next(d);
+		uint64_t at = random_next(&d->random);
 
 		f->data[ETHERNET + at % (f->len - ETHERNET)] ^= (uint8_t)(1u << (at >> 61));
 		d->count.corrupted++;

@@ -43,7 +43,7 @@ struct direction {
 	uint64_t last;		   /* delivery time of the last frame that kept its place */
 	struct frame **flying;	   /* min-heap by (when, order) */
 	size_t n_flying, room;
-	uint64_t order, random;
+	uint64_t order, random, random_outage; /* its own: outages follow from the seed and the time, whatever passes */
 	struct direction_counters count;
 };
 
