@@ -322,8 +322,33 @@ bool links_uneasy(const struct links *l)
 	return false;
 }
 
+/* FULLMESH put on and taken off makes the kernel (mptcp_pm_nl_fullmesh) close and join an endpoint's subflows without a word to the
+ * remote. Of an endpoint that is taken out the remote is told (RM_ADDR), for want of a subflow by the next one that joins; and where the
+ * address is the one that the connection began on, it is that one which the remote then closes, both being id 0. A line that
+ * needs FULLMESH has no other way. */
+static void join_anew(struct links *l, size_t line)
+{
+	uint32_t flags = endpoint_flags(l, line);
+
+	if (flags & MPTCP_PM_FULLMESH) {
+		l->renew[line] = true;
+		links_sync_endpoints(l);
+		return;
+	}
+	for (int s = 0; s < LINE_SIDES; s++) {
+		const struct line_side *side = &l->line[line].side[s];
+		uint8_t id = (uint8_t)side->endpoint;
+
+		if (id && !side->foreign && (mptcp_pm_set_flags(l->pm, id, flags | MPTCP_PM_FULLMESH) < 0 ||
+					     mptcp_pm_set_flags(l->pm, id, flags) < 0))
+			log_warn("MPTCP endpoint %u: cannot change it: %s", id, mptcp_pm_error(l->pm));
+	}
+}
+
 void links_rejoin(struct links *l)
 {
+	if (!l->pm)
+		return;
 	for (size_t i = 1; i <= l->n; i++) {
 		size_t line = (l->rejoined + i) % l->n;
 
@@ -331,8 +356,7 @@ void links_rejoin(struct links *l)
 			continue;
 		log_info("link %s: joined anew, connections have lost all lines", l->line[line].name);
 		l->rejoined = line;
-		l->renew[line] = true;
-		links_sync_endpoints(l);
+		join_anew(l, line);
 		return;
 	}
 }

@@ -4,10 +4,9 @@
  * put in begins that minute anew.
  *
  * So while the lines are uneasy, relays in which nothing moves are looked at every second. As soon as one has been without any subflow
- * for SEVERED_MS, longer than a line that comes back takes to join, a line that is in use has its endpoint made anew, which costs the others on
+ * for SEVERED_MS, longer than a line that comes back takes to join, a line that is in use is joined anew, which costs the others on
  * it a round trip. That is tried every AGAIN_MS, with one line after the other, until the relay is TRIED_MS without: then its other end
- * is gone, and it is reset at the stall limit. So it is where the subflow that was reset was the connection's first: Linux 6.18 does not
- * join that address again under the same endpoint's id. */
+ * is gone, and it is reset at the stall limit. */
 #include "rescue.h"
 
 #include <event2/event_struct.h>

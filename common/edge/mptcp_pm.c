@@ -119,14 +119,14 @@ int mptcp_pm_del(struct mptcp_pm *pm, uint8_t id)
 	return netlink_call(pm->nl, msg, NULL, NULL);
 }
 
-int mptcp_pm_set_backup(struct mptcp_pm *pm, uint8_t id, bool backup)
+int mptcp_pm_set_flags(struct mptcp_pm *pm, uint8_t id, uint32_t flags)
 {
 	char buf[256];
 	struct nlmsghdr *msg = pm_request(pm, buf, MPTCP_PM_CMD_SET_FLAGS);
 	struct nlattr *nest = mnl_attr_nest_start(msg, MPTCP_PM_ATTR_ADDR);
 
 	mnl_attr_put_u8(msg, MPTCP_PM_ADDR_ATTR_ID, id);
-	mnl_attr_put_u32(msg, MPTCP_PM_ADDR_ATTR_FLAGS, backup ? MPTCP_PM_BACKUP : 0);
+	mnl_attr_put_u32(msg, MPTCP_PM_ADDR_ATTR_FLAGS, flags & (MPTCP_PM_BACKUP | MPTCP_PM_FULLMESH));
 	mnl_attr_nest_end(msg, nest);
 	return netlink_call(pm->nl, msg, NULL, NULL);
 }
@@ -262,7 +262,7 @@ static int sync_flags(struct mptcp_pm *pm, const struct mptcp_endpoint *e, const
 
 	if (!((e->flags ^ have->flags) & MPTCP_PM_BACKUP))
 		return 0;
-	err = mptcp_pm_set_backup(pm, e->id, e->flags & MPTCP_PM_BACKUP);
+	err = mptcp_pm_set_flags(pm, e->id, e->flags);
 	if (err)
 		log_warn("MPTCP endpoint %u: cannot change it: %s", e->id, mptcp_pm_error(pm));
 	return err ? 1 : 0;

@@ -49,7 +49,7 @@ const char *mptcp_pm_error(const struct mptcp_pm *pm); /* the kernel's words for
 /* 0 or a negative errno. */
 int mptcp_pm_add(struct mptcp_pm *pm, const struct mptcp_endpoint *e);
 int mptcp_pm_del(struct mptcp_pm *pm, uint8_t id);
-int mptcp_pm_set_backup(struct mptcp_pm *pm, uint8_t id, bool backup);
+int mptcp_pm_set_flags(struct mptcp_pm *pm, uint8_t id, uint32_t flags); /* of them BACKUP and FULLMESH */
 /* The number of endpoints, at most max, or a negative errno. */
 int mptcp_pm_dump(struct mptcp_pm *pm, struct mptcp_endpoint *out, size_t max);
 int mptcp_pm_get_limits(struct mptcp_pm *pm, struct mptcp_limits *l);
