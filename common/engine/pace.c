@@ -11,7 +11,7 @@
  * lately), not beyond what is seen to arrive; down by a
  * twentieth when the queue has been long for HIGH_US in spite of steering, and does not shrink: the path has become slower, or somebody else (TCP beside us) fills
  * it. A quarter of what was delivered lately we keep: a share is ours, too. A queue while we send less than half of our rate,
- * and all of it arrives, is not our doing and says nothing.
+ * and all of it arrives, is not our doing and says nothing. Nor does what the line delays packets by without any queue (see jitter.c).
  *
  * tokens: a bucket of 5 ms; when something waited since it was filled last and the loop came late, of as much as that: meanwhile the modem
  * has had nothing to do. spare: another, filled by nine tenths of the rate less the load of first copies; redundancy is paid from it. share: a
@@ -80,6 +80,16 @@ void pace_fill(struct pace *p, uint64_t now_us)
 	p->spare = least(p->spare + (int64_t)in(idle, past), (int64_t)in(idle, SPARE_US));
 }
 
+static void learn_jitter(struct pace *p, const struct pace_seen *s, uint64_t now)
+{
+	struct jitter_seen seen = { s->queue_us, s->srtt_us, p->sent, s->arrives };
+
+	if (p->sent <= LEAST_RATE && p->sent_bytes <= in(LEAST_RATE, LOAD_US))
+		jitter_idle(&p->jitter, s->queue_us, now);
+	else if (!p->starting)
+		jitter_busy(&p->jitter, &seen, now);
+}
+
 /* Is it we who fill the queue? Reports of what arrives lag behind what we send, so that alone proves nothing at once. */
 static bool is_ours(const struct pace *p, uint64_t now)
 {
@@ -132,13 +142,18 @@ static void steer(struct pace *p, const struct pace_seen *s)
 		off -= (int64_t)s->queue_us - QUEUE_CUT_US;
 	rate = base + base / 1000 * (off * 1000 / slow);
 
+	if (jitter_tries(&p->jitter))
+		rate = rate / 4 * 3;
 	p->rate = (uint64_t)(rate < base / 2 ? base / 2 : rate);
 }
 
-void pace_judge(struct pace *p, const struct pace_seen *s, uint64_t now_us)
+void pace_judge(struct pace *p, const struct pace_seen *seen, uint64_t now_us)
 {
 	uint64_t least_us = p->starting ? 2 * JUDGE_LEAST_US : JUDGE_LEAST_US;
+	struct pace_seen less = *seen, *s = &less;
 
+	learn_jitter(p, seen, now_us);
+	less.queue_us = jitter_queue_us(&p->jitter, seen->queue_us);
 	if (now_us - p->judged_us < (s->srtt_us > least_us ? s->srtt_us : least_us))
 		return;
 	p->judged_us = now_us;

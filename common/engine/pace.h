@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "jitter.h"
+
 struct pace {
 	uint64_t rate;	    /* bytes a second; pace_init() sets it */
 	uint64_t base;	    /* what we believe it carries */
@@ -15,6 +17,7 @@ struct pace {
 	uint64_t high_us;   /* since when the modem's queue has been too long; 0: it is not */
 	uint64_t over_us;   /* since when we have sent more than arrives; 0: we do not */
 	uint32_t queue_us;  /* as it was when judged last */
+	struct jitter jitter;
 	uint64_t load;	    /* bytes a second of first copies, smoothed */
 	uint64_t sent;	    /* all bytes a second, smoothed */
 	int64_t share;	    /* bytes that may go as copies of what is urgent, room or no room */
@@ -28,6 +31,7 @@ struct pace {
 struct pace_seen { /* what the peer reports */
 	uint32_t queue_us, srtt_us;
 	uint64_t delivered; /* bytes a second, the most lately; 0: not known */
+	uint64_t arrives;   /* and now */
 };
 
 void pace_init(struct pace *p, uint64_t now_us);

@@ -67,7 +67,8 @@ static void judge_paths(struct tunnel *t)
 	for (unsigned n = 0; n < t->view.n; n++) {
 		const struct health *h = assoc_health(t->assoc, t->view.order[n]);
 		struct pace_seen seen = { .queue_us = h->side[HEALTH_TX].queue_us, .srtt_us = h->srtt_us,
-					  .delivered = h->side[HEALTH_TX].rate };
+					  .delivered = h->side[HEALTH_TX].rate,
+					  .arrives = h->side[HEALTH_TX].rate_now };
 
 		pace_judge(&t->lane[t->view.order[n]].pace, &seen, t->now);
 	}

@@ -48,7 +48,7 @@ static void keep(struct tunnel *t, struct packet *p)
 /* The longer the modem's queue, the fewer classes are copied on this path. */
 static uint8_t copies_upto(const struct tunnel *t, unsigned i)
 {
-	uint32_t q = assoc_health(t->assoc, i)->side[HEALTH_TX].queue_us;
+	uint32_t q = jitter_queue_us(&t->lane[i].pace.jitter, assoc_health(t->assoc, i)->side[HEALTH_TX].queue_us);
 
 	if (q < COPY_B_US || (q < STOP_B_US && t->lane[i].copies_upto == WIRE_CLASS_B))
 		return WIRE_CLASS_B;

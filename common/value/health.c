@@ -312,6 +312,7 @@ static void take_ack(struct health *h, const struct wire_report *r, uint64_t now
 				     tx->jitter_us) /
 				    16);
 	tx->queue_us = r->queue_us;
+	tx->rate_now = r->rate;
 	tx->rate = gauge_most(&in->rates[HEALTH_TX], r->rate, now);
 	calm_down(h, HEALTH_TX, now);
 }

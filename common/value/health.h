@@ -28,6 +28,7 @@ struct health_side { /* one direction */
 	uint32_t loss_ppm;  /* smoothed */
 	uint32_t queue_us;  /* one-way delay above its least */
 	uint32_t jitter_us; /* smoothed difference of one-way delays */
+	uint32_t rate_now;  /* bytes a second, delivered; TX only */
 	uint64_t rate;	    /* bytes a second, the most delivered in the last 10 s; 0: not known */
 };
 

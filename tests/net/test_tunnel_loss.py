@@ -106,6 +106,16 @@ def test_jitter_and_skew_do_not_age_packets_out():
                 assert sum(c["late"] for c in engine.status(side)["classes"].values()) == 0
 
 
+def test_a_line_that_jitters_carries_bulk():
+    """Delays that come and go are taken for a queue, and a line of 20 Mbit/s is used for 4."""
+    with Topology(lines=[Line("20M", "20M", 20, jitter_ms=8)]) as topo:
+        tunnel.serve(topo)
+        with tunnel.Daemons(topo):
+            r = tunnel.flow(topo, "call", 1200, 1300, seconds=10, wait=800)  # 12.5 Mbit/s
+            for w in ways(r):
+                assert w["got"] >= 0.6 * w["count"], w  # a third, else; how soon it is found is a matter of chance
+
+
 @pytest.mark.parametrize("way", ["both", "up", "down"])
 @pytest.mark.parametrize("line", [0, 1])
 def test_a_line_dies_in_silence(topo, engine, lines, way, line):

@@ -14,6 +14,8 @@
 struct line {
 	uint64_t rate, queue; /* bytes a second; bytes waiting */
 	uint64_t other;	      /* what somebody else sends, bytes a second */
+	uint32_t jitter_us;   /* each packet is late by up to that, and those behind it, which do not overtake it */
+	uint32_t late_us;
 	uint32_t told[256];   /* queues, by millisecond */
 	uint64_t carried;
 };
@@ -24,6 +26,14 @@ struct result {
 };
 
 #define DELAY_MS 60
+
+/* How late the packet of this millisecond is; `dense`: there was one in the last. */
+static uint32_t late(struct line *l, bool dense)
+{
+	uint32_t us = l->jitter_us ? (uint32_t)rand() % l->jitter_us : 0, before = l->late_us > 1000 ? l->late_us - 1000 : 0;
+
+	return l->late_us = dense && before > us ? before : us;
+}
 
 /* `want` bytes a second are waiting to be sent for so many milliseconds, from `t` on. */
 static struct result drive(struct pace *p, struct line *l, uint64_t want, unsigned t, unsigned ms)
@@ -37,7 +47,7 @@ static struct result drive(struct pace *p, struct line *l, uint64_t want, unsign
 		struct pace_seen seen = { .queue_us = l->told[(t + 256 - DELAY_MS) % 256], .srtt_us = 30000, .delivered = 0 };
 
 		waiting += want / 1000;
-		seen.delivered = p->sent < ours ? p->sent : ours;
+		seen.delivered = seen.arrives = p->sent < ours ? p->sent : ours;
 		pace_fill(p, now);
 		for (; waiting >= 1250 && pace_may(p); waiting -= 1250) {
 			pace_spend(p, 1250, false);
@@ -51,6 +61,7 @@ static struct result drive(struct pace *p, struct line *l, uint64_t want, unsign
 		l->queue -= l->queue < out ? l->queue : out;
 		l->told[t % 256] = (uint32_t)(l->queue * 1000000 / l->rate);
 		sum += l->told[t % 256];
+		l->told[t % 256] += late(l, want > 125000);
 		pace_judge(p, &seen, now);
 	}
 	r.carried = (l->carried - begin) * 1000 / ms;
@@ -110,6 +121,66 @@ static void a_queue_of_others_is_not_ours(void **st)
 	assert_true(p.rate >= before / 2);
 }
 
+/* LTE delays packets by what its cell is doing: that is not a queue, and no reason to send less. */
+static void a_line_that_jitters_is_not_a_slow_one(void **st)
+{
+	static const uint32_t jitters[] = { 5000, 16000, 25000 };
+
+	(void)st;
+	for (unsigned i = 0; i < sizeof(jitters) / sizeof(*jitters); i++) {
+		struct line l = { .rate = 20 * 125000, .jitter_us = jitters[i] };
+		struct result r;
+		struct pace p;
+
+		pace_init(&p, 1000000);
+		drive(&p, &l, 2000, 0, 1000); /* probes */
+		drive(&p, &l, 2 * l.rate, 1000, 3000);
+		r = drive(&p, &l, 2 * l.rate, 4000, 5000);
+		assert_in_range(r.carried, l.rate * 90 / 100, l.rate * 101 / 100);
+		assert_in_range(r.queue_us, 0, 20000);
+	}
+}
+
+/* The same when it was sound as long as it was idle, or never was idle. */
+static void a_line_may_begin_to_jitter_under_load(void **st)
+{
+	(void)st;
+	for (unsigned sound_ms = 0; sound_ms <= 3000; sound_ms += 3000) {
+		struct line l = { .rate = 20 * 125000 };
+		struct result r;
+		struct pace p;
+
+		pace_init(&p, 1000000);
+		if (sound_ms)
+			drive(&p, &l, 2 * l.rate, 0, sound_ms);
+		l.jitter_us = 20000;
+		drive(&p, &l, 2 * l.rate, sound_ms, 6000);
+		r = drive(&p, &l, 2 * l.rate, sound_ms + 6000, 20000);
+		assert_in_range(r.carried, l.rate * 95 / 100, l.rate * 101 / 100);
+		assert_in_range(r.queue_us, 0, 20000);
+	}
+}
+
+/* A queue that others keep is taken for the line's own to some degree only, and forgotten when they are gone. */
+static void a_queue_of_others_is_no_jitter_for_long(void **st)
+{
+	struct line l = { .rate = 20 * 125000, .jitter_us = 200000 };
+	struct result r;
+	struct pace p;
+
+	(void)st;
+	pace_init(&p, 1000000);
+	drive(&p, &l, 2000, 0, 1000);
+	assert_in_range(jitter_queue_us(&p.jitter, 100000), 60000, 80000);
+	l.jitter_us = 0;
+	drive(&p, &l, 2000, 1000, 12000);
+	assert_int_equal(jitter_queue_us(&p.jitter, 100000), 100000);
+	drive(&p, &l, 2 * l.rate, 13000, 3000);
+	r = drive(&p, &l, 2 * l.rate, 16000, 3000);
+	assert_in_range(r.carried, l.rate * 95 / 100, l.rate * 101 / 100);
+	assert_in_range(r.queue_us, 0, 20000);
+}
+
 /* No more than nine tenths in sum, and nothing at all once the line is full. */
 static void copies_are_paid_from_what_is_idle(void **st)
 {
@@ -142,6 +213,9 @@ int main(void)
 		cmocka_unit_test(it_finds_what_a_line_carries),
 		cmocka_unit_test(it_follows_a_line_that_slows_down),
 		cmocka_unit_test(a_queue_of_others_is_not_ours),
+		cmocka_unit_test(a_line_that_jitters_is_not_a_slow_one),
+		cmocka_unit_test(a_line_may_begin_to_jitter_under_load),
+		cmocka_unit_test(a_queue_of_others_is_no_jitter_for_long),
 		cmocka_unit_test(copies_are_paid_from_what_is_idle),
 	};
 
