@@ -212,6 +212,16 @@ def part_bulk(t, a):
                         t.add(f"{name}: {way}, overtaken %", over, "< 1", over < 1)
 
 
+def part_jitter(t, a):
+    for ms in (4, 8, 15):
+        with Topology(lines=[Line("20M", "20M", delay, jitter_ms=ms) for delay in (20, 40)]) as topo:
+            tunnel.serve(topo)
+            with a.system(topo):
+                for verb, way in (("send", "up"), ("pull", "down")):
+                    r = bulk(topo, 8, 36, seconds=10, verb=verb)
+                    t.add(f"2x20, jitter of {ms} ms to and fro: 8 flows at 90 % of the sum, {way}, delivered", r["got"] / r["count"])
+
+
 def part_beside(t, a):
     for name, lines, slow in (("2x20", TWO(), 30), ("10/15 + 3/90", UNEVEN, 90)):
         with Topology(lines=lines) as topo:
@@ -444,7 +454,7 @@ def part_clients(t, a):
     t.add("100 idle clients: % of a core of the remote", 100 * used, "< 1", used < 0.01)
 
 
-PARTS = {"loss": part_loss, "ping": part_ping, "dead": part_dead, "idle": part_idle, "bulk": part_bulk, "beside": part_beside,
+PARTS = {"loss": part_loss, "ping": part_ping, "dead": part_dead, "idle": part_idle, "bulk": part_bulk, "jitter": part_jitter, "beside": part_beside,
          "arq": part_arq, "fec": part_fec, "mtu": part_mtu, "cpu": part_cpu, "openvpn": part_openvpn, "speed": part_speed, "clients": part_clients}
 
 
