@@ -154,6 +154,7 @@ def test_what_is_said_while_no_line_is_used_arrives_when_one_is(up):
     with House() as house:
         near, far = through(house.topo.lan, "11.9.0.2", house.listener)
         source, sink = (near, far) if up else (far, near)
+        wait_for(lambda: house.pair.local.status()["relays"] == 1, 5, "the gateway has heard ACCEPT")
         for line in ("wan1", "wan2"):
             house.ask("link", line, "off", check=True)
         time.sleep(0.5)
