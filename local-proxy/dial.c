@@ -6,7 +6,7 @@
  * The first starts at once; the next starts when a round trip and a half of its line is over (STAGGER_MS where that is not known,
  * or is more), or as soon as one fails.
  * Whoever connects first wins; the others are reset before a byte of ours was sent on
- * them. A line that is used for whole connections only is first for its share of the dials, one in as many as there are
+ * them. A line that is used for whole connections only is first in its turn, one dial in as many as there are
  * lines, and last otherwise; its attempts are plain TCP. After DEADLINE_MS, or when every attempt has failed, the dial has failed with the last
  * error. The callback comes from the loop, never from inside dial_start(). */
 #include <errno.h>

@@ -15,7 +15,7 @@ struct jitter {
 	uint64_t sum[2];   /* of delays; of the first and the second half of a trial's */
 	unsigned n[2];
 	uint64_t sent, arrived; /* sums of a trial's */
-	unsigned late;		/* times in a row that the mean was */
+	unsigned late;		/* times in a row that the mean was above what is steered to */
 	uint64_t trial_us;	/* it began then; 0: none */
 	uint64_t tried_us, rest_us; /* the last ended then; the next may begin so much later */
 };
