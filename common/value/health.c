@@ -67,7 +67,9 @@ void health_rebase(struct health *h)
 	memset(inner(h)->loss, 0, sizeof(inner(h)->loss));
 }
 
-static void take_rtt(struct health *h, uint32_t rtt, uint64_t now)
+/* queue: what of it was waiting, as far as the ways there and back are known one by one. A line may have been full since before
+ * its first round trip, and how far it is shows all the same. */
+static void take_rtt(struct health *h, uint32_t rtt, uint32_t queue, uint64_t now)
 {
 	uint32_t off;
 
@@ -79,7 +81,7 @@ static void take_rtt(struct health *h, uint32_t rtt, uint64_t now)
 		h->rttvar_us += (uint32_t)(((int64_t)off - h->rttvar_us) / 4);
 		h->srtt_us += (uint32_t)(((int64_t)rtt - h->srtt_us) / 8);
 	}
-	h->min_rtt_us = gauge_least(&inner(h)->rtt_least, rtt, now);
+	h->min_rtt_us = gauge_least(&inner(h)->rtt_least, rtt > queue ? rtt - queue : rtt, now);
 }
 
 /* The fastest stretch of 100 ms or more in the last ten seconds. */
@@ -330,10 +332,11 @@ void health_got_report(struct health *h, const struct wire_report *r, bool own, 
 		in->told_us = now_us;
 	if (own && (int32_t)(r->seq - in->rtt_seq) > 0) {
 		uint32_t took = (uint32_t)now_us - r->time_us;
+		uint32_t back = in->probe_us == now_us ? h->side[HEALTH_RX].queue_us : 0; /* of the probe beside this report */
 
 		in->rtt_seq = r->seq;
 		if (took >= r->hold_us && took < 60000000u)
-			take_rtt(h, took - r->hold_us, now_us);
+			take_rtt(h, took - r->hold_us, r->queue_us + back, now_us);
 		if (h->state != HEALTH_DOWN || (int32_t)(r->seq - in->fell) > 0) /* not one that was answered before it died */
 			round_trip(h, now_us);
 	}

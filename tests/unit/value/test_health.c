@@ -175,6 +175,20 @@ static void comes_up_and_stays(void **state)
 	assert_true(w->h[LOCAL][0].side[HEALTH_RX].queue_us < 1100);
 }
 
+static void a_line_full_from_the_start_is_as_near_as_it_is(void **state)
+{
+	struct world *w = *state;
+	uint32_t idle = w->delay[0];
+
+	run(w, idle / 1000 + 2); /* the first probes came through, no report yet */
+	assert_int_equal(w->h[LOCAL][0].min_rtt_us, 0);
+	w->delay[0] = 10 * idle;
+	run(w, 1000);
+	assert_true(w->h[LOCAL][0].srtt_us > 15 * idle);
+	assert_in_range(w->h[LOCAL][0].min_rtt_us, 2 * idle, 2 * idle + 2 * STEP);
+	assert_in_range(w->h[REMOTE][0].min_rtt_us, 2 * idle, 2 * idle + 2 * STEP);
+}
+
 static void one_way(struct world *w, int deaf, unsigned path)
 {
 	enum health_dir dead = deaf == LOCAL ? HEALTH_RX : HEALTH_TX;
@@ -331,7 +345,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
 	const struct CMUnitTest tests[] = {
-		T(comes_up_and_stays), T(each_way_of_each), T(stalls_accuse_nobody), T(loss_is_measured),
+		T(comes_up_and_stays), T(a_line_full_from_the_start_is_as_near_as_it_is), T(each_way_of_each),
+		T(stalls_accuse_nobody), T(loss_is_measured),
 		T(flapping_waits_longer), T(the_kernel_knows), T(another_address_is_another_life), T(a_heal_is_one_step),
 		T(nonsense_changes_nothing),
 	};
