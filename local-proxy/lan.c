@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "counter.h"
 #include "lan.h"
 #include "listener.h"
@@ -133,6 +134,19 @@ void lan_restarted(struct lan *l, const struct remote *r)
 		next = opening_next(o);
 		opening_restarted(o, r);
 	}
+}
+
+unsigned lan_severed(struct lan *l, unsigned least_ms, unsigned most_ms)
+{
+	uint64_t now = clock_ms();
+	unsigned n = 0;
+
+	for (struct opening *o = LIST_FIRST(&l->openings); o; o = opening_next(o)) {
+		uint64_t ms = opening_severed(o, now);
+
+		n += ms >= least_ms && ms < most_ms;
+	}
+	return n;
 }
 
 json_t *lan_status(const struct lan *l)

@@ -37,6 +37,9 @@ void lan_session(struct lan *l, bool up);
 /* The process of this remote is another one: what it was asked for is lost. */
 void lan_restarted(struct lan *l, const struct remote *r);
 
+/* How many openings have been without any line for least_ms or more, but less than most_ms. */
+unsigned lan_severed(struct lan *l, unsigned least_ms, unsigned most_ms);
+
 json_t *lan_status(const struct lan *l);
 
 #endif

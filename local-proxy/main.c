@@ -145,7 +145,7 @@ static void on_links(void *arg)
 {
 	struct gateway *g = arg;
 
-	if (!g->remotes || !g->pool)
+	if (!g->rescue) /* not all of the house is there yet */
 		return;
 	steward_links_changed(g->steward);
 	paths_links_changed(g->paths);
@@ -325,9 +325,8 @@ static int raise_house(struct gateway *g)
 												line_datagrams }, g) : NULL;
 	if (!g->steward)
 		return -1;
-	g->rescue = rescue_new(g->loop.base, g->relays, g->links);
 	steward_serve(g->steward, g->admin);
-	if (!g->rescue || raise_paths(g))
+	if (raise_paths(g))
 		return complain("out of memory");
 	g->remotes = remotes_new(g->loop.base, c, g->links, g->relays, g->tls, &wan, &ops, g);
 	g->carrier = g->remotes ? carrier_new(g->loop.base, tundev_tunnel(g->tundev), g->remotes,
@@ -347,6 +346,9 @@ static int raise_house(struct gateway *g)
 		log_error("cannot listen on port %u for the LAN: %m", c->lan_port);
 		return -1;
 	}
+	g->rescue = rescue_new(g->loop.base, g->relays, g->lan, g->links);
+	if (!g->rescue)
+		return complain("out of memory");
 	g->interception = interception_new(g->loop.base, c, g->guard, &(struct interception_ops){ on_redirected, count_relays }, g);
 	return g->interception ? 0 : complain("out of memory");
 }

@@ -22,6 +22,8 @@ void opening_restarted(struct opening *o, const struct remote *r);
 /* There is no session any more, and no hope of one: resets the client, who may try another way. */
 void opening_give_up(struct opening *o);
 void opening_free(struct opening *o); /* resets the client */
+/* For how long in ms what carries OPEN has been without any line; to be asked again and again. 0: it has one, or needs none. */
+uint64_t opening_severed(struct opening *o, uint64_t now_ms);
 struct opening *opening_next(const struct opening *o);
 
 #endif

@@ -30,6 +30,7 @@ struct opening {
 	struct upstream *up;
 	struct revoke *revoke;
 	uint64_t since_ms;
+	uint64_t severed_ms; /* since when the upstream that OPEN went on is known to have no subflow; 0: it has */
 	uint8_t *kept;
 	size_t kept_len;
 	struct event rd, timer;

@@ -3,10 +3,10 @@
  * go it has none left, although a sound line is there, and ends by the kernel's limit of a minute, or never, since each endpoint that is
  * put in begins that minute anew.
  *
- * So while the lines are uneasy, relays in which nothing moves are looked at every second. As soon as one has been without any subflow
- * for SEVERED_MS, longer than a line that comes back takes to join, a line that is in use is joined anew, which costs the others on
- * it a round trip. That is tried every AGAIN_MS, with one line after the other, until the relay is TRIED_MS without: then its other end
- * is gone, and it is reset at the stall limit. */
+ * So while the lines are uneasy, relays in which nothing moves, and openings that wait for their ACCEPT, are looked at every second. As
+ * soon as one has been without any subflow for SEVERED_MS, longer than a line that comes back takes to join, a line that is in use is
+ * joined anew, which costs the others on it a round trip. That is tried every AGAIN_MS, with one line after the other, until it is
+ * TRIED_MS without: then its other end is gone; a relay is reset at the stall limit, an opening when it has waited long enough. */
 #include "rescue.h"
 
 #include <event2/event_struct.h>
@@ -21,6 +21,7 @@
 
 struct rescue {
 	struct relay_loop *relays;
+	struct lan *lan;
 	struct links *links;
 	uint64_t tried_ms;
 	struct event look;
@@ -34,13 +35,18 @@ static void look_soon(struct rescue *r)
 		event_add(&r->look, &tv);
 }
 
+static unsigned count_severed(const struct rescue *r)
+{
+	return relay_loop_severed(r->relays, SEVERED_MS, TRIED_MS) + lan_severed(r->lan, SEVERED_MS, TRIED_MS);
+}
+
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
 	struct rescue *r = arg;
 	uint64_t now = clock_ms();
 
 	(void)fd, (void)what;
-	if (relay_loop_severed(r->relays, SEVERED_MS, TRIED_MS) && (!r->tried_ms || now - r->tried_ms >= AGAIN_MS)) {
+	if (count_severed(r) && (!r->tried_ms || now - r->tried_ms >= AGAIN_MS)) {
 		r->tried_ms = now;
 		links_rejoin(r->links);
 	}
@@ -48,13 +54,14 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 		look_soon(r);
 }
 
-struct rescue *rescue_new(struct event_base *base, struct relay_loop *relays, struct links *links)
+struct rescue *rescue_new(struct event_base *base, struct relay_loop *relays, struct lan *lan, struct links *links)
 {
 	struct rescue *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return NULL;
 	r->relays = relays;
+	r->lan = lan;
 	r->links = links;
 	event_assign(&r->look, base, -1, 0, on_look, r);
 	return r;

@@ -4,13 +4,14 @@
 
 #include <event2/event.h>
 
+#include "lan.h"
 #include "links.h"
 #include "relay.h"
 
 struct rescue;
 
-/* NULL: out of memory. Both must live longer. */
-struct rescue *rescue_new(struct event_base *base, struct relay_loop *relays, struct links *links);
+/* NULL: out of memory. All must live longer. */
+struct rescue *rescue_new(struct event_base *base, struct relay_loop *relays, struct lan *lan, struct links *links);
 void rescue_links_changed(struct rescue *r);
 void rescue_free(struct rescue *r);
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from inside import background, connect, end_of, read_exactly, reset
+from inside import accept, background, connect, end_of, read_exactly, reset
 from peer import Check, send_pattern
 from test_links import Bed
 from topology import SERVER4, SLACK, Line, wait_for
@@ -192,6 +192,28 @@ def test_a_subflow_was_reset_and_then_the_other_line_dies(lost):
         wait_for(lambda: bed.link(f"wan{2 - lost}")["standing"] == "out" and bed.link(f"wan{1 + lost}")["standing"] == "in", 3, "one is left")
         wait_for(lambda: s.at[-1] > begin + 2, 6, "the stream goes on")
         s.finish(30)
+
+
+def test_a_subflow_was_reset_under_a_request_and_then_the_other_line_dies():
+    """So is the other line's death before the answer: a request that was served waits for it on its own connection."""
+    with Bed([Line("20M", "20M", 10), Line("20M", "20M", 60)]) as bed:
+        wait_for(lambda: all(l["path"]["state"] == "up" for l in bed.local()["links"]), 10, "all lines up")
+        wait_for(lambda: not bed.local()["uneasy"], 75, "answers are not kept for a second asking")
+        bed.topo.vps.nft("table inet mute { chain o { type filter hook output priority 0; tcp sport 7200 meta length > 90 drop; }; }")
+        near = connect(bed.topo.lan, SERVER4, bed.listener.getsockname()[1], timeout=20)
+        near.sendall(b"hello")
+        far = accept(bed.listener)
+        assert read_exactly(far, 5) == b"hello"
+        far.sendall(b"yes?")
+        bed.topo.gw.nft("table inet rude { chain o { type filter hook output priority 0; "
+                        "ip saddr 192.168.1.2 tcp dport 7200 reject with tcp reset; }; }")
+        time.sleep(0.5)  # hello was not acknowledged by anything that came through, and is said again
+        for host, table in ((bed.topo.gw, "rude"), (bed.topo.vps, "mute")):
+            bed.topo.line[1].set(hole="both")
+            host.nft(f"delete table inet {table}")
+        assert read_exactly(near, 4) == b"yes?"
+        reset(near)
+        reset(far)
 
 
 # --- all lines ---
