@@ -2,6 +2,7 @@
 
     with Pair(topo, local_extra="[relay]\\nclear = yes\\n") as pair: ...
 """
+import contextlib
 import json
 import signal
 import subprocess
@@ -58,10 +59,19 @@ class Daemon:
             try:
                 self.process.wait(deadline)
             except subprocess.TimeoutExpired:
+                where = self.whereabouts()
                 self.process.kill()
                 self.process.wait()
-                raise AssertionError(f"{self.program.name} did not end within {deadline} s\n{self.logged()[-4000:]}")
+                raise AssertionError(f"{self.program.name} did not end within {deadline} s: {where}\n{self.logged()[-4000:]}")
         return self.process.returncode if self.process else 0
+
+    def whereabouts(self):
+        """What the kernel knows of what it does: running or asleep, and in which call."""
+        said = []
+        for name in ("status", "syscall", "stack"):
+            with contextlib.suppress(OSError), open(f"/proc/{self.pid}/{name}", encoding="ascii") as f:
+                said.append(next(l for l in f if l.startswith("State")) if name == "status" else f.read())
+        return "".join(said)
 
     def cpu_seconds(self):
         """User and system time so far."""
