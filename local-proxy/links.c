@@ -26,43 +26,17 @@
 #include "links.h"
 
 #include <errno.h>
-#include <event2/event_struct.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
-#include "estimate.h"
-#include "judges.h"
-#include "line.h"
+#include "links_room.h"
 #include "log.h"
 #include "look.h"
-#include "mptcp_pm.h"
-#include "rtnl.h"
 
 #define DEBOUNCE_MS 20
 #define CALM_MS 60000
-
-struct links {
-	const struct config *config;
-	void (*changed)(void *arg);
-	void *arg;
-	struct netlink *nl;
-	struct mptcp_pm *pm; /* NULL: a kernel without MPTCP */
-	struct rtnl_monitor *monitor;
-	struct mptcp_raised raised;
-	struct line line[CONFIG_LINKS];
-	struct judges judges[CONFIG_LINKS];
-	enum links_standing use[CONFIG_LINKS];
-	uint32_t rtt_us[CONFIG_LINKS];	  /* 0: not known */
-	bool renew[CONFIG_LINKS];	  /* make its subflows anew */
-	struct estimate up[CONFIG_LINKS]; /* of each line, towards the remote */
-	size_t n, rejoined; /* rejoined: the line that links_rejoin took last */
-	uint64_t turn[CONFIG_LINKS], turns;
-	bool mixed;
-	uint64_t shaken_ms; /* when something changed last; 0: not yet */
-	struct event judged, tell; /* something was said for the better; callers are to be told */
-};
 
 /* Packets of a line's first window, 0 for the kernel's. */
 static uint32_t links_initcwnd(const struct links *l, size_t i)
@@ -381,14 +355,6 @@ bool links_address(const struct links *l, size_t line, int family, struct addr *
 	return true;
 }
 
-void links_note_rtt(struct links *l, size_t line, uint32_t rtt_us)
-{
-	uint32_t was = l->rtt_us[line], apart = rtt_us > was ? rtt_us - was : was - rtt_us;
-
-	if (apart > was / 4) /* the order of lines that are alike should not change with every sample */
-		l->rtt_us[line] = rtt_us;
-}
-
 struct links *links_new(struct event_base *base, const struct config *config, void (*changed)(void *arg), void *arg)
 {
 	struct links *l = calloc(1, sizeof(*l));
@@ -435,18 +401,6 @@ void links_free(struct links *l)
 	free(l);
 }
 
-/* The line that has this address, or l->n. */
-static size_t links_index(const struct links *l, const struct addr *src)
-{
-	size_t i;
-
-	for (i = 0; i < l->n; i++)
-		for (int s = 0; s < LINE_SIDES; s++)
-			if (line_side_up(&l->line[i], s) && addr_same_ip(&l->line[i].side[s].addr.addr, src))
-				return i;
-	return i;
-}
-
 bool links_learn(struct links *l, const struct sock_subflow *path)
 {
 	const struct estimate_sample sample = {path->delivery_rate, path->min_rtt_us, path->mss, path->app_limited};
@@ -464,104 +418,9 @@ bool links_learn(struct links *l, const struct sock_subflow *path)
 	return much;
 }
 
-/* Which of two lines a connection had better begin on: less than 0 for the first. */
-static int compare(const struct links *l, size_t a, size_t b)
-{
-	uint32_t rtt_a = l->rtt_us[a] ? l->rtt_us[a] : UINT32_MAX, rtt_b = l->rtt_us[b] ? l->rtt_us[b] : UINT32_MAX;
-
-	if (l->use[a] != l->use[b])
-		return l->use[a] < l->use[b] ? -1 : 1;
-	return rtt_a != rtt_b ? (rtt_a < rtt_b ? -1 : 1) : 0;
-}
-
-/* The lines of this family that stand as `at_most` or better, best first. */
-static size_t links_order(const struct links *l, int side, enum links_standing at_most, size_t order[CONFIG_LINKS])
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < l->n; i++) {
-		size_t at = n;
-
-		if (!line_side_up(&l->line[i], side) || l->use[i] > at_most)
-			continue;
-		for (; at > 0 && compare(l, i, order[at - 1]) < 0; at--)
-			order[at] = order[at - 1];
-		order[at] = i;
-		n++;
-	}
-	return n;
-}
-
-size_t links_sources(const struct links *l, const struct addr *to, struct addr *out, size_t max)
-{
-	int side = addr_is_v4(to) ? LINE_V4 : LINE_V6;
-	size_t order[CONFIG_LINKS], n;
-
-	if (!l->n && max) {
-		addr_parse(out, side == LINE_V4 ? "0.0.0.0" : "::", 0);
-		return 1;
-	}
-	n = links_order(l, side, LINKS_WHOLE, order);
-	if (!n)
-		n = links_order(l, side, LINKS_BACKUP, order);
-	for (size_t i = 0; i < n && i < max; i++)
-		out[i] = l->line[order[i]].side[side].addr.addr;
-	return n < max ? n : max;
-}
-
 bool links_mixed(const struct links *l)
 {
 	return l->mixed;
-}
-
-size_t links_turn(struct links *l, const struct addr *src, size_t n)
-{
-	size_t least = 0, line = links_index(l, src);
-
-	for (size_t i = 1; i < n; i++) {
-		size_t other = links_index(l, &src[i]);
-
-		if (other < l->n && (line == l->n || l->turn[other] < l->turn[line])) {
-			least = i;
-			line = other;
-		}
-	}
-	if (line < l->n)
-		l->turn[line] = ++l->turns;
-	return least;
-}
-
-bool links_is_whole(const struct links *l, const struct addr *src)
-{
-	size_t i = links_index(l, src);
-
-	return i < l->n && l->judges[i].of[LINKS_STRIP].standing == LINKS_WHOLE; /* whatever else it is */
-}
-
-bool links_has_lost(const struct links *l, const struct addr *src)
-{
-	int side = addr_is_v4(src) ? LINE_V4 : LINE_V6;
-
-	if (!l->n || links_index(l, src) < l->n)
-		return false;
-	for (size_t i = 0; i < l->n; i++)
-		if (!line_side_up(&l->line[i], side))
-			return false;
-	return true;
-}
-
-uint32_t links_rtt(const struct links *l, const struct addr *src)
-{
-	size_t i = links_index(l, src);
-
-	return i < l->n ? l->rtt_us[i] : 0;
-}
-
-const char *links_name(const struct links *l, const struct addr *src)
-{
-	size_t i = links_index(l, src);
-
-	return i < l->n ? l->line[i].name : "?";
 }
 
 static void status_standing(const struct links *l, size_t i, json_t *o)
