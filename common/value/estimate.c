@@ -34,9 +34,9 @@ uint32_t estimate_packets(const struct estimate *e)
 	return e->packets && e->packets < ESTIMATE_MIN ? ESTIMATE_MIN : e->packets;
 }
 
-static uint32_t in_force(const struct estimate *e)
+static uint32_t or_kernels(uint32_t packets)
 {
-	return e->installed ? e->installed : ESTIMATE_MIN;
+	return packets ? packets : ESTIMATE_MIN;
 }
 
 static uint32_t wanted(const struct estimate *e)
@@ -48,7 +48,7 @@ static uint32_t wanted(const struct estimate *e)
 
 bool estimate_changed(const struct estimate *e)
 {
-	uint32_t is = in_force(e), want = wanted(e);
+	uint32_t is = or_kernels(e->installed), want = wanted(e);
 	uint32_t apart = want > is ? want - is : is - want;
 
 	return want && apart >= 4 && apart > is / 4;
@@ -56,8 +56,12 @@ bool estimate_changed(const struct estimate *e)
 
 bool estimate_install(struct estimate *e)
 {
-	uint32_t was = in_force(e);
+	uint32_t was = or_kernels(e->stock), is;
 
 	e->installed = wanted(e);
-	return in_force(e) >= 2 * was || 2 * in_force(e) <= was;
+	is = or_kernels(e->installed);
+	if (is < 2 * was && 2 * is > was)
+		return false;
+	e->stock = e->installed;
+	return true;
 }

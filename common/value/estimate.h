@@ -19,7 +19,8 @@
 
 struct estimate {
 	uint32_t packets;   /* 0: nothing known */
-	uint32_t installed; /* what estimate_install() said last; 0: the kernel's */
+	uint32_t installed; /* what estimate_install() took last; 0: the kernel's */
+	uint32_t stock;	    /* what was installed when it said so last; 0: the kernel's */
 };
 
 struct estimate_sample {
@@ -36,7 +37,8 @@ uint32_t estimate_packets(const struct estimate *e);
 /* Does what would be installed differ by more than a quarter, and by four packets at least? */
 bool estimate_changed(const struct estimate *e);
 
-/* Takes the answer as installed; true when it doubled or halved. */
+/* Takes the answer as installed; true when that is twice or half, or beyond, of what was installed when it was true last: connections that
+ * began with that are worth replacing. */
 bool estimate_install(struct estimate *e);
 
 #endif

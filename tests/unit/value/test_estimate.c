@@ -22,7 +22,7 @@ static void observe(struct estimate *e, uint32_t packets, bool app_limited)
 
 static void a_line_of_20_mbit_and_60_ms(void **state)
 {
-	struct estimate e = { 0, 0 };
+	struct estimate e = { 0 };
 	struct estimate_sample s = { .rate = 2500000, .rtt_us = 60000, .mss = 1448 };
 
 	(void)state;
@@ -35,7 +35,7 @@ static void a_line_of_20_mbit_and_60_ms(void **state)
 
 static void rises_at_once_and_falls_slowly(void **state)
 {
-	struct estimate e = { 0, 0 };
+	struct estimate e = { 0 };
 	unsigned n = 0;
 
 	(void)state;
@@ -53,7 +53,7 @@ static void rises_at_once_and_falls_slowly(void **state)
 
 static void too_little_to_send_is_no_news(void **state)
 {
-	struct estimate e = { 0, 0 };
+	struct estimate e = { 0 };
 
 	(void)state;
 	observe(&e, 80, false);
@@ -66,7 +66,7 @@ static void too_little_to_send_is_no_news(void **state)
 static void nonsense_changes_nothing(void **state)
 {
 	const struct estimate_sample bad[] = { { 0, 60000, 1448, false }, { 2500000, 0, 1448, false }, { 2500000, 60000, 0, false } };
-	struct estimate e = { 80, 80 };
+	struct estimate e = { 80, 80, 80 };
 
 	(void)state;
 	for (int i = 0; i < 3; i++)
@@ -77,7 +77,7 @@ static void nonsense_changes_nothing(void **state)
 static void stays_between_its_bounds(void **state)
 {
 	struct estimate_sample all = { UINT64_MAX, UINT32_MAX, 1, false };
-	struct estimate e = { 0, 0 };
+	struct estimate e = { 0 };
 
 	(void)state;
 	observe(&e, 3, false);
@@ -89,11 +89,11 @@ static void stays_between_its_bounds(void **state)
 
 static void small_changes_are_not_installed(void **state)
 {
-	struct estimate e = { 12, 10 };
+	struct estimate e = { 12, 10, 10 };
 
 	(void)state;
 	assert_false(estimate_changed(&e)); /* two packets */
-	e = (struct estimate){ 35, 28 };
+	e = (struct estimate){ 35, 28, 28 };
 	assert_false(estimate_changed(&e)); /* a quarter, not more */
 	e.packets = 36;
 	assert_true(estimate_changed(&e));
@@ -109,9 +109,25 @@ static void small_changes_are_not_installed(void **state)
 	assert_false(estimate_install(&e));
 }
 
+static void small_steps_add_up(void **state)
+{
+	struct estimate e = { 16, 0, 0 };
+
+	(void)state;
+	assert_false(estimate_install(&e));
+	e.packets = 24;
+	assert_true(estimate_install(&e)); /* 10 to 16 to 24 */
+	e.packets = 36;
+	assert_false(estimate_install(&e));
+	e.packets = 20;
+	assert_false(estimate_install(&e));
+	e.packets = 12;
+	assert_true(estimate_install(&e));
+}
+
 static void no_more_is_installed_than_a_nat_lets_pass(void **state)
 {
-	struct estimate e = { 103, 0 };
+	struct estimate e = { 103, 0, 0 };
 
 	(void)state;
 	assert_true(estimate_install(&e));
@@ -130,7 +146,8 @@ int main(void)
 		cmocka_unit_test(too_little_to_send_is_no_news),
 		cmocka_unit_test(nonsense_changes_nothing),
 		cmocka_unit_test(stays_between_its_bounds),
-		cmocka_unit_test(small_changes_are_not_installed), cmocka_unit_test(no_more_is_installed_than_a_nat_lets_pass),
+		cmocka_unit_test(small_changes_are_not_installed), cmocka_unit_test(small_steps_add_up),
+		cmocka_unit_test(no_more_is_installed_than_a_nat_lets_pass),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
