@@ -41,15 +41,15 @@ def tcp(ns, host="0.0.0.0", mark=0):
     return s
 
 
-def connect(ns, host, port, timeout=10, mark=0, receive=0, source=""):
+def connect(ns, host, port, timeout=10, mark=0, receive=0, source="", from_port=0):
     """`receive`: SO_RCVBUF, set before the window is agreed on."""
     s = tcp(ns, host, mark)
     if receive:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
     s.settimeout(timeout)
     try:
-        if source:
-            s.bind((source, 0))
+        if source or from_port:
+            s.bind((source, from_port))
         s.connect((host, port))
     except OSError:
         s.close()

@@ -1,4 +1,5 @@
 """Somebody who opens one page after another, and a server that tells each visitor where he came from."""
+import itertools
 import threading
 import time
 
@@ -7,6 +8,7 @@ from topology import SERVER4
 
 VPS = ("::ffff:11.7.0.2", "2a11:7::2")
 PAGES = 9300
+PORTS = itertools.cycle(range(61000, 1 << 16))  # above those that the kernel chooses by itself
 
 
 class Mirror:
@@ -35,9 +37,12 @@ class Mirror:
 
 
 def page(topo, timeout=20, host=SERVER4):
-    """relayed, direct, or how it failed."""
+    """relayed, direct, or how it failed.
+
+    Each is from another port: one that was taken leaves a track (10 s, after a reset), and whoever uses its port again meanwhile is on
+    that track, taken like the first, whatever becomes of new connections."""
     try:
-        with connect(topo.lan, host, PAGES, timeout) as s:
+        with connect(topo.lan, host, PAGES, timeout, from_port=next(PORTS)) as s:
             s.sendall(b"page?")
             who = s.recv(100).decode()
     except OSError as e:
