@@ -153,6 +153,7 @@ def test_a_house_whose_lines_are_uneasy(topo):
         time.sleep(1)
         for i in range(3):
             name = b"order %d" % i
+            wait_for(lambda: pair.local.status()["pool"]["warm"] >= 4, 5, "warm connections")  # a cold one asks and waits before OPEN
             topo.vps.nft("table inet mute { chain o { type filter hook output priority 0; tcp sport 7200 drop; }; }")
             asking = background(order, topo, name)
             wait_for(lambda: name in orders.seen, 5, "it was served")
