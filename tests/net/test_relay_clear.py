@@ -4,6 +4,7 @@ With a real TLS server and curl, and a look at the wire: TLS's own records are s
 SEALED. (The ClientHello is not, in either: it travels inside OPEN.)"""
 import contextlib
 import http.server
+import socket
 import ssl
 import subprocess
 import threading
@@ -12,12 +13,13 @@ import pytest
 
 from inside import end_of, inside, listen, through
 from pair import Pair
-from topology import SERVER4, Line, wait_for
+from topology import SERVER4, VPS4, Line, wait_for
 
 LINES = [Line("50M", "50M", 5), Line("50M", "50M", 10)]
 NAME = "quite.readable.example"
 FULL_RECORD = b"\x17\x03\x03\x40\x11"  # application data of 16 KiB and its tag
 PAGE = b"0123456789abcdef" * 65536
+LAST = b"the last of what passed"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -52,11 +54,15 @@ def _web(topo):
 
 @contextlib.contextmanager
 def wire(topo, path):
-    """All that passes between the two plaits meanwhile is in the file afterwards."""
-    dump = topo.inet.popen(["tcpdump", "-ni", "vps", "-s0", "--immediate-mode", "-U", "-w", path, "tcp port 7200"],
+    """All that passes between the two plaits meanwhile is in the file afterwards: what tcpdump has not read when it is ended is lost, so
+    it is ended when the last, a datagram of ours, is there."""
+    dump = topo.inet.popen(["tcpdump", "-ni", "vps", "-s0", "-B32768", "--immediate-mode", "-U", "-w", path, "tcp port 7200 or udp port 9"],
                            stderr=subprocess.PIPE)
     assert "listening" in dump.stderr.readline()
     yield
+    with inside(topo.inet), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.sendto(LAST, (VPS4, 9))
+    wait_for(lambda: LAST in path.read_bytes()[-100_000:], 5, "all that passed is in the file")
     dump.terminate()
     dump.wait()
 
