@@ -33,7 +33,7 @@
 
 #define KEPT_MAX RELAY_CHUNK
 #define FIRST_MS 1
-#define FIRST_TLS_MS 10
+#define FIRST_TLS_MS 100 /* its client speaks first, if a busy one not at once */
 #define DIAL_MS 30000
 #define SESSION_MS 5000  /* without a session */
 #define ATTACH_MS 1500
