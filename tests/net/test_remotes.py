@@ -44,9 +44,14 @@ class TwoVps(Pair):
         self._write(self.second.config, {**self._remote_config(self.local.make_key()),
                                          "remote": {"key_file": self.second.key, "control": self.second.control, "log": "debug"}},
                     {}, "")
-        self.second.start()
-        wait_for(lambda: "listening" in self.second.logged(), 5, "the second remote listens")
-        return super().start()
+        self.write_configs()
+        for remote in (self.first, self.second) if self.wait else (self.second,):  # whichever is late is taken for away, and waits for its minute
+            remote.start()
+            wait_for(lambda remote=remote: "listening" in remote.logged(), 5, "a remote listens")
+        self.local.start()
+        if self.wait:
+            self.wait_connected()
+        return self
 
     __enter__ = start
 
@@ -157,7 +162,6 @@ def test_neither_is_ever_intercepted(topo, pair):
 def test_second_alone_at_the_start(topo):
     """The first one is away when the house wakes up."""
     with TwoVps(topo, wait=False) as pair:
-        pair.first.stop()
         wait_for(lambda: page(topo, 2) == "second", 8, "the second")
         pair.first.start()
         wait_for(lambda: pair.local.status()["remote"]["others"][0]["session"], 8, "a session with the first")
