@@ -194,6 +194,12 @@ def test_a_subflow_was_reset_and_then_the_other_line_dies(lost):
         s.finish(30)
 
 
+def unheard(ns, source):
+    """Subflows from there on which something is not acknowledged."""
+    out = ns.run(["ss", "-Htn", "state", "established", "src", source, "dport", "= :7200"]).stdout
+    return [line for line in out.splitlines() if int(line.split()[1])]
+
+
 def test_a_subflow_was_reset_under_a_request_and_then_the_other_line_dies():
     """So is the other line's death before the answer: a request that was served waits for it on its own connection."""
     with Bed([Line("20M", "20M", 10), Line("20M", "20M", 60)]) as bed:
@@ -205,12 +211,14 @@ def test_a_subflow_was_reset_under_a_request_and_then_the_other_line_dies():
         far = accept(bed.listener)
         assert read_exactly(far, 5) == b"hello"
         far.sendall(b"yes?")
+        assert unheard(bed.topo.gw, "192.168.1.2")
         bed.topo.gw.nft("table inet rude { chain o { type filter hook output priority 0; "
                         "ip saddr 192.168.1.2 tcp dport 7200 reject with tcp reset; }; }")
-        time.sleep(0.5)  # hello was not acknowledged by anything that came through, and is said again
-        for host, table in ((bed.topo.gw, "rude"), (bed.topo.vps, "mute")):
-            bed.topo.line[1].set(hole="both")
-            host.nft(f"delete table inet {table}")
+        # hello was not acknowledged by anything that came through, and is said again
+        wait_for(lambda: not unheard(bed.topo.gw, "192.168.1.2"), 3, "line 1 is lost to it")
+        bed.topo.line[1].set(hole="both")
+        bed.topo.gw.nft("delete table inet rude")
+        bed.topo.vps.nft("delete table inet mute")
         assert read_exactly(near, 4) == b"yes?"
         reset(near)
         reset(far)
