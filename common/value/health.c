@@ -6,7 +6,7 @@
  * What is measured. A PROBE tells how many datagrams its sender has sent on the path: compared with what arrived between two
  * probes that is the loss, exactly. Its time, taken from ours, is the one-way delay plus an unknown constant: what it is above its
  * least of ten seconds is the queue, and how it varies is the jitter. A REPORT that comes back on the same path gives the round
- * trip, less the time it lay waiting.
+ * trip, less the time it lay waiting; less both queues, too, the least of ten seconds is how far the line is.
  *
  * Silence. A path is judged against the others, by the sender's clock: probes leave on all paths together. RX is silent when the
  * peer has sent later probes elsewhere (the `lead`) and what it sent here at that time is overdue. TX is silent when the peer
@@ -67,8 +67,7 @@ void health_rebase(struct health *h)
 	memset(inner(h)->loss, 0, sizeof(inner(h)->loss));
 }
 
-/* queue: what of it was waiting, as far as the ways there and back are known one by one. A line may have been full since before
- * its first round trip, and how far it is shows all the same. */
+/* queue: what of it was waiting; the line may have been full since before its first round trip. */
 static void take_rtt(struct health *h, uint32_t rtt, uint32_t queue, uint64_t now)
 {
 	uint32_t off;

@@ -35,7 +35,7 @@ struct health_side { /* one direction */
 struct health {
 	enum health_state state; /* the worse of the two directions */
 	struct health_side side[2];
-	uint32_t srtt_us, rttvar_us, min_rtt_us; /* 0: not known */
+	uint32_t srtt_us, rttvar_us, min_rtt_us; /* 0: not known. The least is without what waited before the line */
 	uint64_t changed_ms;			 /* of state */
 	const char *why;			 /* one clause for people; static text */
 	/* ... and what health.c needs to get there */

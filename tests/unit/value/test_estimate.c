@@ -87,6 +87,12 @@ static void stays_between_its_bounds(void **state)
 	assert_int_equal(estimate_packets(&e), ESTIMATE_MAX);
 }
 
+static bool installs(struct estimate *e, uint32_t packets)
+{
+	e->packets = packets;
+	return estimate_install(e);
+}
+
 static void small_changes_are_not_installed(void **state)
 {
 	struct estimate e = { 12, 10, 10 };
@@ -101,28 +107,21 @@ static void small_changes_are_not_installed(void **state)
 	assert_true(estimate_changed(&e));
 	assert_false(estimate_install(&e));
 	assert_false(estimate_changed(&e));
-	e.packets = 10;
-	assert_true(estimate_install(&e));
-	e.packets = 20;
-	assert_true(estimate_install(&e));
-	e.packets = 19;
-	assert_false(estimate_install(&e));
+	assert_true(installs(&e, 10));
+	assert_true(installs(&e, 20));
+	assert_false(installs(&e, 19));
 }
 
 static void small_steps_add_up(void **state)
 {
-	struct estimate e = { 16, 0, 0 };
+	struct estimate e = { 0 };
 
 	(void)state;
-	assert_false(estimate_install(&e));
-	e.packets = 24;
-	assert_true(estimate_install(&e)); /* 10 to 16 to 24 */
-	e.packets = 36;
-	assert_false(estimate_install(&e));
-	e.packets = 20;
-	assert_false(estimate_install(&e));
-	e.packets = 12;
-	assert_true(estimate_install(&e));
+	assert_false(installs(&e, 16));
+	assert_true(installs(&e, 24)); /* 10 to 16 to 24 */
+	assert_false(installs(&e, 36));
+	assert_false(installs(&e, 20));
+	assert_true(installs(&e, 12));
 }
 
 static void no_more_is_installed_than_a_nat_lets_pass(void **state)
