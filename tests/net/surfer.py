@@ -4,9 +4,9 @@ import threading
 import time
 
 from inside import accept, connect, listen
-from topology import SERVER4
+from topology import SERVER4, VPS4, VPS6
 
-VPS = ("::ffff:11.7.0.2", "2a11:7::2")
+RELAYED = {f"::ffff:{VPS4}": "relayed", VPS6: "relayed"}
 PAGES = 9300
 PORTS = itertools.cycle(range(61000, 1 << 16))  # above those that the kernel chooses by itself
 
@@ -36,8 +36,8 @@ class Mirror:
                 pass
 
 
-def page(topo, timeout=20, host=SERVER4):
-    """relayed, direct, or how it failed.
+def page(topo, timeout=20, host=SERVER4, names=RELAYED):
+    """relayed, direct, or how it failed; `names` says relayed by whom: the address that the server sees, and what to call it.
 
     Each is from another port: one that was taken leaves a track (10 s, after a reset), and whoever uses its port again meanwhile is on
     that track, taken like the first, whatever becomes of new connections."""
@@ -47,14 +47,14 @@ def page(topo, timeout=20, host=SERVER4):
             who = s.recv(100).decode()
     except OSError as e:
         return type(e).__name__
-    return "relayed" if who in VPS else "direct" if who else "empty"
+    return names.get(who, "direct") if who else "empty"
 
 
 class Surfer:
     """A new page every 100 ms, each in a thread of its own; (begun, ended, what) of each, in seconds from the start."""
 
-    def __init__(self, topo):
-        self.topo, self.pages, self.running = topo, [], True
+    def __init__(self, topo, names=RELAYED):
+        self.topo, self.names, self.pages, self.running = topo, names, [], True
         self.begin = time.monotonic()
         self.thread = threading.Thread(target=self._loop, daemon=True)
         self.thread.start()
@@ -73,7 +73,7 @@ class Surfer:
 
     def _page(self):
         begun = self.now()
-        what = page(self.topo)
+        what = page(self.topo, names=self.names)
         self.pages.append((begun, self.now(), what))
 
     def stop(self):

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+import surfer
 from inside import connect, listen, read_exactly, through
 from pair import Daemon, Pair
-from surfer import PAGES, Surfer
 from test_names import NameServer, labels
 from topology import SERVER4, SLACK, VPS4, Line, wait_for
 
@@ -21,20 +21,17 @@ pytestmark = pytest.mark.usefixtures("mirror")
 
 def page(topo, timeout=20):
     """first, second, direct, or how it failed."""
-    try:
-        with connect(topo.lan, SERVER4, PAGES, timeout) as s:
-            s.sendall(b"page?")
-            who = s.recv(100).decode()
-    except OSError as e:
-        return type(e).__name__
-    return NAMES.get(who, "direct" if who else "empty")
+    return surfer.page(topo, timeout, names=NAMES)
 
 
 class TwoVps(Pair):
     """The pair, and a second remote, which the local knows as [remote second]."""
 
-    def __init__(self, topo, **how):
+    first_away = False
+
+    def __init__(self, topo, first_away=False, **how):
         super().__init__(topo, **how)
+        self.first_away = first_away
         tmp = topo.new_dir("second")
         self.second = Daemon(topo.ns["server2"], "plait-remote", tmp)
         self.first = self.remote
@@ -45,8 +42,8 @@ class TwoVps(Pair):
                                          "remote": {"key_file": self.second.key, "control": self.second.control, "log": "debug"}},
                     {}, "")
         self.write_configs()
-        for remote in (self.first, self.second) if self.wait else (self.second,):  # whichever is late is taken for away, and waits for its minute
-            remote.start()
+        for remote in (self.second,) if self.first_away else (self.first, self.second):
+            remote.start()  # before the house wakes up: whichever is late is taken for away, and waits for its minute
             wait_for(lambda remote=remote: "listening" in remote.logged(), 5, "a remote listens")
         self.local.start()
         if self.wait:
@@ -89,15 +86,14 @@ def test_first_one_falls_silent_and_comes_back(topo, pair):
     """No page goes out directly, none fails for longer than it takes to know; a minute after the first one is well again it is used
     again, and what the second one relays goes on."""
     assert page(topo) == "first"
-    surfer = Surfer(topo)
-    surfer.__class__ = NamedSurfer
+    someone = surfer.Surfer(topo, NAMES)
     time.sleep(1)
-    died = surfer.now()
+    died = someone.now()
     gone(topo, "vps")
-    wait_for(lambda: surfer.first("second", died), 8, "a page by the second")
-    took = surfer.first("second", died) - died
+    wait_for(lambda: someone.first("second", died), 8, "a page by the second")
+    took = someone.first("second", died) - died
     time.sleep(1)
-    pages = surfer.stop()
+    pages = someone.stop()
     print(f"second used after {took:.2f} s")
     assert took < 4.5 * SLACK
     late = [p for p in pages if p[0] > died + took]
@@ -114,13 +110,6 @@ def test_first_one_falls_silent_and_comes_back(topo, pair):
         assert read_exactly(far, 12) == b"still there?"
         near.close()
         far.close()
-
-
-class NamedSurfer(Surfer):
-    def _page(self):
-        begun = self.now()
-        what = page(self.topo)
-        self.pages.append((begun, self.now(), what))
 
 
 def test_restart_of_one_does_not_end_what_the_other_relays(topo, pair):
@@ -161,7 +150,7 @@ def test_neither_is_ever_intercepted(topo, pair):
 
 def test_second_alone_at_the_start(topo):
     """The first one is away when the house wakes up."""
-    with TwoVps(topo, wait=False) as pair:
+    with TwoVps(topo, first_away=True, wait=False) as pair:
         wait_for(lambda: page(topo, 2) == "second", 8, "the second")
         pair.first.start()
         wait_for(lambda: pair.local.status()["remote"]["others"][0]["session"], 8, "a session with the first")
