@@ -132,6 +132,7 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
 		one->due_ms = clock_ms() + (s->session ? AGAIN_MS : AWAY_MS);
 	} else if (answered) {
 		one->dropped = 0;
+		log_debug("link %s: %s", s->config->links[i].name, mptcp ? "Multipath TCP passes" : "Multipath TCP is plain TCP at the other end");
 		judge(s, i, mptcp ? "" : "plain TCP: the options of Multipath TCP are taken out on the way");
 	} else if (!(what & EV_TIMEOUT) || !ask_tcp(s, i)) {
 		one->due_ms = clock_ms() + (s->session ? AGAIN_MS : AWAY_MS);
@@ -202,10 +203,10 @@ void strip_free(struct strip *s)
 void strip_targets(struct strip *s, const struct addr *to, size_t n, bool session)
 {
 	size_t max = sizeof(s->to) / sizeof(*s->to);
-	bool same = n == s->n_to && !memcmp(s->to, to, n * sizeof(*to));
+	bool same = n == s->n_to && !memcmp(s->to, to, n * sizeof(*to)), begins = session && !s->session;
 
 	s->session = session;
-	if (same)
+	if (same && !begins)
 		return;
 	s->n_to = n < max ? n : max;
 	memcpy(s->to, to, s->n_to * sizeof(*to));

@@ -24,6 +24,12 @@ def renumber(house, host):
     house.topo.gw.ip(f"addr del {old}/24 dev wan2", f"addr add 192.168.2.{host}/24 dev wan2", *house.topo.wan_routes(1))
 
 
+def asked(house, times=1):
+    """Have both lines been asked, and found sound?"""
+    said = house.pair.local.logged()
+    return all(said.count(f"link {name}: Multipath TCP passes") >= times for name in ("wan1", "wan2"))
+
+
 def state(house, name, want, seconds=12):
     wait_for(lambda: house.link(name)["state"] == want, seconds, f"{name} is {want}")
     return house.link(name)
@@ -124,13 +130,13 @@ def test_other_failures_leave_it_its_tries():
     refused = ("table inet refuses { chain f { type filter hook forward priority 0; tcp dport 7200 tcp flags & (syn | ack) == syn "
                "reject with tcp reset; }; }")
     with House(**{"pool__min": "0", "pool__max": "0"}) as house:
-        time.sleep(3)  # strip.c has asked both lines, a second apart: not while they are boxed, one of four answers would be "plain"
+        wait_for(lambda: asked(house), 6, "both lines asked")  # not while they are boxed: one of four answers would be "plain"
         for isp in house.topo.isp:
             isp.nft(refused)
         near = [connect(house.topo.lan, SERVER4, 9000) for _ in range(20)]
         for s in near:
             s.sendall(b"x")
-        time.sleep(3)
+        time.sleep(3)  # of being refused
         for isp in house.topo.isp:
             isp.nft(STRIP_AN_EIGHTH.replace("mod 8", "mod 4"))
             isp.nft("delete table inet refuses")
@@ -139,6 +145,16 @@ def test_other_failures_leave_it_its_tries():
         assert house.pair.local.status()["counters"]["fallbacks"] <= 1  # five otherwise; one in 1024 after four tries
         for s in near + far:
             reset(s)
+
+
+def test_each_session_asks_the_lines():
+    """What was found before it, while the VPS refused, is nothing to go by."""
+    with House() as house:
+        wait_for(lambda: asked(house), 6, "both lines asked")
+        house.pair.remote.stop()
+        wait_for(lambda: not house.pair.local.status()["connected"], 10, "the session ends")
+        house.pair.remote.start()
+        wait_for(lambda: asked(house, 2), 20, "both lines asked again")
 
 
 def test_dropped_syns_do_not_switch_mptcp_off():
