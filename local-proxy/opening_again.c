@@ -142,11 +142,7 @@ void opening_be_patient(struct opening *o)
 
 uint64_t opening_severed(struct opening *o, uint64_t now_ms)
 {
-	if (o->state < OPENED || !o->up || !upstream_severed(o->up))
-		o->severed_ms = 0;
-	else if (!o->severed_ms)
-		o->severed_ms = now_ms;
-	return o->severed_ms ? now_ms - o->severed_ms : 0;
+	return clock_held_ms(&o->severed_ms, o->state >= OPENED && o->up && upstream_severed(o->up), now_ms);
 }
 
 void opening_bereave(struct opening *o)

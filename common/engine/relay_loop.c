@@ -211,11 +211,7 @@ void relay_loop_prune(struct relay_loop *loop, relay_verdict hopeless, void *arg
 /* For how long in ms. Only where nothing moves is it worth asking. */
 static uint64_t severed_for(struct relay *r, uint64_t now)
 {
-	if (now - r->moved_ms < QUIET_MS || !sock_severed(r->end[RELAY_WAN].fd))
-		r->severed_ms = 0;
-	else if (!r->severed_ms)
-		r->severed_ms = now;
-	return r->severed_ms ? now - r->severed_ms : 0;
+	return clock_held_ms(&r->severed_ms, now - r->moved_ms >= QUIET_MS && sock_severed(r->end[RELAY_WAN].fd), now);
 }
 
 unsigned relay_loop_severed(struct relay_loop *loop, unsigned least_ms, unsigned most_ms)
