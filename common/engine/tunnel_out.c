@@ -72,6 +72,15 @@ static void copy_urgent(struct tunnel *t, unsigned i, struct packet *p)
 		l->shed++;
 }
 
+static void copy_returning(struct tunnel *t, struct packet *p)
+{
+	if (!t->view.returning || p->len > SMALL || t->config.redundancy == TUNNEL_NEVER)
+		return;
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if (t->view.returning >> i & 1)
+			copy_urgent(t, i, p);
+}
+
 static bool may_copy(struct tunnel *t, unsigned i, const struct packet *p)
 {
 	struct lane *l = &t->lane[i];
@@ -166,6 +175,7 @@ static void send_urgent(struct tunnel *t, struct packet *p, unsigned unused)
 		first = false;
 	}
 	if (!first) {
+		copy_returning(t, p);
 		keep(t, p);
 		tunnel_fec_sent(t, p);
 	}

@@ -62,6 +62,7 @@ struct sort { /* a class */
 
 struct view { /* what the paths are good for now */
 	uint8_t urgent; /* bits: R goes on all of them */
+	uint8_t returning; /* none of the others, nor in `order`: a copy of R goes there, if small, and is not waited for */
 	uint8_t bulk;	/* F and B go on one of them */
 	uint8_t wide;	/* ... those of them that take the longest packets */
 	uint8_t order[ASSOC_PATHS]; /* of urgent | bulk, the best first */

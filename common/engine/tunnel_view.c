@@ -3,7 +3,8 @@
  * Urgent packets go on every path that shows life: FULL and metered ones, BACKUP only when no FULL one lives. Bulk goes on the best
  * kind there is: FULL before BACKUP before metered, well before lossy before suspect. If nothing is known to work, everything
  * goes on whatever has an address, even what is thought dead: all dying at once is rare, and coming back is learnt late. So urgent packets
- * are sent there as well as soon as all that lives is suspect. */
+ * are sent there as well as soon as all that lives is suspect. And a FULL path that was found dead and answers again gets a copy of the
+ * small ones while it proves itself, which takes seconds if it did so before: the next to die may be the one that is relied on. */
 #include "tunnel_room.h"
 
 #define UNKNOWN_RTT_US 100000
@@ -12,6 +13,7 @@
 #define FULL_LOAD_US 100000
 #define LOOK_US 2000
 #define DOUBT_MS 400
+#define HEARD_US 500000
 
 enum { TRY_TIER = 8, DEAD_TIER = 9, NO_TIER = 10 };
 
@@ -108,6 +110,20 @@ static void choose(struct tunnel *t, const unsigned tiers[ASSOC_PATHS])
 	}
 }
 
+static uint8_t returning(const struct tunnel *t)
+{
+	uint8_t paths = 0;
+
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		const struct health *h = assoc_health(t->assoc, i);
+
+		if (assoc_has_path(t->assoc, i) && assoc_use(t->assoc, i) == WIRE_USE_FULL && h->state == HEALTH_PROBING &&
+		    health_heard_us(h) && t->now - health_heard_us(h) < HEARD_US)
+			paths |= (uint8_t)(1 << i);
+	}
+	return paths;
+}
+
 static void note_silence(struct tunnel *t)
 {
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
@@ -152,6 +168,7 @@ void tunnel_look(struct tunnel *t)
 		if ((t->view.urgent | t->view.bulk) >> i & 1)
 			put_in_order(&t->view, i);
 	t->view.paths.usable = t->view.urgent | t->view.bulk;
+	t->view.returning = returning(t) & (uint8_t)~t->view.paths.usable;
 	t->view.hold_us = hold(t);
 	choose_wide(t);
 	note_silence(t);

@@ -293,6 +293,27 @@ static void lines_take_turns(void **st)
 	sim_free(s);
 }
 
+/* Line 1 went down thrice in short order, so it is up again only after a while; line 2 dies within that. The call goes on without a gap. */
+static void who_proves_himself_carries_copies(void **st)
+{
+	struct sim_link l[2] = { { .delay_us = 15000 }, { .delay_us = 10000 } };
+	struct sim *s = sim_new(2, l, &usual, 34);
+
+	(void)st;
+	for (unsigned i = 0; i < 6; i++) {
+		s->link[0][0].dead = s->link[0][1].dead = i % 2 == 0;
+		stream(s, 0, 200, 50, 800000);
+	}
+	assert_int_equal(assoc_health(tunnel_assoc(s->end[0]), 0)->state, HEALTH_PROBING);
+	s->link[1][0].dead = s->link[1][1].dead = true;
+	stream(s, 0, 200, 50, 300000);
+	sim_run(s, 500000);
+	sim_print(s, "proves himself");
+	assert_all_once(&s->flow[0][0], 0);
+	assert_in_range(s->flow[0][0].late_us_max, 10000, 20000);
+	sim_free(s);
+}
+
 /* Both dead for 20 s: the first packet after that comes as soon as a probe has found the way, without new keys. */
 static void the_first_packet_after_silence(void **st)
 {
@@ -351,7 +372,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(overheard_and_sent_again),
 		cmocka_unit_test(numbers_beyond_32_bits_and_new_keys),
 		cmocka_unit_test(nobody_gets_what_is_anothers),
-		cmocka_unit_test(lines_take_turns),
+		cmocka_unit_test(lines_take_turns), cmocka_unit_test(who_proves_himself_carries_copies),
 		cmocka_unit_test(the_first_packet_after_silence),
 		cmocka_unit_test(a_burst_through_a_cold_tunnel),
 	};
