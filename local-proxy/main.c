@@ -404,6 +404,8 @@ static int live(struct gateway *g)
 		daemon_free(&g->loop);
 		return complain(err);
 	}
+	if (g->guard)
+		guard_succeed(g->guard, PROG);
 	sock_probe(&g->caps);
 	vitals_warn(&g->caps);
 	g->tls = tls_ctx_new(g->identity, false);

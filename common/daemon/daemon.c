@@ -1,17 +1,15 @@
 /* daemon: see daemon.h. */
 #include <errno.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon.h"
 #include "log.h"
+#include "place.h"
 
 static int raise_descriptors(struct daemon_base *d, size_t need, char *err, size_t err_len)
 {
@@ -92,21 +90,15 @@ int daemon_init(struct daemon_base *d, size_t need, char *err, size_t err_len)
 	return -1;
 }
 
-/* An abstract Unix address belongs to the network namespace and goes with its socket. */
 int daemon_alone(struct daemon_base *d, const char *name, char *err, size_t err_len)
 {
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = place_take(name);
 
-	snprintf(at.sun_path + 1, sizeof(at.sun_path) - 1, "%s", name);
-	if (fd >= 0 && !bind(fd, (struct sockaddr *)&at, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name)))) {
-		d->alone = fd;
-		return 0;
-	}
-	snprintf(err, err_len, errno == EADDRINUSE ? "%s is running already" : "%s: no place of its own", name);
 	if (fd >= 0)
-		close(fd);
-	return -1;
+		d->alone = fd;
+	else
+		snprintf(err, err_len, errno == EADDRINUSE ? "%s is running already" : "%s: no place of its own", name);
+	return fd < 0 ? -1 : 0;
 }
 
 int daemon_run(struct daemon_base *d)

@@ -15,13 +15,18 @@
  *
  * Should the child be killed, the daemon sees the end of file, and a second later makes
  * another one and tells it all that was armed. That one is executed anew, so it
- * holds no key either. */
+ * holds no key either.
+ *
+ * A daemon that is killed and started again at once must not put anything in while the guard of the one before still
+ * takes out: that would stay out. So daemon and guard hold a place (place.h), the guard until its scripts have run, and whoever
+ * starts waits for it first. The descriptor of the place goes to the guard as a message of two bytes with SCM_RIGHTS. */
 #include "guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -32,15 +37,17 @@
 #include <event2/event_struct.h>
 
 #include "log.h"
+#include "place.h"
 
 #define GUARD_LIMIT_MS 10000
+#define SUCCEED_LIMIT_MS 30000 /* several scripts, and none takes as long */
 #define GUARD_SCRIPTS 6
 #define GUARD_NAME "plait-guard"
 #define GUARD_FD 3
 
 struct guard {
 	pid_t pid; /* -1: there is none */
-	int fd;
+	int fd, place; /* place: -1: none */
 	struct event ended, again;
 	bool watched;
 	struct script armed[GUARD_SCRIPTS];
@@ -90,6 +97,21 @@ static void keep(struct script *armed, size_t *count, const struct script *s)
 		++*count;
 }
 
+union rights {
+	struct cmsghdr align;
+	char room[CMSG_SPACE(sizeof(int))];
+};
+
+/* A descriptor that comes with the message stays open as long as this process lives. */
+static ssize_t receive(int fd, struct script *next)
+{
+	struct iovec iov = { .iov_base = next, .iov_len = sizeof(*next) };
+	union rights rights;
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof(rights) };
+
+	return recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+}
+
 /* Returns how many scripts are to be run. */
 static size_t guard_wait(int fd, struct script *armed)
 {
@@ -97,7 +119,7 @@ static size_t guard_wait(int fd, struct script *armed)
 	size_t count = 0;
 
 	for (;;) {
-		ssize_t n = recv(fd, &next, sizeof(next), 0);
+		ssize_t n = receive(fd, &next);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n == 1)
@@ -169,7 +191,35 @@ struct guard *guard_start(void)
 		free(g);
 		return NULL;
 	}
+	if (g)
+		g->place = -1;
 	return g;
+}
+
+static void share_place(const struct guard *g)
+{
+	struct iovec iov = { .iov_base = "..", .iov_len = 2 };
+	union rights rights = { 0 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof(rights) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &g->place, sizeof(int));
+	if (g->place >= 0 && sendmsg(g->fd, &msg, MSG_NOSIGNAL) < 0)
+		log_warn("guard: its place is not kept: %s", strerror(errno));
+}
+
+void guard_succeed(struct guard *g, const char *name)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s guard", name);
+	g->place = place_wait(text, SUCCEED_LIMIT_MS);
+	if (g->place < 0)
+		log_warn("the guard of a %s that was killed has not ended; what it takes out may be ours", name);
+	share_place(g);
 }
 
 int guard_arm(struct guard *g, const struct script *down)
@@ -213,6 +263,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		event_add(&g->again, &later);
 		return;
 	}
+	share_place(g);
 	for (size_t i = 0; i < g->count; i++)
 		guard_arm(g, &g->armed[i]);
 	watch(g, event_get_base(&g->again));
@@ -243,5 +294,7 @@ void guard_dismiss(struct guard *g)
 		while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
+	if (g && g->place >= 0)
+		close(g->place);
 	free(g);
 }

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -153,19 +152,7 @@ static void add_reason(char *out, size_t room, const char *what, int number)
 	snprintf(out + len, room - len, "%s%s %d", len ? "; " : "", what, number);
 }
 
-/* One run of a script at a time: a guard may still be taking out the rules of a daemon that was killed when its successor,
- * started at once, puts in its own. Closing what is returned lets the next one run; -1: there is nothing to lock. */
-static int wait_for_turn(const char *path, uint64_t deadline)
-{
-	const struct timespec nap = { .tv_nsec = 2000000 };
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && now_ms() < deadline)
-		nanosleep(&nap, NULL);
-	return fd;
-}
-
-static int run_alone(const struct script *s, unsigned limit_ms, char *out, size_t out_len)
+int script_run(const struct script *s, unsigned limit_ms, char *out, size_t out_len)
 {
 	uint64_t deadline = now_ms() + limit_ms;
 	size_t room = out_len > 96 ? out_len - 48 : out_len / 2; /* what it printed leaves room for the reason */
@@ -197,14 +184,4 @@ static int run_alone(const struct script *s, unsigned limit_ms, char *out, size_
 	else if (WEXITSTATUS(status))
 		add_reason(out, out_len, "exit", WEXITSTATUS(status));
 	return status ? -1 : 0;
-}
-
-int script_run(const struct script *s, unsigned limit_ms, char *out, size_t out_len)
-{
-	int turn = wait_for_turn(s->path, now_ms() + limit_ms);
-	int rc = run_alone(s, limit_ms, out, out_len);
-
-	if (turn >= 0)
-		close(turn);
-	return rc;
 }

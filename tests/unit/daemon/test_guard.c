@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include "guard.h"
+#include "place.h"
 
+static char name[32];
 static char dir[64], mark[96], mark2[100], tool[96], tool2[100];
 
 static int setup(void **state)
@@ -28,7 +30,7 @@ static int setup(void **state)
 	snprintf(mark, sizeof(mark), "%s/mark", dir);
 	snprintf(tool, sizeof(tool), "%s/tool", dir);
 	FILE *f = fopen(tool, "w");
-	fprintf(f, "#!/bin/sh\necho \"$1 $WHAT $(cat /proc/$PPID/comm)\" >%s.new\n"
+	fprintf(f, "#!/bin/sh\n[ \"$WHAT\" != slow ] || sleep 0.5\necho \"$1 $WHAT $(cat /proc/$PPID/comm)\" >%s.new\n"
 		   "mv %s.new %s${0##*/tool}\n", mark, mark, mark);
 	fclose(f);
 	snprintf(mark2, sizeof(mark2), "%s2", mark);
@@ -166,6 +168,39 @@ static void test_dismissed_runs_nothing(void **state)
 	guard_dismiss(NULL);
 }
 
+static void by_kill_in_its_place(struct guard *g)
+{
+	struct script slow = undo("slow");
+
+	guard_succeed(g, name);
+	if (guard_arm(g, &slow) < 0)
+		_exit(9);
+	kill(getpid(), SIGKILL);
+}
+
+/* Started again at once: what the guard of the dead takes out is out before anything is put in. */
+static void test_who_comes_next_waits(void **state)
+{
+	char place[48];
+	struct guard *next;
+	int fd;
+
+	(void)state;
+	snprintf(name, sizeof(name), "plait-test-%d", (int)getpid());
+	snprintf(place, sizeof(place), "%s guard", name);
+	daemon_ends(by_kill_in_its_place);
+	assert_int_equal(access(mark, F_OK), -1);
+	next = guard_start();
+	assert_non_null(next);
+	guard_succeed(next, name);
+	assert_int_equal(unlink(mark), 0);
+	assert_int_equal(place_take(place), -1);
+	guard_dismiss(next);
+	fd = place_take(place);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
 static void by_unarmed_exit(struct guard *g)
 {
 	guard_dismiss(g);
@@ -189,6 +224,7 @@ int main(void)
 		cmocka_unit_test(test_each_script_runs),
 		cmocka_unit_test(test_exit_and_term_of_the_group),
 		cmocka_unit_test(test_dismissed_runs_nothing),
+		cmocka_unit_test(test_who_comes_next_waits),
 		cmocka_unit_test(test_unarmed_runs_nothing),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
