@@ -78,6 +78,13 @@ def _bed():
         yield b
 
 
+@pytest.fixture(scope="module", name="sound")
+def _sound():
+    """For who wants both lines used: `bed` may have one put aside for what it was made to do before."""
+    with Bed() as b:
+        yield b
+
+
 # --- fault list 51: bad lines, each worse than the other ---
 
 @pytest.mark.parametrize("faults", [
@@ -135,17 +142,17 @@ def test_stripped_mptcp_options_work_as_tcp_and_are_flagged(which):
 
 # --- lines that change under running relays ---
 
-def test_renumbered_line_keeps_relays_and_carries_again(bed):
+def test_renumbered_line_keeps_relays_and_carries_again(sound):
     """Fault list 63: the DHCP server gives another address."""
-    near, far = bed.through()
-    gw = bed.topo.gw
-    gw.ip("addr del 192.168.2.2/24 dev wan2", "addr add 192.168.2.77/24 dev wan2", *bed.topo.wan_routes(1))
+    near, far = sound.through()
+    gw = sound.topo.gw
+    gw.ip("addr del 192.168.2.2/24 dev wan2", "addr add 192.168.2.77/24 dev wan2", *sound.topo.wan_routes(1))
     begin = time.monotonic()
-    wait_for(lambda: bed.link("wan2")["address4"] == "192.168.2.77", 3, "the new address is known")
-    before = bed.topo.line[1].bytes()["down"]
+    wait_for(lambda: sound.link("wan2")["address4"] == "192.168.2.77", 3, "the new address is known")
+    before = sound.topo.line[1].bytes()["down"]
     pump = background(send_pattern, far, 3, 12_000_000)
     check = background(read_pattern, near, 3, 0, 12_000_000)
-    wait_for(lambda: bed.topo.line[1].bytes()["down"] - before > 500_000, 3, "the old relay uses the new address")
+    wait_for(lambda: sound.topo.line[1].bytes()["down"] - before > 500_000, 3, "the old relay uses the new address")
     assert time.monotonic() - begin < 5 * SLACK
     pump.join()
     assert check.join().exact
@@ -153,26 +160,26 @@ def test_renumbered_line_keeps_relays_and_carries_again(bed):
     far.close()
     rules = gw.run("ip rule").stdout
     assert "192.168.2.77" in rules and "192.168.2.2 " not in rules
-    gw.ip("addr del 192.168.2.77/24 dev wan2", "addr add 192.168.2.2/24 dev wan2", *bed.topo.wan_routes(1))
-    wait_for(lambda: bed.link("wan2")["address4"] == "192.168.2.2", 3, "the old address again")
+    gw.ip("addr del 192.168.2.77/24 dev wan2", "addr add 192.168.2.2/24 dev wan2", *sound.topo.wan_routes(1))
+    wait_for(lambda: sound.link("wan2")["address4"] == "192.168.2.2", 3, "the old address again")
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["first line", "second line"])
-def test_unplugged_and_back_under_a_download(bed, index):
-    near, far = bed.through()
-    line, size = bed.topo.line[index], 24_000_000
+def test_unplugged_and_back_under_a_download(sound, index):
+    near, far = sound.through()
+    line, size = sound.topo.line[index], 24_000_000
     pump = background(send_pattern, far, 4, size)
     check = background(read_pattern, near, 4, 0, size)
     time.sleep(0.7)
     line.unplug()
-    wait_for(lambda: not bed.link(line.device)["up"], 2, "the line is down")
+    wait_for(lambda: not sound.link(line.device)["up"], 2, "the line is down")
     begin = time.monotonic()
-    bed.carries(100_000, seconds=10)  # new connections do not wait for the dead one
+    sound.carries(100_000, seconds=10)  # new connections do not wait for the dead one
     assert time.monotonic() - begin < 3 * SLACK
     line.plug()
-    bed.topo.gw.ip(*[f"addr replace {a} dev {line.device}" + (" nodad" if ":" in a else "")
-                     for a in bed.topo.wan_addresses(index)], *bed.topo.wan_routes(index))
-    wait_for(lambda: bed.link(line.device)["up"], 3, "the line is up")
+    sound.topo.gw.ip(*[f"addr replace {a} dev {line.device}" + (" nodad" if ":" in a else "")
+                     for a in sound.topo.wan_addresses(index)], *sound.topo.wan_routes(index))
+    wait_for(lambda: sound.link(line.device)["up"], 3, "the line is up")
     before = line.bytes()["down"]
     wait_for(lambda: line.bytes()["down"] - before > 500_000, 15, "the old relay uses the line that is back")
     pump.join()

@@ -271,11 +271,11 @@ def test_udp_filtered_on_one_line_later(topo):
 # --- addresses: NAT changes them, strangers pretend ---
 
 def renumber_isp(topo, i, host):
-    """The provider gives line i another public address: its NAT forgets everything."""
+    """The provider gives line i another public address; its NAT forgets everything while it has none, or it would move all a second time."""
     isp, old = topo.isp[i], topo.isp[i].run("ip -4 -br addr show inet").stdout.split()[2].split("/")[0]
-    isp.ip(f"addr del {old}/24 dev inet", f"addr add 11.{i + 1}.0.{host}/24 dev inet",
-           f"route replace default via 11.{i + 1}.0.1 dev inet")
+    isp.ip(f"addr del {old}/24 dev inet")
     isp.run("conntrack -D -p udp", check=False)
+    isp.ip(f"addr add 11.{i + 1}.0.{host}/24 dev inet", f"route replace default via 11.{i + 1}.0.1 dev inet")
 
 
 def test_nat_gives_another_address(topo):
