@@ -60,7 +60,7 @@ static void copy_urgent(struct tunnel *t, unsigned i, struct packet *p)
 	struct lane *l = &t->lane[i];
 	bool small = p->len <= SMALL;
 
-	if (t->config.redundancy == TUNNEL_ALWAYS) {
+	if (t->config.redundancy == TUNNEL_ALWAYS && !(t->view.returning >> i & 1)) { /* nobody would empty that one's fifo */
 		tunnel_send_or_wait(t, i, &l->urgent, p);
 		return;
 	}

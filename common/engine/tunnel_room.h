@@ -116,6 +116,7 @@ struct tunnel {
 
 /* tunnel_view.c */
 void tunnel_look(struct tunnel *t); /* brings `view` up to date */
+bool tunnel_answers_again(const struct tunnel *t, unsigned i, uint64_t now_us); /* i was found dead, and has to prove itself */
 uint8_t tunnel_home(const struct tunnel *t, uint8_t now, uint32_t len); /* the best path for a flow, which is on `now` */
 uint8_t tunnel_room_for(const struct tunnel *t, uint8_t home, uint32_t rate); /* a path with room for that, or QUEUE_NO_PATH */
 

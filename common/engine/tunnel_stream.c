@@ -6,7 +6,6 @@
 #include "clock.h"
 #include "tunnel_room.h"
 
-#define HOPE_US 1000000
 
 _Static_assert(WIRE_PACKET_MAX == PACKET_INNER_MAX, "what a datagram can hold");
 
@@ -39,14 +38,9 @@ bool tunnel_has_path(const struct tunnel *t)
 
 bool tunnel_has_hope(const struct tunnel *t)
 {
-	uint64_t now = clock_us();
-
-	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
-		const struct health *h = assoc_health(t->assoc, i);
-
-		if (assoc_has_path(t->assoc, i) && h->state == HEALTH_PROBING && health_heard_us(h) && now - health_heard_us(h) < HOPE_US)
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		if (tunnel_answers_again(t, i, clock_us()))
 			return true;
-	}
 	return false;
 }
 

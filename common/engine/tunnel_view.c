@@ -13,7 +13,7 @@
 #define FULL_LOAD_US 100000
 #define LOOK_US 2000
 #define DOUBT_MS 400
-#define HEARD_US 500000
+#define HOPE_US 1000000
 
 enum { TRY_TIER = 8, DEAD_TIER = 9, NO_TIER = 10 };
 
@@ -110,17 +110,19 @@ static void choose(struct tunnel *t, const unsigned tiers[ASSOC_PATHS])
 	}
 }
 
+bool tunnel_answers_again(const struct tunnel *t, unsigned i, uint64_t now_us)
+{
+	const struct health *h = assoc_health(t->assoc, i);
+
+	return assoc_has_path(t->assoc, i) && h->state == HEALTH_PROBING && health_heard_us(h) && now_us < health_heard_us(h) + HOPE_US;
+}
+
 static uint8_t returning(const struct tunnel *t)
 {
 	uint8_t paths = 0;
 
-	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
-		const struct health *h = assoc_health(t->assoc, i);
-
-		if (assoc_has_path(t->assoc, i) && assoc_use(t->assoc, i) == WIRE_USE_FULL && h->state == HEALTH_PROBING &&
-		    health_heard_us(h) && t->now - health_heard_us(h) < HEARD_US)
-			paths |= (uint8_t)(1 << i);
-	}
+	for (unsigned i = 0; i < ASSOC_PATHS; i++)
+		paths |= (uint8_t)((assoc_use(t->assoc, i) == WIRE_USE_FULL && tunnel_answers_again(t, i, t->now)) << i);
 	return paths;
 }
 
