@@ -358,7 +358,6 @@ static int start(struct tundev *t)
 	}
 	if (sync_routes(t, false) < 0 || open_device(t))
 		return -1;
-	/* In this order: behind a predecessor who was killed, his guard's script runs first, and puts back the settings. */
 	if (rules_put_in(t))
 		return -1;
 	forward(t);

@@ -30,8 +30,8 @@ static int setup(void **state)
 	snprintf(mark, sizeof(mark), "%s/mark", dir);
 	snprintf(tool, sizeof(tool), "%s/tool", dir);
 	FILE *f = fopen(tool, "w");
-	fprintf(f, "#!/bin/sh\n[ \"$WHAT\" != slow ] || sleep 0.5\necho \"$1 $WHAT $(cat /proc/$PPID/comm)\" >%s.new\n"
-		   "mv %s.new %s${0##*/tool}\n", mark, mark, mark);
+	fprintf(f, "#!/bin/sh\n[ \"$WHAT\" != slow ] || until rmdir %s/go 2>/dev/null; do sleep 0.05; done\necho \"$1 $WHAT $(cat /proc/$PPID/comm)\" >%s.new\n"
+		   "mv %s.new %s${0##*/tool}\n", dir, mark, mark, mark);
 	fclose(f);
 	snprintf(mark2, sizeof(mark2), "%s2", mark);
 	snprintf(tool2, sizeof(tool2), "%s2", tool);
@@ -181,17 +181,20 @@ static void by_kill_in_its_place(struct guard *g)
 /* Started again at once: what the guard of the dead takes out is out before anything is put in. */
 static void test_who_comes_next_waits(void **state)
 {
-	char place[48];
+	char place[48], go[80];
 	struct guard *next;
 	int fd;
 
 	(void)state;
 	snprintf(name, sizeof(name), "plait-test-%d", (int)getpid());
 	snprintf(place, sizeof(place), "%s guard", name);
+	snprintf(go, sizeof(go), "%s/go", dir);
 	daemon_ends(by_kill_in_its_place);
+	assert_int_equal(place_wait(place, 100), -1);
 	assert_int_equal(access(mark, F_OK), -1);
 	next = guard_start();
 	assert_non_null(next);
+	assert_int_equal(mkdir(go, 0700), 0); /* only now may the script end */
 	guard_succeed(next, name);
 	assert_int_equal(unlink(mark), 0);
 	assert_int_equal(place_take(place), -1);
