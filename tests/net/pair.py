@@ -134,11 +134,14 @@ class Pair:
 
     def start(self):
         self.write_configs()
-        self.remote.start()
+        self.start_remotes()
         self.local.start()
         if self.wait:
             self.wait_connected()
         return self
+
+    def start_remotes(self):
+        self.remote.start()
 
     def wait_connected(self, deadline=None):
         def up():

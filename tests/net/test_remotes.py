@@ -37,20 +37,16 @@ class TwoVps(Pair):
         self.first = self.remote
         self.local_extra += f"[remote second]\nhost = {SECOND}\nport = 7200\nkey = {self.second.make_key()}\n"
 
-    def start(self):
+    def write_configs(self):
+        super().write_configs()
         self._write(self.second.config, {**self._remote_config(self.local.make_key()),
                                          "remote": {"key_file": self.second.key, "control": self.second.control, "log": "debug"}},
                     {}, "")
-        self.write_configs()
+
+    def start_remotes(self):
         for remote in (self.second,) if self.first_away else (self.first, self.second):
             remote.start()  # before the house wakes up: whichever is late is taken for away, and waits for its minute
             wait_for(lambda remote=remote: "listening" in remote.logged(), 5, "a remote listens")
-        self.local.start()
-        if self.wait:
-            self.wait_connected()
-        return self
-
-    __enter__ = start
 
     def __exit__(self, kind, *rest):
         super().__exit__(kind, *rest)
