@@ -5,14 +5,14 @@ UNIT_BIN := $(patsubst tests/unit/%.c,build-san/unit/%,$(UNIT_SRC))
 define unit_floor
 build-san/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
+	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -Itests/unit -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
 endef
 USES_remote_nat := build-san/remote-proxy/policy.o
 # The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
 define unit_proxy
 build-san/unit/$(1)/test_%: tests/unit/$(1)/test_%.c build-san/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) $$(LIB_daemon)
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -o $$@ $$(filter-out %.a,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
+	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter-out %.a,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
 ifdef SAN
 $(foreach f,$(FLOORS),$(eval $(call unit_floor,$(f))))

@@ -21,7 +21,7 @@ def away(topo, awake):
     time.sleep(15)
     back = surfer.now()
     vps_back(topo)
-    wait_for(lambda: surfer.first("relayed", back), 30, "a relayed page")
+    wait_for(lambda: surfer.first("relayed", back), "a relayed page")
     time.sleep(1)
     pages = surfer.stop()
     bad = [p for p in pages if p[2] not in ("relayed", "direct")]
@@ -39,7 +39,7 @@ def main():
             runs = []
             for i in range(a.reps):
                 with Pair(topo) as pair:
-                    wait_for(lambda: pair.local.status()["rules"] != "out" and page(topo) == "relayed", 10, "interception")
+                    wait_for(lambda: pair.local.status()["rules"] != "out" and page(topo) == "relayed", "interception")
                     runs.append(away(topo, awake))
                 bench.progress(f"{name} {i + 1}: " + ", ".join(bench.number(v, 2) for v in runs[-1]))
             for what, column in (("median", bench.median), ("worst", max)):

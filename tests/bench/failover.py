@@ -84,7 +84,7 @@ class Plaits:
     def __init__(self, topo, changes=None):
         self.topo = topo
         self.pair = Pair(topo, local_set=dict(changes or {}), remote_set=dict(changes or {})).start()
-        wait_for(lambda: self.pair.local.status()["rules"] != "out", 5, "interception")
+        wait_for(lambda: self.pair.local.status()["rules"] != "out", "interception")
         self.listener = listen(topo.server, 9000)
 
     def open(self):
@@ -96,7 +96,7 @@ class Plaits:
 
     def heal(self):
         """Waits until every line is found good again."""
-        wait_for(lambda: all(l["standing"] == "in" for l in self.pair.local.status()["links"]), 20, "all lines in")
+        wait_for(lambda: all(l["standing"] == "in" for l in self.pair.local.status()["links"]), "all lines in")
 
     def stop(self):
         self.listener.close()

@@ -65,8 +65,8 @@ def run_pair(name, way, a):
     with Topology(lines=GRID[name]) as topo:
         topo.serve()
         got = {"A": [], "B": [], "both": [], "share": []}
-        with Pair(topo, deadline=30) as pair:
-            wait_for(lambda: pair.local.status()["rules"] != "out", 10, "interception")
+        with Pair(topo) as pair:
+            wait_for(lambda: pair.local.status()["rules"] != "out", "interception")
             transfer(topo, way, topo.sum_bits(way), a.seconds)
             for _ in range(a.reps):
                 for line, key in ((0, "A"), (1, "B")):

@@ -65,7 +65,7 @@ class OpenVpn:
         self._run("remote", vps, pins["local"], "--tls-server", "--dh", "none", "--local", self.far, "--lport", "7400", "--ifconfig", "10.97.0.2", "10.97.0.1")
         self._run("local", gw, pins["remote"], "--tls-client", "--local", self.near, "--lport", "7401", "--remote", self.far, "7400",
                   "--ifconfig", "10.97.0.1", "10.97.0.2")
-        wait_for(lambda: gw.run("ping -c 1 -W 1 10.97.0.2", check=False).returncode == 0, 20, "OpenVPN")
+        wait_for(lambda: gw.run("ping -c 1 -W 1 10.97.0.2", check=False).returncode == 0, "OpenVPN")
         gw.ip(f"route replace {SERVER4} dev ovpn0")
         return self
 

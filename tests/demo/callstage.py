@@ -55,7 +55,7 @@ def play(screen, settle):
     with Topology(lines=LINES, servers=len(SERVERS)) as topo:
         settle(topo)
         with Pair(topo, local_set={"lan.bypass": route(topo)}) as pair:
-            wait_for(lambda: tunnel_is_up(pair), 15, "the tunnel over both lines")
+            wait_for(lambda: tunnel_is_up(pair), "the tunnel over both lines")
             calls = [call.Call(f"{NAMES[i]}, {family}", topo.lan, topo.server_hosts[i], SERVERS[i][f], SECONDS)
                      for f, family in enumerate(("IPv4", "IPv6")) for i in (1, 2, 0)]
             call.hold(calls, SECONDS, show, moments(topo))

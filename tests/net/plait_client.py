@@ -396,7 +396,7 @@ class Remote(Daemon):
         return self
 
     def wait(self):
-        wait_for(lambda: self.alive() and self.status(), 10, f"plait-remote answers\n{self.logged()[-2000:]}")
+        wait_for(lambda: self.alive() and self.status(), f"plait-remote answers\n{self.logged()[-2000:]}")
 
     def __exit__(self, kind, *_):
         if kind is None:

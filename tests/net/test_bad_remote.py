@@ -33,7 +33,7 @@ class Broken:
 
     def __enter__(self):
         self.local.start()
-        wait_for(lambda: connected(self.local.status()), 10, "connected")
+        wait_for(lambda: connected(self.local.status()), "connected")
         return self
 
     def __exit__(self, kind, *_):
@@ -255,7 +255,7 @@ def test_attach_without_an_answer_does_not_use_up_the_pool(broken):
     broken.fake._attached = lambda s, _head: (mute.append(s), ending(s, 30))
     try:
         broken.client(cut)  # takes what is warm
-        wait_for(all_wait, 10, "all that are made wait for an answer")
+        wait_for(all_wait, "all that are made wait for an answer")
     finally:
         broken.fake._attached = real
-    wait_for(lambda: broken.local.status()["pool"]["warm"] > 0, 12, "others are warm")
+    wait_for(lambda: broken.local.status()["pool"]["warm"] > 0, "others are warm")

@@ -35,11 +35,11 @@ def test_docker_comes_and_goes(topo):
         assert pair.local.status()["rules"] == "nftables"
         all_are_served(topo)
         topo.gw.set_sysctls(LOOK)
-        wait_for(lambda: pair.local.status()["rules"] == "redirect", 10, "another way of taking connections")
+        wait_for(lambda: pair.local.status()["rules"] == "redirect", "another way of taking connections")
         all_are_served(topo)
         assert pair.local.status()["counters"]["relays_opened"] == 8
         topo.gw.set_sysctls({name: 0 for name in LOOK})
-        wait_for(lambda: pair.local.status()["rules"] == "nftables", 10, "the better way again")
+        wait_for(lambda: pair.local.status()["rules"] == "nftables", "the better way again")
         all_are_served(topo)
     assert "table inet plait" not in topo.gw.run("nft list tables").stdout
     assert "PLAIT" not in topo.gw.run("iptables-save").stdout
@@ -48,6 +48,6 @@ def test_docker_comes_and_goes(topo):
 def test_one_who_wants_tproxy_is_told(topo):
     topo.gw.set_sysctls(LOOK)
     with Pair(topo, local_set={"lan.rules": "nftables"}) as pair:
-        wait_for(lambda: "net.bridge.bridge-nf-call-iptables is 1" in pair.local.logged(), 10, "a word about the bridge")
+        wait_for(lambda: "net.bridge.bridge-nf-call-iptables is 1" in pair.local.logged(), "a word about the bridge")
         assert pair.local.status()["rules"] == "out"
         assert topo.peer("down", size=20_000)["ok"]  # directly

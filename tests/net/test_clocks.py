@@ -39,7 +39,7 @@ def fake_date(daemon, tmp, date):
 
 
 def relayed(pair, topo, listener):
-    wait_for(lambda: pair.local.status()["rules"] != "out", 5, "interception")
+    wait_for(lambda: pair.local.status()["rules"] != "out", "interception")
     near, far = through(topo.lan, SERVER4, listener)
     assert far.getpeername()[0] == "::ffff:11.7.0.2"
     return near, far
@@ -166,12 +166,12 @@ def test_86_suspended_for_two_hours(topo, listener, which):
         sessions = pair.local.status()["counters"]["sessions"]
         for s in sleepers:
             s.sleep(7200)
-        wait_for(lambda: pair.local.status()["counters"]["sessions"] > sessions, 10, "another session")
+        wait_for(lambda: pair.local.status()["counters"]["sessions"] > sessions, "another session")
         pair.wait_connected()
         talk(near, far)
-        wait_for(lambda: pair.local.status()["rules"] != "out", 15, "interception")
+        wait_for(lambda: pair.local.status()["rules"] != "out", "interception")
         talk(*relayed(pair, topo, listener))
-        wait_for(lambda: all(l["standing"] == "in" for l in pair.local.status()["links"]), 10, "all lines in")
+        wait_for(lambda: all(l["standing"] == "in" for l in pair.local.status()["links"]), "all lines in")
         time.sleep(3)
         assert pair.local.status()["counters"]["sessions"] <= sessions + 2, "and then it is quiet again"
         for d in (pair.local, pair.remote):

@@ -340,7 +340,7 @@ def test_case_80_wrong_server_key(topo):
     pair.local.start()
     try:
         # The remote answers a knock for another key with silence, so the line is the one of a handshake that fails.
-        wait_for(lambda: "[remote] key" in pair.local.logged(), 20, "the log names the key\n" + pair.local.logged())
+        wait_for(lambda: "[remote] key" in pair.local.logged(), "the log names the key\n" + pair.local.logged())
         status = pair.local.status()
         assert not status["connected"] and status["rules"] == "out"
         assert works(topo)
@@ -357,7 +357,7 @@ def test_case_80_somebody_with_another_key_answers(topo):
     fake = FakeRemote(topo.vps, Identity.new(), lambda *_: None, knock_pin=real.pin)
     pair.local.start()
     try:
-        wait_for(lambda: "its key is not the one in our configuration ([remote] key)" in pair.local.logged(), 5, "named")
+        wait_for(lambda: "its key is not the one in our configuration ([remote] key)" in pair.local.logged(), "named")
         assert fake.calls == 0, "it was told HELLO"
         assert not pair.local.status()["connected"]
         assert works(topo)
@@ -374,7 +374,7 @@ def test_case_80_unknown_user(topo):
     pair.remote.start()
     pair.local.start()
     try:
-        wait_for(lambda: "is our key (plait-local pubkey) among its users?" in pair.local.logged(), 10, "the cause is named")
+        wait_for(lambda: "is our key (plait-local pubkey) among its users?" in pair.local.logged(), "the cause is named")
         assert not pair.local.status()["connected"]
         assert works(topo)
         assert pair.local.make_key() in pair.remote.logged(), pair.remote.logged()
@@ -400,7 +400,7 @@ def test_case_83_clear_on_one_side_only(topo, ours, theirs, mode):
             while len(got) < len(mark):
                 got += s.recv(4096)
         s.close()
-        wait_for(lambda: pair.remote.status()["relays"] == 0, 5, "the relay has ended")
+        wait_for(lambda: pair.remote.status()["relays"] == 0, "the relay has ended")
         wan = [f for f in drain(wire) if struct.pack(">H", 7200) in (f[34:36], f[36:38])]  # ports behind 20 bytes of IPv4
         wire.close()
         assert sum(map(len, wan)) > 8 * len(mark), "the relay was not seen at all"

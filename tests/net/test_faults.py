@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("mirror")
 
 
 def relayed(topo, within=5):
-    wait_for(lambda: page(topo, 2) == "relayed", within, "a page by the VPS")
+    wait_for(lambda: page(topo, 2) == "relayed", "a page by the VPS")
 
 
 def link(pair, name):
@@ -75,7 +75,7 @@ def test_64_a_thousand_relays_are_reset_and_the_successor_serves_within_a_second
             assert how in ("direct", "ConnectionResetError"), how
             assert time.monotonic() - begin < 10 * SLACK
         assert {end_of(far, 5) for _, far in ends} == {"reset"}, "a server took it for an end"
-        wait_for(lambda: pair.remote.status()["relays"] == 0, 5, "the remote has let go of all")
+        wait_for(lambda: pair.remote.status()["relays"] == 0, "the remote has let go of all")
 
 
 def test_64_nobody_waits_longer_than_a_second_for_the_successor(topo):
@@ -140,11 +140,11 @@ def test_65_the_guards_successor_knows_what_is_to_be_undone(topo, way):
         relayed(topo)
         guard, = guards(topo)
         os.kill(guard, signal.SIGKILL)
-        wait_for(lambda: guards(topo) not in ([], [guard]), 4, "another guard")
+        wait_for(lambda: guards(topo) not in ([], [guard]), "another guard")
         time.sleep(0.2)
         kill(pair.local)
-        wait_for(lambda: page(topo, 0.5) == "direct", 2, "online directly")
-        wait_for(lambda: not guards(topo), 3, "it goes when it is done")
+        wait_for(lambda: page(topo, 0.5) == "direct", "online directly")
+        wait_for(lambda: not guards(topo), "it goes when it is done")
         ruleset = topo.gw.run("nft list ruleset 2>/dev/null; iptables-save; ip6tables-save").stdout
         assert "PLAIT" not in ruleset and "table inet plait" not in ruleset
         pair.local.start()
@@ -158,7 +158,7 @@ def test_65_the_guard_alone_is_killed_and_the_end_is_in_order(topo):
             guard, = guards(topo)
             os.kill(guard, signal.SIGKILL)
             relayed(topo)
-            wait_for(lambda: guards(topo) not in ([], [guard]), 4, "another guard")
+            wait_for(lambda: guards(topo) not in ([], [guard]), "another guard")
     assert page(topo, 1) == "direct" and not guards(topo)
     assert "table inet plait {" not in topo.gw.run("nft list ruleset").stdout
 
@@ -175,7 +175,7 @@ def test_69_closed_from_boot_to_the_end(topo):
         with Pair(topo, wait=False, local_set={"local.on_remote_down": "reject"}) as pair:
             pair.wait_connected()
             relayed(topo)
-            wait_for(lambda: pair.local.status()["tunnel"]["state"] == "up", 10, "the tunnel")
+            wait_for(lambda: pair.local.status()["tunnel"]["state"] == "up", "the tunnel")
             assert "1 received" in topo.lan.run(f"ping -c1 -W3 {SERVER4}").stdout
             kill(pair.local)
             assert page(topo, 1) in closed
@@ -183,7 +183,7 @@ def test_69_closed_from_boot_to_the_end(topo):
             pair.local.start()
             pair.wait_connected()
             relayed(topo)
-            wait_for(lambda: surfer.first("relayed", 0), 10, "a page of the surfer came through")
+            wait_for(lambda: surfer.first("relayed", 0), "a page of the surfer came through")
         assert page(topo, 1) in closed
         assert not [p for p in surfer.stop() if p[2] == "direct"]
     finally:
@@ -214,7 +214,7 @@ def test_95_the_next_best_way_or_a_clear_word(topo, missing, left):
             relayed(topo)
             assert pair.local.status()["rules"] == left
         else:
-            wait_for(lambda: "the LAN is not intercepted (tried again in" in pair.local.logged(), 10, "the word")
+            wait_for(lambda: "the LAN is not intercepted (tried again in" in pair.local.logged(), "the word")
             assert page(topo, 1) == "direct"
     assert page(topo, 1) == "direct"
     assert "PLAIT_PRE" not in topo.gw.run("iptables-save; ip6tables-save").stdout
@@ -246,8 +246,8 @@ def test_both_lines_change_places_in_one_instant(topo, listener):
             for physical in (0, 1):
                 renew(topo, physical, f"wan{(physical + turn) % 2 + 1}")
             own = [f"192.168.{(i + turn) % 2 + 1}.2" for i in (0, 1)]
-            wait_for(lambda: [link(pair, d)["address4"] for d in ("wan1", "wan2")] == own, 3, "the new addresses")
-            wait_for(lambda: all(link(pair, d)["standing"] == "in" for d in ("wan1", "wan2")), 10, "both lines in")
+            wait_for(lambda: [link(pair, d)["address4"] for d in ("wan1", "wan2")] == own, "the new addresses")
+            wait_for(lambda: all(link(pair, d)["standing"] == "in" for d in ("wan1", "wan2")), "both lines in")
             relayed(topo)
             before = [l.bytes()["down"] for l in topo.line]
             pump = background(send_pattern, far, 3, 12_000_000)
@@ -288,7 +288,7 @@ def test_a_line_that_flaps_costs_nothing_that_lasts(topo, listener):
         took = time.monotonic() - begin
         rate = (topo.line[0].stats()["up"]["in_frames"] - packets) / took
         assert set(pages) == {"relayed"}
-        wait_for(lambda: link(pair, "wan1")["standing"] == "in", 20, "in at last")
+        wait_for(lambda: link(pair, "wan1")["standing"] == "in", "in at last")
         time.sleep(3)
         for d, (files, memory, lines) in figures(pair).items():
             print(f"{d.program.name}, {took:.0f} s: descriptors {before[d][0]} -> {files}, memory {before[d][1]} -> {memory} KiB, "

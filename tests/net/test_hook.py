@@ -42,7 +42,7 @@ class Told:
         return [e[0] for e in self.events() if link in (None, e[1])]
 
     def wait(self, event, link=""):
-        wait_for(lambda: any(e[0] == event and e[1] == link for e in self.events()), 8, f"{event} {link} in {self.events()}")
+        wait_for(lambda: any(e[0] == event and e[1] == link for e in self.events()), f"{event} {link} in {self.events()}")
 
 
 def test_each_change_is_told_once_with_its_reason():
@@ -54,8 +54,8 @@ def test_each_change_is_told_once_with_its_reason():
         told.wait("link-down", "wan1")
         told.wait("link-up", "wan2")
         told.topo.line[0].plug()
-        wait_for(lambda: told.names("wan1").count("link-up") == 2, 8, "wan1 is up again")
-        wait_for(lambda: told.names("wan2")[-1] == "link-backup", 8, "wan2 is a backup again")
+        wait_for(lambda: told.names("wan1").count("link-up") == 2, "wan1 is up again")
+        wait_for(lambda: told.names("wan2")[-1] == "link-backup", "wan2 is a backup again")
         told.pair.local.ask("link", "wan2", "off")
         told.wait("link-off", "wan2")
         down = next(e for e in told.events() if e[0] == "link-down")
@@ -74,7 +74,7 @@ def test_a_remote_that_dies_is_told():
         told.wait("remote-down")
         told.pair.remote.process.wait()
         told.pair.remote.start()
-        wait_for(lambda: told.names("").count("remote-up") == 2, 25, "the remote is up again")
+        wait_for(lambda: told.names("").count("remote-up") == 2, "the remote is up again")
 
 
 def test_a_program_that_hangs_delays_nobody():
@@ -82,20 +82,19 @@ def test_a_program_that_hangs_delays_nobody():
         began = time.monotonic()
         for _ in range(3):
             told.topo.line[1].unplug()
-            wait_for(lambda: not told.pair.local.status()["links"][1]["up"], 3, "the line is known to be down")
+            wait_for(lambda: not told.pair.local.status()["links"][1]["up"], "the line is known to be down")
             told.topo.line[1].plug()
-            wait_for(lambda: told.pair.local.status()["links"][1]["up"], 3, "and up")
+            wait_for(lambda: told.pair.local.status()["links"][1]["up"], "and up")
         assert time.monotonic() - began < 9
-        wait_for(lambda: len(told.events()) >= 2, 12, "the next event after the first was killed")
+        wait_for(lambda: len(told.events()) >= 2, "the next event after the first was killed")
         assert told.pair.local.logged().count("killed after 10 s") == 1
 
 
 def test_no_process_is_left_when_the_daemon_ends():
     with Told(then="sleep 600") as told:
-        wait_for(told.events, 5, "the first event")
+        wait_for(told.events, "the first event")
         told.pair.local.stop()
-        wait_for(lambda: not any(b"600" in open(f"/proc/{p}/cmdline", "rb").read() for p in told.topo.gw.pids()), 3,
-                 "the program is gone")
+        wait_for(lambda: not any(b"600" in open(f"/proc/{p}/cmdline", "rb").read() for p in told.topo.gw.pids()), "the program is gone")
 
 
 def test_a_quota_is_told():

@@ -27,9 +27,9 @@ SETTINGS = "ip mptcp limits; cd /proc/sys/net/mptcp; grep . blackhole_timeout sy
 def intercepting(topo, **how):
     """A pair whose rules are in: they follow the session by the time a script takes."""
     class Intercepting(Pair):
-        def wait_connected(self, deadline=None):
-            super().wait_connected(deadline)
-            wait_for(lambda: self.local.status()["rules"] != "out", 5, "interception")
+        def wait_connected(self):
+            super().wait_connected()
+            wait_for(lambda: self.local.status()["rules"] != "out", "interception")
     return Intercepting(topo, **how)
 
 
@@ -109,7 +109,7 @@ def test_killed_and_the_house_is_online_within_a_second(topo, listener, way):
         kill(pair.remote)
         kill(pair.local)
         assert end_of(near) == "reset"
-        wait_for(lambda: is_direct(topo, listener), 1, "online directly")
+        wait_for(lambda: is_direct(topo, listener), "online directly")
         pair.remote.start()
         pair.local.start()
         pair.wait_connected()
@@ -154,7 +154,7 @@ def test_bypass_and_straight_to_us(topo, listener, way):
             connect(topo.lan, f"{LAN4}.1", 7201)
         before = pair.remote.status()["strangers"]  # losers of the race between the lines
         with connect(topo.lan, VPS4, 7200) as s:  # not taken: a stranger to the remote, like any other
-            wait_for(lambda: pair.remote.status()["strangers"] > before, 5, "the remote sees it")
+            wait_for(lambda: pair.remote.status()["strangers"] > before, "the remote sees it")
             assert pair.local.status()["counters"]["relays_opened"] == 0
             s.close()
         assert pair.local.status()["lan"]["connections"] == 0
@@ -191,7 +191,7 @@ def test_without_a_remote_the_house_goes_out_directly(topo, listener):
     with Pair(topo, wait=False) as pair:
         pair.remote.stop()
         assert way_of(topo, listener) == "direct"
-        wait_for(lambda: (pair.local.status() or {}).get("rules") == "out", 5, "plait-local, without rules")
+        wait_for(lambda: (pair.local.status() or {}).get("rules") == "out", "plait-local, without rules")
         pair.remote.start()
         pair.wait_connected()
-        wait_for(lambda: way_of(topo, listener) == "relayed", 5, "relayed")
+        wait_for(lambda: way_of(topo, listener) == "relayed", "relayed")

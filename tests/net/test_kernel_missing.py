@@ -20,7 +20,7 @@ def _topo():
 
 
 def intercepted(pair):
-    wait_for(lambda: pair.local.status()["rules"] != "out", 5, "interception")
+    wait_for(lambda: pair.local.status()["rules"] != "out", "interception")
 
 
 def carries(topo, listener, host=SERVER4):

@@ -57,12 +57,12 @@ def test_up(topo):
         assert learnt_up(pair) == [0, 0]
         assert windows(topo.gw, 25000)["default"] is None
         transfer(topo, "up")
-        wait_for(lambda: fits(*learnt_up(pair)), 5, "both lines learnt")
+        wait_for(lambda: fits(*learnt_up(pair)), "both lines learnt")
         for i, window in enumerate(learnt_up(pair)):
             for family in ("-4", "-6"):
                 assert windows(topo.gw, 25000 + i, family)["default"] == window
         good = good_enough(pair.local, "wan2", learnt_up(pair)[1])
-        wait_for(lambda: begin_with(topo.gw, good) >= 4, 10, "the stock begins with it")
+        wait_for(lambda: begin_with(topo.gw, good) >= 4, "the stock begins with it")
     assert not windows(topo.gw, 25000) and not windows(topo.gw, 25001)
 
 
@@ -74,17 +74,17 @@ def test_down_and_after_a_kill(topo):
 
 def down_and_after_a_kill(topo, pair):
     transfer(topo, "down")
-    wait_for(lambda: pair.remote.status()["egress"]["learnt"] == 2, 5, "both lines learnt")
+    wait_for(lambda: pair.remote.status()["egress"]["learnt"] == 2, "both lines learnt")
     routes = windows(topo.vps, 25050)
     assert fits(routes["11.1.0.2"], routes["11.2.0.2"]), routes
     assert routes["default"] is None
     good = good_enough(pair.remote, "11.2.0.2", routes["11.2.0.2"])
-    wait_for(lambda: begin_with(topo.vps, good) >= 4, 10, "the stock begins with it")
+    wait_for(lambda: begin_with(topo.vps, good) >= 4, "the stock begins with it")
     pair.remote.process.send_signal(signal.SIGKILL)
     pair.remote.process.wait()
     assert "11.1.0.2" in windows(topo.vps, 25050)
     pair.remote.start()
-    wait_for(pair.remote.status, 10, "plait-remote is back")
+    wait_for(pair.remote.status, "plait-remote is back")
     assert set(windows(topo.vps, 25050)) == set(routes) - {"11.1.0.2", "11.2.0.2"}
 
 
@@ -103,7 +103,7 @@ def test_who_sends_slowly_teaches_nothing(topo):
     """2 Mbit/s for four seconds say nothing of a line of 20."""
     with Pair(topo) as pair, listen(topo.server, 9400) as listener:
         transfer(topo, "up")
-        wait_for(lambda: fits(*learnt_up(pair)), 5, "both lines learnt")
+        wait_for(lambda: fits(*learnt_up(pair)), "both lines learnt")
         before = learnt_up(pair)
         s = connect(topo.lan, SERVER4, 9400)
         s.sendall(b"first")

@@ -19,7 +19,7 @@ WARM_S = 1.0
 @pytest.fixture(scope="module", name="bed")
 def _bed():
     with Bed(TWO) as b:
-        wait_for(lambda: all(l["standing"] == "in" for l in b.local()["links"]), 10, "all lines in")
+        wait_for(lambda: all(l["standing"] == "in" for l in b.local()["links"]), "all lines in")
         yield b
 
 
@@ -30,7 +30,7 @@ def _all_lines_in(request):
         bed = request.getfixturevalue("bed")
         for line in bed.topo.line:
             line.set(hole=None)
-        wait_for(lambda: all(l["standing"] == "in" for l in bed.local()["links"]), 20, "all lines in again")
+        wait_for(lambda: all(l["standing"] == "in" for l in bed.local()["links"]), "all lines in again")
 
 
 class Stream:
@@ -82,7 +82,7 @@ def test_a_stream_goes_on_within_a_second(bed, way, line, hole):
     time.sleep(WARM_S)
     begin = time.monotonic()
     bed.topo.line[line].set(hole=hole)
-    wait_for(lambda: s.at[-1] > begin + 2, 3, "the stream goes on")
+    wait_for(lambda: s.at[-1] > begin + 2, "the stream goes on")
     assert s.pause(begin) < 0.9 * SLACK
     s.finish()
 
@@ -159,7 +159,7 @@ def test_a_modem_that_answers_though_its_internet_is_dead(bed):
     isp.nft("table inet cut { chain f { type filter hook forward priority 0; drop; }; }")
     try:
         assert None not in ping(bed.topo.gw, bed.topo.gateway(0), count=1)
-        wait_for(lambda: bed.link("wan1")["standing"] == "out", 3, "line 1 is out")
+        wait_for(lambda: bed.link("wan1")["standing"] == "out", "line 1 is out")
         assert bed.link("wan1")["judge"] == "health"
         begin = time.monotonic()
         bed.carries(200_000, seconds=5)
@@ -178,7 +178,7 @@ def test_a_modem_that_answers_though_its_internet_is_dead(bed):
 def test_a_subflow_was_reset_and_then_the_other_line_dies(lost):
     """A box on the way may reset one subflow, and the kernel does not join it again by itself: the last line's death is survived all the same."""
     with Bed([Line("20M", "20M", 10), Line("20M", "20M", 60)]) as bed:  # connections begin on line 1, which is much nearer
-        wait_for(lambda: all(l["standing"] == "in" for l in bed.local()["links"]), 10, "all lines in")
+        wait_for(lambda: all(l["standing"] == "in" for l in bed.local()["links"]), "all lines in")
         s = stream(bed, "down")
         time.sleep(WARM_S)
         bed.topo.gw.nft("table inet rude { chain o { type filter hook output priority 0; "
@@ -189,8 +189,8 @@ def test_a_subflow_was_reset_and_then_the_other_line_dies(lost):
         time.sleep(0.5)
         begin = time.monotonic()
         bed.topo.line[1 - lost].set(hole="both")
-        wait_for(lambda: bed.link(f"wan{2 - lost}")["standing"] == "out" and bed.link(f"wan{1 + lost}")["standing"] == "in", 3, "one is left")
-        wait_for(lambda: s.at[-1] > begin + 2, 6, "the stream goes on")
+        wait_for(lambda: bed.link(f"wan{2 - lost}")["standing"] == "out" and bed.link(f"wan{1 + lost}")["standing"] == "in", "one is left")
+        wait_for(lambda: s.at[-1] > begin + 2, "the stream goes on")
         s.finish(30)
 
 
@@ -203,8 +203,8 @@ def unheard(ns, source):
 def test_a_subflow_was_reset_under_a_request_and_then_the_other_line_dies():
     """So is the other line's death before the answer: a request that was served waits for it on its own connection."""
     with Bed([Line("20M", "20M", 10), Line("20M", "20M", 60)]) as bed:
-        wait_for(lambda: all(l["path"]["state"] == "up" for l in bed.local()["links"]), 10, "all lines up")
-        wait_for(lambda: not bed.local()["uneasy"], 75, "answers are not kept for a second asking")
+        wait_for(lambda: all(l["path"]["state"] == "up" for l in bed.local()["links"]), "all lines up")
+        wait_for(lambda: not bed.local()["uneasy"], "answers are not kept for a second asking")
         bed.topo.vps.nft("table inet mute { chain o { type filter hook output priority 0; tcp sport 7200 meta length > 90 drop; }; }")
         near = connect(bed.topo.lan, SERVER4, bed.listener.getsockname()[1], timeout=20)
         near.sendall(b"hello")
@@ -215,7 +215,7 @@ def test_a_subflow_was_reset_under_a_request_and_then_the_other_line_dies():
         bed.topo.gw.nft("table inet rude { chain o { type filter hook output priority 0; "
                         "ip saddr 192.168.1.2 tcp dport 7200 reject with tcp reset; }; }")
         # hello was not acknowledged by anything that came through, and is said again
-        wait_for(lambda: not unheard(bed.topo.gw, "192.168.1.2"), 3, "line 1 is lost to it")
+        wait_for(lambda: not unheard(bed.topo.gw, "192.168.1.2"), "line 1 is lost to it")
         bed.topo.line[1].set(hole="both")
         bed.topo.gw.nft("delete table inet rude")
         bed.topo.vps.nft("delete table inet mute")
@@ -235,7 +235,7 @@ def test_all_lines_dead_for_half_a_minute(bed):
     time.sleep(30)
     bed.topo.line[1].set(hole=None)
     begin = time.monotonic()
-    wait_for(lambda: s.at[-1] > begin, 10, "the stream goes on")
+    wait_for(lambda: s.at[-1] > begin, "the stream goes on")
     bed.topo.line[0].set(hole=None)
     time.sleep(2)
     s.finish()

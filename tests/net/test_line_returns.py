@@ -13,7 +13,7 @@ ENOUGH = 2_000_000  # most of a second of 20 Mbit/s
 @pytest.fixture(scope="module", name="bed")
 def _bed():
     with Bed(TWO) as b:
-        wait_for(lambda: all_in(b), 10, "all lines in")
+        wait_for(lambda: all_in(b), "all lines in")
         for _ in range(2):  # the lines' windows are learnt
             b.carries(8_000_000, seconds=20)
             time.sleep(1)
@@ -38,8 +38,8 @@ def carried(bed, line):
 def uses_both_again(bed, s):
     """The transfer that runs, on both lines, soon."""
     before = [carried(bed, i) for i in (0, 1)]
-    wait_for(lambda: all(carried(bed, i) - before[i] > ENOUGH for i in (0, 1)), 6, "both lines carry the same transfer again")
-    wait_for(lambda: all_in(bed), 3, "all lines in, their probes answered")
+    wait_for(lambda: all(carried(bed, i) - before[i] > ENOUGH for i in (0, 1)), "both lines carry the same transfer again")
+    wait_for(lambda: all_in(bed), "all lines in, their probes answered")
     s.finish()
 
 
@@ -56,7 +56,7 @@ def test_a_line_that_was_dead_for_a_while(bed, line):
     s = stream(bed, "down")
     time.sleep(1.5)
     bed.topo.line[line].set(hole="both")
-    wait_for(lambda: not all_in(bed), 3, "its death is known")
+    wait_for(lambda: not all_in(bed), "its death is known")
     time.sleep(3)
     bed.topo.line[line].set(hole=None)
     uses_both_again(bed, s)

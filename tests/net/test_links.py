@@ -25,7 +25,7 @@ class Bed:
             if self.prepare:
                 self.prepare(self.topo)
             self.pair = Pair(self.topo, **self.how).start()
-            wait_for(lambda: self.local()["rules"] != "out", 5, "interception")
+            wait_for(lambda: self.local()["rules"] != "out", "interception")
             self.listener = listen(self.topo.server, 9000)
         except BaseException:
             self.topo.stop()
@@ -135,7 +135,7 @@ def test_stripped_mptcp_options_work_as_tcp_and_are_flagged(which):
         assert bed.local()["counters"]["fallbacks"] <= 1
         assert bed.local()["counters"]["fallbacks"] == 1 or not both  # line 1 alone may be found out before it is used
         for name in ("wan1", "wan2") if both else ("wan1",):
-            wait_for(lambda name=name: bed.link(name)["standing"] == "whole", 5, f"{name} is flagged")
+            wait_for(lambda name=name: bed.link(name)["standing"] == "whole", f"{name} is flagged")
         assert both or bed.link("wan2")["standing"] == "in"
         assert bed.local()["connected"]
 
@@ -148,11 +148,11 @@ def test_renumbered_line_keeps_relays_and_carries_again(sound):
     gw = sound.topo.gw
     gw.ip("addr del 192.168.2.2/24 dev wan2", "addr add 192.168.2.77/24 dev wan2", *sound.topo.wan_routes(1))
     begin = time.monotonic()
-    wait_for(lambda: sound.link("wan2")["address4"] == "192.168.2.77", 3, "the new address is known")
+    wait_for(lambda: sound.link("wan2")["address4"] == "192.168.2.77", "the new address is known")
     before = sound.topo.line[1].bytes()["down"]
     pump = background(send_pattern, far, 3, 12_000_000)
     check = background(read_pattern, near, 3, 0, 12_000_000)
-    wait_for(lambda: sound.topo.line[1].bytes()["down"] - before > 500_000, 3, "the old relay uses the new address")
+    wait_for(lambda: sound.topo.line[1].bytes()["down"] - before > 500_000, "the old relay uses the new address")
     assert time.monotonic() - begin < 5 * SLACK
     pump.join()
     assert check.join().exact
@@ -161,7 +161,7 @@ def test_renumbered_line_keeps_relays_and_carries_again(sound):
     rules = gw.run("ip rule").stdout
     assert "192.168.2.77" in rules and "192.168.2.2 " not in rules
     gw.ip("addr del 192.168.2.77/24 dev wan2", "addr add 192.168.2.2/24 dev wan2", *sound.topo.wan_routes(1))
-    wait_for(lambda: sound.link("wan2")["address4"] == "192.168.2.2", 3, "the old address again")
+    wait_for(lambda: sound.link("wan2")["address4"] == "192.168.2.2", "the old address again")
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["first line", "second line"])
@@ -172,16 +172,16 @@ def test_unplugged_and_back_under_a_download(sound, index):
     check = background(read_pattern, near, 4, 0, size)
     time.sleep(0.7)
     line.unplug()
-    wait_for(lambda: not sound.link(line.device)["up"], 2, "the line is down")
+    wait_for(lambda: not sound.link(line.device)["up"], "the line is down")
     begin = time.monotonic()
     sound.carries(100_000, seconds=10)  # new connections do not wait for the dead one
     assert time.monotonic() - begin < 3 * SLACK
     line.plug()
     sound.topo.gw.ip(*[f"addr replace {a} dev {line.device}" + (" nodad" if ":" in a else "")
                      for a in sound.topo.wan_addresses(index)], *sound.topo.wan_routes(index))
-    wait_for(lambda: sound.link(line.device)["up"], 3, "the line is up")
+    wait_for(lambda: sound.link(line.device)["up"], "the line is up")
     before = line.bytes()["down"]
-    wait_for(lambda: line.bytes()["down"] - before > 500_000, 15, "the old relay uses the line that is back")
+    wait_for(lambda: line.bytes()["down"] - before > 500_000, "the old relay uses the line that is back")
     pump.join()
     assert check.join().exact
     near.close()
@@ -194,7 +194,7 @@ def test_device_removed_and_made_anew():
         topo = bed.topo
         near, far = bed.through()
         topo.gw.ip("link del wan2")
-        wait_for(lambda: not bed.link("wan2")["up"], 2, "the line is down")
+        wait_for(lambda: not bed.link("wan2")["up"], "the line is down")
         for s in (near, far):
             s.sendall(b"by the other line")
         assert read_exactly(far, 17) == read_exactly(near, 17) == b"by the other line"
@@ -203,7 +203,7 @@ def test_device_removed_and_made_anew():
         topo._configure(topo.isp[1], "line", ["192.168.2.1/24", "2a11:2::1/64", "fe80::1/64"])
         topo._configure(topo.gw, "wan2", topo.wan_addresses(1))
         topo.gw.ip(*topo.wan_routes(1))
-        wait_for(lambda: bed.link("wan2")["up"], 3, "the line is up")
+        wait_for(lambda: bed.link("wan2")["up"], "the line is up")
         before = topo.line[1].bytes()["down"]
         pump = background(send_pattern, far, 4, 50_000_000)
         assert background(read_pattern, near, 4, 0, 50_000_000).join().exact
@@ -219,7 +219,7 @@ def test_two_lines_with_one_subnet_and_one_gateway_address():
     with Bed(same_subnet=True) as bed:
         bed.both_lines_carry()
         bed.topo.line[0].unplug()
-        wait_for(lambda: not bed.link("wan1")["up"], 2, "line 1 is down")
+        wait_for(lambda: not bed.link("wan1")["up"], "line 1 is down")
         bed.carries(500_000)
 
 

@@ -276,7 +276,7 @@ class Story:
             for p in early:
                 p.run()
             for p in [*self.faulty.values(), *self.good.values()]:
-                wait_for(lambda p=p: connected(p.look()), 10, f"{p.name} is connected\n{p.logged()[-1500:]}")
+                wait_for(lambda p=p: connected(p.look()), f"{p.name} is connected\n{p.logged()[-1500:]}")
             self.private_status, self.allowed_status = self.private.look(), self.allowed.look()
             self.pss = {name: p.pss_kib() for name, p in self.good.items()}
             self.bad_days()
@@ -430,8 +430,8 @@ def test_case_90_address_changes(topo, dns):
         topo.vps.nft(f"table inet moved {{ chain in {{ type filter hook input priority 0; ip daddr {VPS4} tcp dport {PORT} "
                      f"tcp flags & (syn | ack) == syn reject with tcp reset\n }}\n}}\n")
         try:
-            wait_for(lambda: pair.local.status()["remote"]["addresses"] == [f"{new}:{PORT}"], 20, "the new address")
-            wait_for(lambda: sessions_at(topo, new) >= 1, 10, "a session there")
+            wait_for(lambda: pair.local.status()["remote"]["addresses"] == [f"{new}:{PORT}"], "the new address")
+            wait_for(lambda: sessions_at(topo, new) >= 1, "a session there")
             assert echo(old, b"the old one stays")
             for i in range(5):  # more than are warm, so some are new
                 s = connect(topo.lan, SERVER4, 7001)
@@ -450,7 +450,7 @@ def test_case_92_resolver_behind_plait(topo, dns):
     at the start (there is no session to take them) and while interception is in."""
     dns.moods["vps.example"] = lambda q: [q.addresses(VPS4)] if q.tcp else [q.addresses(cut=True)]
     with Pair(topo, host="vps.example", local_set={"remote.resolver": SERVER4, "lan.own": "yes"}) as pair:
-        wait_for(lambda: pair.local.status()["rules"] != "out", 5, "interception is in")
+        wait_for(lambda: pair.local.status()["rules"] != "out", "interception is in")
         other = connect(topo.gw, SERVER4, 7001)
         assert echo(other, b"own")
         peers = topo.server.run("ss -Htn state established sport = :7001").stdout
@@ -459,9 +459,9 @@ def test_case_92_resolver_behind_plait(topo, dns):
         asked = len(dns.of("vps.example"))
         pair.remote.process.kill()
         pair.remote.process.wait()
-        wait_for(lambda: [q for _, q in dns.of("vps.example")[asked:] if q.tcp], 8, "it asks again")
+        wait_for(lambda: [q for _, q in dns.of("vps.example")[asked:] if q.tcp], "it asks again")
         assert pair.local.status()["rules"] != "out", "interception went before the question was asked"
         pair.remote.start()
-        wait_for(lambda: pair.local.status()["remote"]["connected"], 10, "it is back")
+        wait_for(lambda: pair.local.status()["remote"]["connected"], "it is back")
         sources = {q.source[0] for _, q in dns.of("vps.example")}
         assert sources == {"11.1.0.2"}, "line 1's provider, never the VPS"

@@ -61,7 +61,7 @@ def _orders(topo):
 @pytest.fixture(name="pair")
 def _pair(topo):
     with Pair(topo, remote_set={"user home.opens": 5000}) as p:
-        wait_for(lambda: p.local.status()["pool"]["warm"] >= 4, 5, "warm connections")
+        wait_for(lambda: p.local.status()["pool"]["warm"] >= 4, "warm connections")
         yield p
 
 
@@ -93,7 +93,7 @@ def test_killed_remote_resets_all(topo, pair, orders):
         assert {end_of(near) for near, _ in ends} == {"reset"}
         assert {end_of(far, 5) for _, far in ends} == {"reset"}
     pair.remote.start()
-    wait_for(lambda: order(topo, b"remote is back")[0] == "done", 10, "an order after the restart")
+    wait_for(lambda: order(topo, b"remote is back")[0] == "done", "an order after the restart")
 
 
 def test_remote_restarts_under_load_and_serves_nothing_twice(topo, pair, orders):
@@ -137,7 +137,7 @@ def restart_unnoticed(topo, pair):
     kill(pair.remote)
     since = len(pair.remote.logged())
     pair.remote.start()
-    wait_for(lambda: "listening" in pair.remote.logged()[since:], 5, "the remote listens")
+    wait_for(lambda: "listening" in pair.remote.logged()[since:], "the remote listens")
     topo.vps.nft("delete table inet mute")
 
 

@@ -120,7 +120,7 @@ def test_case_12_impossible_length(topo, session, relayed, length, kind):
     up, dest = relayed
     up.sock.sendall(raw(kind, length, bytes(16)))
     assert up.ending()[0] == "reset"
-    wait_for(lambda: dest.fileno() < 0 or ended(dest), 2, "the destination was told")
+    wait_for(lambda: dest.fileno() < 0 or ended(dest), "the destination was told")
     waiting = session.attach(topo.server)
     waiting.sock.sendall(raw(kind, length, bytes(16)))
     assert waiting.ending() == ("reset", [])
@@ -163,13 +163,13 @@ def test_record_of_the_wrong_shape(relayed, kind, plain):
     up, dest = relayed
     up.send(kind, plain)
     assert up.ending()[0] == "reset"
-    wait_for(lambda: ended(dest), 2, "the destination was told")
+    wait_for(lambda: ended(dest), "the destination was told")
 
 
 def test_rst_record_resets_the_destination(relayed):
     up, dest = relayed
     up.send(RST, struct.pack(">H", 0x160))
-    wait_for(lambda: ended(dest), 2, "the destination was reset")
+    wait_for(lambda: ended(dest), "the destination was reset")
 
 
 def test_flipped_bit_ends_one_relay_only(topo, remote, session, target, relayed):
@@ -182,7 +182,7 @@ def test_flipped_bit_ends_one_relay_only(topo, remote, session, target, relayed)
     record[50] ^= 4
     up.sock.sendall(record)
     assert up.ending() == ("reset", [])
-    wait_for(lambda: ended(dest), 2, "the destination was told")
+    wait_for(lambda: ended(dest), "the destination was told")
     assert remote.counter("relays_failed") == before + 1
     other.send(DATA, b"alive")
     assert other.read() == (DATA, b"alive")
@@ -219,7 +219,7 @@ def test_case_24_stream_cut_on_its_way_up(remote, relayed):
     before = remote.counter("streams_cut")
     up.sock.shutdown(1)
     assert up.ending()[0] == "reset"
-    wait_for(lambda: ended(dest), 2, "the destination was reset")
+    wait_for(lambda: ended(dest), "the destination was reset")
     assert remote.counter("streams_cut") == before + 1
 
 
@@ -230,7 +230,7 @@ def test_case_24_record_cut_on_its_way_up(remote, relayed):
     up.sock.sendall(up.up.record(DATA, b"x" * 1000)[:500])
     up.sock.shutdown(1)
     assert up.ending()[0] == "reset"
-    wait_for(lambda: ended(dest), 2, "the destination was reset")
+    wait_for(lambda: ended(dest), "the destination was reset")
     assert remote.counter("streams_cut") == before + 1
 
 
@@ -318,7 +318,7 @@ def test_revoke_of_a_number_never_seen(topo, remote, control, target):
     assert control.revoke(0) == 0
     s = connect(topo.server)
     s.sendall(message)
-    wait_for(lambda: remote.counter("attach_replayed") == before[0] + 1, 2, "it is met like a replay")
+    wait_for(lambda: remote.counter("attach_replayed") == before[0] + 1, "it is met like a replay")
     assert target.dialled == before[1]
     abort(s)
 
@@ -411,7 +411,7 @@ def test_revoke_races_open(topo, remote, target):
         verdicts.append(verdict)
         if verdict:
             assert up.answer()["status"] == 0
-            wait_for(lambda n=before: target.dialled == n + 1, 2, "it was dialled once")
+            wait_for(lambda n=before: target.dialled == n + 1, "it was dialled once")
         else:
             assert up.ending() == ("reset", [])
             assert target.dialled == before

@@ -62,13 +62,13 @@ def wire(topo, path):
     yield
     with inside(topo.inet), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.sendto(LAST, (VPS4, 9))
-    wait_for(lambda: LAST in path.read_bytes()[-100_000:], 5, "all that passed is in the file")
+    wait_for(lambda: LAST in path.read_bytes()[-100_000:], "all that passed is in the file")
     dump.terminate()
     dump.wait()
 
 
 def intercepting(pair):
-    wait_for(lambda: pair.local.status()["rules"] != "out", 5, "interception")
+    wait_for(lambda: pair.local.status()["rules"] != "out", "interception")
 
 
 @pytest.mark.parametrize("here,there", [("yes", "yes"), ("yes", "no"), ("no", "yes"), ("no", "no")])

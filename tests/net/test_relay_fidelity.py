@@ -240,7 +240,7 @@ def test_nothing_lingers_when_all_is_said(topo, pair, listener):
     def clean():
         return pair.local.status()["relays"] == 0 and pair.remote.status()["relays"] == 0 and \
             not any(_half_closed(d) for d in (pair.local, pair.remote))
-    wait_for(clean, 10, "relays gone, no half-closed sockets of a daemon")
+    wait_for(clean, "relays gone, no half-closed sockets of a daemon")
 
 
 def _half_closed(daemon):

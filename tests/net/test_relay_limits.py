@@ -108,7 +108,7 @@ def test_three_hundred_slow_readers_cost_64_kib_a_direction(topo, pair, listener
     before = {d: private_kib(d) for d in (pair.local, pair.remote)}
     near = connect_all(topo.lan, SERVER4, 9000, n, receive=4096)
     far = [accept(listener) for _ in range(n)]
-    wait_for(lambda: relays_are(pair, n), 10, "all relays")
+    wait_for(lambda: relays_are(pair, n), "all relays")
     written = fill(far, 6)
     assert written > n * DIRECTION, "the test has not filled what it measures"
     for d, old in before.items():
@@ -120,8 +120,8 @@ def test_three_hundred_slow_readers_cost_64_kib_a_direction(topo, pair, listener
     assert read_exactly(quick, 100_000)
     assert time.monotonic() - begin < 2 * SLACK
     close_all([quick, other], near, far)
-    wait_for(lambda: relays_are(pair, 0), 10, "relays gone")
-    wait_for(lambda: pair.remote.status()["users"][0]["buffered"] == 0, 5, "nothing is charged to the user")
+    wait_for(lambda: relays_are(pair, 0), "relays gone")
+    wait_for(lambda: pair.remote.status()["users"][0]["buffered"] == 0, "nothing is charged to the user")
 
 
 @MEASURES_MEMORY
@@ -150,7 +150,7 @@ def test_readers_with_a_zero_window_stay_up(topo, pair, listener):
 @pytest.mark.parametrize("which", ["local", "remote"])
 def test_out_of_descriptors_rests_and_recovers(topo, pair, listener, which):
     daemon = getattr(pair, which)
-    wait_for(lambda: relays_are(pair, 0), 5, "no relays of earlier tests")
+    wait_for(lambda: relays_are(pair, 0), "no relays of earlier tests")
     old, old_far = through(topo.lan, SERVER4, listener)
     limit = subprocess.run(["prlimit", f"--pid={daemon.pid}", "--nofile", "--raw", "--noheadings", "--output=SOFT,HARD"],
                            text=True, capture_output=True, check=True).stdout.split()
@@ -158,7 +158,7 @@ def test_out_of_descriptors_rests_and_recovers(topo, pair, listener, which):
     subprocess.run(["prlimit", f"--pid={daemon.pid}", f"--nofile={used + 30}:{limit[1]}"], check=True)
     try:
         near = connect_all(topo.lan, SERVER4, 9000, 200)
-        wait_for(lambda: "resting" in daemon.logged(), 5, "accept pauses")
+        wait_for(lambda: "resting" in daemon.logged(), "accept pauses")
         time.sleep(0.5)
         cpu, lines = daemon.cpu_seconds(), daemon.logged().count("resting")
         time.sleep(2)
@@ -171,11 +171,11 @@ def test_out_of_descriptors_rests_and_recovers(topo, pair, listener, which):
     close_all(near)
     while _drop_one(listener):
         pass
-    wait_for(lambda: _serves(topo, listener), 5, "a new connection after the shortage")
+    wait_for(lambda: _serves(topo, listener), "a new connection after the shortage")
     old_far.sendall(b"and still")
     assert read_exactly(old, 9) == b"and still"
     close_all([old, old_far])
-    wait_for(lambda: relays_are(pair, 0), 10, "relays gone")
+    wait_for(lambda: relays_are(pair, 0), "relays gone")
 
 
 def _drop_one(listener):

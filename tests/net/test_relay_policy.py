@@ -25,7 +25,7 @@ def _inside_vps(topo, pair):
     topo.vps.nft("table inet seen { counter lo { }; chain in { type filter hook input priority -200; "
                  'iifname "lo" meta l4proto tcp counter name lo; }; }')
     with listen(topo.vps, 9000) as s:
-        wait_for(lambda: pair.local.status()["rules"] != "out", 5, "interception")
+        wait_for(lambda: pair.local.status()["rules"] != "out", "interception")
         yield s
 
 

@@ -44,7 +44,7 @@ def test_an_answer_that_was_lost_is_said_again(topo, session, target):
     before, old = target.dialled, session.attach(topo.server)
     with muted(topo, old):
         old.send(OPEN, open_plain(SERVER4, target.port, b"hello", reserved=KEEP))
-        wait_for(lambda: target.dialled == before + 1 and target.first[-1:] == [b"hello"], 3, "it was served")
+        wait_for(lambda: target.dialled == before + 1 and target.first[-1:] == [b"hello"], "it was served")
         time.sleep(0.1)
         up = resumed(topo, session, session.sid, old.ctr)
         said = up.answer()
@@ -61,7 +61,7 @@ def test_a_connection_that_was_reset_while_the_destination_is_dialled(topo, remo
     before, old = target.dialled, session.attach(topo.server)
     topo.server.nft(f"table inet slow {{ chain i {{ type filter hook input priority 0; tcp dport {target.port} drop; }}; }}")
     old.send(OPEN, open_plain(SERVER4, target.port, b"one", reserved=KEEP))
-    wait_for(lambda: remote.status()["dialling"] == 1, 3, "it is dialled")
+    wait_for(lambda: remote.status()["dialling"] == 1, "it is dialled")
     old.close()
     time.sleep(0.6)
     assert remote.status()["dialling"] == 1
@@ -84,7 +84,7 @@ def test_only_what_was_kept_for_this_user_and_only_once(topo, remote, session, t
     with muted(topo, kept):
         assert plain.open(SERVER4, target.port)["status"] == 0
         kept.send(OPEN, open_plain(SERVER4, target.port, reserved=KEEP))
-        wait_for(lambda: remote.status()["dialling"] == 1, 3, "it is kept")
+        wait_for(lambda: remote.status()["dialling"] == 1, "it is kept")
         for who, sid, ctr in ((session, session.sid, plain.ctr), (session, session.sid, 77), (session, bytes(16), kept.ctr),
                               (other.session, session.sid, kept.ctr)):
             up = resumed(topo, who, sid, ctr)
@@ -104,9 +104,9 @@ def test_a_resumed_one_can_be_resumed(topo, remote, session, target):
     before, old, second = target.dialled, session.attach(topo.server), session.attach(topo.server)
     with muted(topo, old, second):
         old.send(OPEN, open_plain(SERVER4, target.port, b"first", reserved=KEEP))
-        wait_for(lambda: target.dialled == before + 1, 3, "it was served")
+        wait_for(lambda: target.dialled == before + 1, "it was served")
         second.send(OPEN, resume_plain(session.sid, old.ctr))
-        wait_for(lambda: remote.counter("opens_resumed") == 1, 3, "it was taken up")
+        wait_for(lambda: remote.counter("opens_resumed") == 1, "it was taken up")
         second.close()
         third = resumed(topo, session, session.sid, second.ctr)
         said = third.answer()
@@ -135,28 +135,28 @@ def test_without_a_resume_it_is_reset(topo, remote, session, target):
     up = session.attach(topo.server)
     with muted(topo, up):
         up.send(OPEN, open_plain(SERVER4, target.port, reserved=KEEP))
-        wait_for(lambda: remote.status()["dialling"] == 1, 3, "it is kept")
+        wait_for(lambda: remote.status()["dialling"] == 1, "it is kept")
         up.close()
-        wait_for(lambda: remote.status()["dialling"] == 0, 10, "it was given up after 30 s")
+        wait_for(lambda: remote.status()["dialling"] == 0, "it was given up after 30 s")
 
 
 def test_a_house_whose_lines_are_uneasy(topo):
     """All subflows are reset between OPEN and ACCEPT; the order is served once, and answered."""
     orders = Orders(topo.server, 9200)
     with Pair(topo) as pair:
-        wait_for(lambda: pair.local.status()["pool"]["warm"] >= 4, 5, "warm connections")
+        wait_for(lambda: pair.local.status()["pool"]["warm"] >= 4, "warm connections")
         topo.line[1].unplug()
-        wait_for(lambda: not pair.local.status()["links"][1]["up"], 3, "line 2 is down")
+        wait_for(lambda: not pair.local.status()["links"][1]["up"], "line 2 is down")
         topo.line[1].plug()
         topo.gw.ip(*[f"addr replace {a} dev wan2" + (" nodad" if ":" in a else "") for a in topo.wan_addresses(1)], *topo.wan_routes(1))
-        wait_for(lambda: pair.local.status()["links"][1]["up"], 3, "line 2 is up")
+        wait_for(lambda: pair.local.status()["links"][1]["up"], "line 2 is up")
         time.sleep(1)
         for i in range(3):
             name = b"order %d" % i
-            wait_for(lambda: pair.local.status()["pool"]["warm"] >= 4, 5, "warm connections")  # a cold one asks and waits before OPEN
+            wait_for(lambda: pair.local.status()["pool"]["warm"] >= 4, "warm connections")  # a cold one asks and waits before OPEN
             topo.vps.nft("table inet mute { chain o { type filter hook output priority 0; tcp sport 7200 drop; }; }")
             asking = background(order, topo, name)
-            wait_for(lambda: name in orders.seen, 5, "it was served")
+            wait_for(lambda: name in orders.seen, "it was served")
             for isp in topo.isp:
                 isp.nft("table inet cut { chain f { type filter hook forward priority 0; tcp dport 7200 tcp flags & (syn | fin | rst) == 0 "
                         "reject with tcp reset; }; }")

@@ -29,8 +29,8 @@ class House:
         try:
             self.state = self.topo.new_dir("state")
             self.set.setdefault("local.state_dir", self.state / "plait")
-            self.pair = Pair(self.topo, local_set=self.set, deadline=40).start()
-            wait_for(lambda: self.pair.local.status()["rules"] != "out", 15, "interception")
+            self.pair = Pair(self.topo, local_set=self.set).start()
+            wait_for(lambda: self.pair.local.status()["rules"] != "out", "interception")
             self.listener = listen(self.topo.server, 9000)
             self.flows = []
         except BaseException:
@@ -80,10 +80,10 @@ class House:
         return sum(after[way] - before[way] for way in after) / seconds
 
     def carries(self, line, within=4):
-        wait_for(lambda: self.rate(line, 0.3) > 500_000, within, f"line {line + 1} carries")
+        wait_for(lambda: self.rate(line, 0.3) > 500_000, f"line {line + 1} carries")
 
     def quiet(self, line, within):
-        wait_for(lambda: self.rate(line, 0.5) < FEW, within, f"line {line + 1} is quiet")
+        wait_for(lambda: self.rate(line, 0.5) < FEW, f"line {line + 1} is quiet")
         assert self.rate(line) < FEW
 
 
@@ -109,10 +109,10 @@ def test_a_backup_carries_only_while_no_primary_is_good(up):
 def test_a_line_kept_off_makes_nobody_uneasy():
     """While lines come and go each connection takes a round trip more, to be safe: not for ever, where the owner leaves one unused."""
     with House(**{"link wan2__role": "off"}) as house:
-        wait_for(lambda: not house.pair.local.status()["uneasy"], 75, "the minute after the last change is over")
+        wait_for(lambda: not house.pair.local.status()["uneasy"], "the minute after the last change is over")
         assert house.link("wan2")["state"] == "off"
         house.topo.line[0].unplug()
-        wait_for(lambda: house.pair.local.status()["uneasy"], 5, "now it is")
+        wait_for(lambda: house.pair.local.status()["uneasy"], "now it is")
 
 
 def test_a_role_changes_live_under_running_transfers():
@@ -154,7 +154,7 @@ def test_what_is_said_while_no_line_is_used_arrives_when_one_is(up):
     with House() as house:
         near, far = through(house.topo.lan, "11.9.0.2", house.listener)
         source, sink = (near, far) if up else (far, near)
-        wait_for(lambda: house.pair.local.status()["relays"] == 1, 5, "the gateway has heard ACCEPT")
+        wait_for(lambda: house.pair.local.status()["relays"] == 1, "the gateway has heard ACCEPT")
         for line in ("wan1", "wan2"):
             house.ask("link", line, "off", check=True)
         time.sleep(0.5)
@@ -189,9 +189,9 @@ def test_a_metered_line_rests_until_there_is_much_to_carry():
         house.carries(0)
         assert house.link("wan2")["state"] == "up"
         house.end_flows()
-        wait_for(lambda: house.link("wan2")["state"] == "idle", 40, "it rests again")
+        wait_for(lambda: house.link("wan2")["state"] == "idle", "it rests again")
         house.topo.line[0].unplug()
-        wait_for(lambda: house.link("wan2")["state"] == "up", 3, "it is used when nothing else is left")
+        wait_for(lambda: house.link("wan2")["state"] == "up", "it is used when nothing else is left")
         house.flow()
         house.carries(1, 6)
 
@@ -213,7 +213,7 @@ def test_links_shows_what_moves():
         p = house.topo.gw.popen([house.pair.local.program, "links", "-c", house.pair.local.config], stdout=slave)
         os.close(slave)
         shown = bytearray()
-        wait_for(lambda: shown.extend(os.read(master, 4096)) or shown.count(b"wan2") >= 3, 5, "three tables on a terminal")
+        wait_for(lambda: shown.extend(os.read(master, 4096)) or shown.count(b"wan2") >= 3, "three tables on a terminal")
         p.terminate()
         p.wait()
         os.close(master)
@@ -224,7 +224,7 @@ def test_links_shows_what_moves():
 def test_a_quota_ends_a_line_warns_before_and_outlives_a_restart():
     with House(**{"link wan2__quota": "20M", "link wan2__quota_day": "1"}) as house:
         house.flow()
-        wait_for(lambda: house.link("wan2")["state"] == "off", 25, "the quota ends the line")
+        wait_for(lambda: house.link("wan2")["state"] == "off", "the quota ends the line")
         wan2 = house.link("wan2")
         assert wan2["why"].startswith("quota of 20M is used up, again on 1 "), wan2
         assert wan2["used"] >= 20_000_000

@@ -259,7 +259,7 @@ def crowd(topo, remote):
         for t in (hands, late, visit):
             t.join(LATEST + 10)
         c.handshakers, c.other = hands.found, other
-        wait_for(lambda: remote.status()["strangers"] == 0, 3, "all strangers are gone")
+        wait_for(lambda: remote.status()["strangers"] == 0, "all strangers are gone")
         c.counters = remote.status()["counters"]
         yield c
 

@@ -31,7 +31,7 @@ def asked(house, times=1):
 
 
 def state(house, name, want, seconds=12):
-    wait_for(lambda: house.link(name)["state"] == want, seconds, f"{name} is {want}")
+    wait_for(lambda: house.link(name)["state"] == want, f"{name} is {want}")
     return house.link(name)
 
 
@@ -98,7 +98,7 @@ def test_plain_connections_of_an_address_that_is_gone_are_reset():
         ends = [through(house.topo.lan, SERVER4, house.listener) for _ in range(24)]
         on_line_2 = house.topo.gw.run("ss -Htn state established src 192.168.2.2 dport = 7200").stdout.count("\n")
         renumber(house, 77)
-        wait_for(lambda: house.pair.local.status()["counters"]["streams_cut"] > 0, 5, "relays are reset")
+        wait_for(lambda: house.pair.local.status()["counters"]["streams_cut"] > 0, "relays are reset")
         time.sleep(1)
         cut = house.pair.local.status()["counters"]["streams_cut"]
         assert 0 < cut <= on_line_2 and cut < 24
@@ -118,7 +118,7 @@ def test_a_connection_that_fell_back_is_not_used_while_others_are_not():
         for isp in house.topo.isp:
             isp.nft(STRIP_AN_EIGHTH)
         ends = [through(house.topo.lan, SERVER4, house.listener) for _ in range(40)]
-        wait_for(lambda: house.pair.local.status()["relays"] == 40, 5, "relays")
+        wait_for(lambda: house.pair.local.status()["relays"] == 40, "relays")
         assert house.pair.local.status()["counters"]["fallbacks"] <= 1  # five otherwise; one in 4096 after four tries
         for near, far in ends:
             reset(near)
@@ -130,7 +130,7 @@ def test_other_failures_leave_it_its_tries():
     refused = ("table inet refuses { chain f { type filter hook forward priority 0; tcp dport 7200 tcp flags & (syn | ack) == syn "
                "reject with tcp reset; }; }")
     with House(**{"pool__min": "0", "pool__max": "0"}) as house:
-        wait_for(lambda: asked(house), 6, "both lines asked")  # not while they are boxed: one of four answers would be "plain"
+        wait_for(lambda: asked(house), "both lines asked")  # not while they are boxed: one of four answers would be "plain"
         for isp in house.topo.isp:
             isp.nft(refused)
         near = [connect(house.topo.lan, SERVER4, 9000) for _ in range(20)]
@@ -141,7 +141,7 @@ def test_other_failures_leave_it_its_tries():
             isp.nft(STRIP_AN_EIGHTH.replace("mod 8", "mod 4"))
             isp.nft("delete table inet refuses")
         far = [accept(house.listener, 20) for _ in near]
-        wait_for(lambda: house.pair.local.status()["relays"] == 20, 5, "relays")
+        wait_for(lambda: house.pair.local.status()["relays"] == 20, "relays")
         assert house.pair.local.status()["counters"]["fallbacks"] <= 1  # five otherwise; one in 1024 after four tries
         for s in near + far:
             reset(s)
@@ -150,11 +150,11 @@ def test_other_failures_leave_it_its_tries():
 def test_each_session_asks_the_lines():
     """What was found before it, while the VPS refused, is nothing to go by."""
     with House() as house:
-        wait_for(lambda: asked(house), 6, "both lines asked")
+        wait_for(lambda: asked(house), "both lines asked")
         house.pair.remote.stop()
-        wait_for(lambda: not house.pair.local.status()["connected"], 10, "the session ends")
+        wait_for(lambda: not house.pair.local.status()["connected"], "the session ends")
         house.pair.remote.start()
-        wait_for(lambda: asked(house, 2), 20, "both lines asked again")
+        wait_for(lambda: asked(house, 2), "both lines asked again")
 
 
 def test_dropped_syns_do_not_switch_mptcp_off():
@@ -174,7 +174,7 @@ def test_dropped_syns_do_not_switch_mptcp_off():
                              *house.topo.wan_routes(i))
         state(house, "wan1", "up", 20)
         state(house, "wan2", "up", 20)
-        wait_for(lambda: house.pair.local.status()["rules"] != "out", 30, "interception, after ten seconds of health")
+        wait_for(lambda: house.pair.local.status()["rules"] != "out", "interception, after ten seconds of health")
         time.sleep(3)
         house.flow()
         house.carries(0, 8)

@@ -92,7 +92,7 @@ def carried(topo, engine, side):
         inject(ns[side], tunnel.DEVICE, [packet])
         time.sleep(0.001)
     with contextlib.suppress(TimeoutError):
-        wait_for(lambda: set(witness.seen) >= set(sent), 2, "all packets")
+        wait_for(lambda: set(witness.seen) >= set(sent), "all packets")
     witness.stop = True
     witness.join()
     return sent, witness.seen
@@ -160,7 +160,7 @@ def test_14_datagrams_that_are_too_short_or_too_long(topo):
         def dropped():
             now = plait.pair.remote.status()["counters"]
             return sum(now[n] - counters[n] for n in ("udp_malformed", "udp_forged", "udp_unknown"))
-        wait_for(lambda: dropped() >= 33, 3, "33 counted")
+        wait_for(lambda: dropped() >= 33, "33 counted")
         assert all(p["state"] == "up" for p in plait.paths("remote").values())
 
 
@@ -180,9 +180,9 @@ def test_7_a_cable_is_pulled_and_put_in_again(plait):
     time.sleep(1)
     for line in topo.line:
         line.unplug()
-        wait_for(lambda i=line.index: plait.paths().get(i, {}).get("state", "gone") != "up", 2, "the line gone")
+        wait_for(lambda i=line.index: plait.paths().get(i, {}).get("state", "gone") != "up", "the line gone")
         line.plug()
-        wait_for(lambda: [p["state"] for p in plait.paths().values()] == ["up", "up"], 5, "the line back")
+        wait_for(lambda: [p["state"] for p in plait.paths().values()] == ["up", "up"], "the line back")
     unchanged(call.result())
 
 
@@ -210,11 +210,11 @@ def test_55_a_line_takes_1280_and_tells_nobody(plait):
     for mtu, inner in ((1400, 1348), (1280, 1280)):
         topo.line[0].set(mtu=mtu)
         bulk = tunnel.Flow(topo, "send", 300, 1250, seconds=2, wait=0)
-        wait_for(lambda n=inner: plait.mtu() == n, 3, f"inner MTU {inner}")
+        wait_for(lambda n=inner: plait.mtu() == n, f"inner MTU {inner}")
         bulk.result()
     topo.line[1].set(mtu=1280)
     wait_for(lambda: tunnel.flow(topo, "call", 300, 1250, count=60, wait=0) and
-             all([p["mtu"] for p in plait.paths(s).values()] == [1252, 1252] for s in ("local", "remote")), 5, "1280 on both lines, both ways")
+             all([p["mtu"] for p in plait.paths(s).values()] == [1252, 1252] for s in ("local", "remote")), "1280 on both lines, both ways")
     unchanged(call.result())
     unchanged(tunnel.flow(topo, "call", 100, 1280 - 28, seconds=1))
     for verb in ("down", "up"):
@@ -231,7 +231,7 @@ def test_18_loss_costs_a_flow_with_congestion_control_little():
             line.set(loss=5, up={"seed": i}, down={"seed": 9 + i})
         server = topo.server.popen(["iperf3", "-s"])
         try:
-            wait_for(lambda: ":5201" in topo.server.run("ss -Hltn").stdout, 5, "iperf3 listens")
+            wait_for(lambda: ":5201" in topo.server.run("ss -Hltn").stdout, "iperf3 listens")
 
             def rate():
                 out = json.loads(topo.lan.run(["iperf3", "-c", SERVER4, "-C", "cubic", "-O", "2", "-t", "4", "-J"]).stdout)

@@ -79,7 +79,7 @@ def test_a_nat_that_forgets(topo, plait, lines, address):
     lines[0].rebind(address)
     wait_for(lambda: [g for g in plait.pair.remote.status()["gateways"][0]["paths"]
                       if g["path"] == 0 and g["state"] == "up" and g["address"].startswith(lines[0].outside)
-                      and 20000 <= int(g["address"].rsplit(":", 1)[1]) < 60000], 3, "the path at its new address")
+                      and 20000 <= int(g["address"].rsplit(":", 1)[1]) < 60000], "the path at its new address")
     unchanged(call.result())
     lines[1].set(hole="both")  # and now it has to carry all
     unchanged(tunnel.flow(topo, "call", 100, 160, seconds=2))

@@ -23,7 +23,7 @@ def refused(house, counter, packets):
     topo, pair, server = house
     before, seen = counted(pair.remote, counter), len(server.seen)
     inject(topo.gw, "plait0", packets)
-    wait_for(lambda: counted(pair.remote, counter) >= before + len(packets), 3, f"{len(packets)} more of {counter}")
+    wait_for(lambda: counted(pair.remote, counter) >= before + len(packets), f"{len(packets)} more of {counter}")
     assert counted(pair.remote, counter) == before + len(packets)
     assert len(server.seen) == seen
     assert None not in ping(topo.lan, SERVER4, count=2)

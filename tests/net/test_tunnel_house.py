@@ -115,7 +115,7 @@ def serving(ns, argv, port, kind="udp", **options):
     options.setdefault("stdout", subprocess.DEVNULL)
     p = ns.popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
     try:
-        wait_for(lambda: f":{port} " in ns.run(f"ss -Hln{kind[0]}").stdout, 10, f"{argv[0]} has port {port}")
+        wait_for(lambda: f":{port} " in ns.run(f"ss -Hln{kind[0]}").stdout, f"{argv[0]} has port {port}")
         yield p
     finally:
         p.kill()
@@ -219,7 +219,7 @@ def wireguard(ns, device, *settings):
     if ns.run(f"ip link add {device} type wireguard", check=False).returncode:
         needs("wireguard-go")
         user = ns.popen(["wireguard-go", "-f", device], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: not ns.run(["wg", "show", device], check=False).returncode, 10, "wireguard-go")
+        wait_for(lambda: not ns.run(["wg", "show", device], check=False).returncode, "wireguard-go")
     try:
         ns.run(["wg", "set", device, *settings])
         yield

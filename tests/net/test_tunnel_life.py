@@ -27,7 +27,7 @@ def test_nothing_is_left_and_all_comes_back(rules):
                 os.kill(d.pid, signal.SIGKILL)
                 d.process.wait()
             for host in (topo.gw, topo.vps):
-                wait_for(lambda h=host: not leftovers(h), 5, f"{host.short} clean")
+                wait_for(lambda h=host: not leftovers(h), f"{host.short} clean")
             assert topo.vps.run("cat /proc/sys/net/ipv4/ip_forward").stdout == "0\n"
             assert seems(topo.lan, SERVER4) == HOME4  # the house is online
             pair.remote.start()
@@ -121,10 +121,10 @@ def test_the_vps_dies_and_comes_back():
             assert seen_as() == VPS4
             os.kill(pair.remote.pid, signal.SIGKILL)
             pair.remote.process.wait()
-            wait_for(lambda: seen_as() == HOME4, 12, "out directly")
+            wait_for(lambda: seen_as() == HOME4, "out directly")
             assert tunnel(pair)["state"] == "no session"
             pair.remote.start()
-            wait_for(lambda: seen_as() == VPS4, 30, "through the tunnel again")
+            wait_for(lambda: seen_as() == VPS4, "through the tunnel again")
         assert None not in ping(topo.lan, SERVER6)
 
 
@@ -159,9 +159,9 @@ def test_quic_auto():
     rates = {"link wan1.rate_down": "20M", "link wan2.rate_down": "16M"}
     with Topology(lines=LINES) as topo, echo(topo.server, 443), Pair(topo, local_set=rates) as pair:
         wait_tunnel(pair)
-        wait_for(lambda: quic(topo, SERVER4) == "refused", 12, "QUIC refused")
+        wait_for(lambda: quic(topo, SERVER4) == "refused", "QUIC refused")
         topo.line[1].unplug()
-        wait_for(lambda: quic(topo, SERVER4) == VPS4, 12, "QUIC through the tunnel")
+        wait_for(lambda: quic(topo, SERVER4) == VPS4, "QUIC through the tunnel")
     rates["link wan2.rate_down"] = "5M"
     with Topology(lines=LINES) as topo, echo(topo.server, 443), Pair(topo, local_set=rates) as pair:
         wait_tunnel(pair)

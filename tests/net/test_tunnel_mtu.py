@@ -42,7 +42,7 @@ def test_lines_of_pppoe_and_mobile(mtu, inner):
     with Topology(lines=[Line("20M", "20M", 10), Line("20M", "20M", 30)]) as topo:
         topo.line[1].set(mtu=mtu)
         with tunnel.Daemons(topo) as engine:
-            wait_for(lambda: engine.mtu() == inner and engine.mtu("remote") == inner, 2, f"inner MTU {inner}")
+            wait_for(lambda: engine.mtu() == inner and engine.mtu("remote") == inner, f"inner MTU {inner}")
 
 
 @pytest.mark.parametrize("way, side", [("up", "local"), ("down", "remote")])
@@ -52,7 +52,7 @@ def test_a_line_becomes_smaller(topo, engine, lines, way, side):
     call = tunnel.Flow(topo, "call", 100, 160, seconds=4)
     time.sleep(1)
     lines[0].set(**{way: {"mtu": 1400}})
-    wait_for(lambda: engine.mtu(side) == 1348, 1, "the smaller MTU within 1 s")
+    wait_for(lambda: engine.mtu(side) == 1348, "the smaller MTU within 1 s")
     other = "remote" if side == "local" else "local"
     assert engine.mtu(other) == 1448  # each direction by itself
     r = flow.result()
@@ -64,7 +64,7 @@ def test_a_line_becomes_smaller(topo, engine, lines, way, side):
 def test_the_lan_is_told(topo, engine, lines):
     lines[0].set(mtu=1400)
     lines[1].set(mtu=1400)
-    wait_for(lambda: tunnel.flow(topo, "send", 200, 1390, count=60, wait=0) and engine.mtu() == 1348, 3, "the smaller MTU")
+    wait_for(lambda: tunnel.flow(topo, "send", 200, 1390, count=60, wait=0) and engine.mtu() == 1348, "the smaller MTU")
     with inside.inside(topo.lan):
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with s:
@@ -72,7 +72,7 @@ def test_the_lan_is_told(topo, engine, lines):
         s.connect((SERVER4, 9))
         with contextlib.suppress(OSError):  # it may know already
             s.send(bytes(1400))
-        wait_for(lambda: s.getsockopt(socket.IPPROTO_IP, IP_MTU) == 1348, 2, "the LAN host learns 1348")
+        wait_for(lambda: s.getsockopt(socket.IPPROTO_IP, IP_MTU) == 1348, "the LAN host learns 1348")
     assert tunnel.flow(topo, "call", 100, 1348 - 28, count=50)["both"]["lost"] == 0
 
 
@@ -94,7 +94,7 @@ def test_too_long_for_a_line_arrives_in_pieces(topo):
         single.line[0].set(mtu=1280)
         tunnel.serve(single)
         with tunnel.Daemons(single) as engine:
-            wait_for(lambda: engine.paths()[0]["mtu"] == 1252, 2, "1280 on the line")
+            wait_for(lambda: engine.paths()[0]["mtu"] == 1252, "1280 on the line")
             assert engine.mtu() == 1280
             r = tunnel.flow(single, "call", 100, 1280 - 28, seconds=2)
             assert r["both"]["lost"] == 0 and r["damaged"] == 0

@@ -33,8 +33,8 @@ def carrier(pair):
     return near if near == far[0].get("carrier") else None
 
 
-def wait_carrier(pair, word, seconds=15):
-    wait_for(lambda: carrier(pair) == word, seconds, f"carried by {word}")
+def wait_carrier(pair, word):
+    wait_for(lambda: carrier(pair) == word, f"carried by {word}")
 
 
 @contextlib.contextmanager
@@ -118,7 +118,7 @@ def test_62_filtered_on_all_lines_and_not_any_more(house):
         assert house.peer("up", size=3_000_000)["ok"]
         filter_udp(house)
         with knocking(house) as told:
-            wait_carrier(pair, "udp", 20)
+            wait_carrier(pair, "udp")
             time.sleep(1)
         assert told["missed"] <= 1, told
         sent = tunnel(pair)["traffic"]["stream"]["sent"]
@@ -138,7 +138,7 @@ def test_filtered_from_the_start(house):
         assert 1280 <= tunnel(pair)["traffic"]["mtu"] <= 1476
         filter_udp(house)
         with knocking(house):
-            wait_carrier(pair, "udp", 20)
+            wait_carrier(pair, "udp")
         all_is_well(house)
 
 
@@ -147,10 +147,10 @@ def test_filtered_on_one_line(house, line):
     """The other one carries the tunnel; this one carries TCP."""
     with Pair(house) as pair:
         wait_tunnel(pair)
-        wait_for(lambda: all(link["path"]["state"] == "up" for link in pair.local.status()["links"]), 5, "both paths")
+        wait_for(lambda: all(link["path"]["state"] == "up" for link in pair.local.status()["links"]), "both paths")
         with knocking(house) as told:
             filter_udp(house, line)
-            wait_for(lambda: pair.local.status()["links"][line]["udp"] == "filtered", 10, "it is said")
+            wait_for(lambda: pair.local.status()["links"][line]["udp"] == "filtered", "it is said")
             got = house.peer("down", size=10_000_000)
         assert told["missed"] <= 1, told
         assert got["ok"] and got["mbit"] > 22, got  # both lines carry
@@ -179,11 +179,11 @@ def test_dead_lines_are_no_filter(house):
         with knocking(house, 0.2):
             for line in house.line:
                 line.set(hole="both")
-            wait_for(lambda: not pair.local.status()["connected"], 15, "the session is given up")
+            wait_for(lambda: not pair.local.status()["connected"], "the session is given up")
             for line in house.line:
                 line.set(hole=None)
             pair.wait_connected()
-            wait_carrier(pair, "udp", 20)
+            wait_carrier(pair, "udp")
         assert TO_STREAM not in pair.local.logged()
 
 
@@ -195,7 +195,7 @@ def test_new_control_connections_carry_on(house):
         wait_carrier(pair, "stream")
         sessions = counted(pair.local, "sessions")
         with knocking(house) as told:
-            wait_for(lambda: counted(pair.local, "sessions") - sessions >= 2, 25, "two new sessions")
+            wait_for(lambda: counted(pair.local, "sessions") - sessions >= 2, "two new sessions")
             time.sleep(2)
         assert told["missed"] == 0, told
         assert carrier(pair) == "stream" and pair.local.logged().count(TO_STREAM) == 1
@@ -244,7 +244,7 @@ def test_what_may_not_pass_does_not_pass_this_way(house):
         with udp(house.gw, device="plait0") as s:
             s.sendto(b"hello", ("10.78.0.1", 4500))
             s.sendto(b"hello", ("192.168.99.1", 4500))
-        wait_for(lambda: counted(pair.remote, "nat_policy") == refused + 2, 5, "policy")
+        wait_for(lambda: counted(pair.remote, "nat_policy") == refused + 2, "policy")
 
 
 # --- the frames, said by another implementation ---
@@ -337,7 +337,7 @@ def fake(house, **how):
     remote = FakeRemote(house.vps, Identity.load(pair.remote.key), lambda up, _: up.ending(), inner4=bytes([10, 78, 0, 2]), frame=frame, **how)
     pair.local.start()
     try:
-        wait_for(lambda: (pair.local.status() or {}).get("connected"), 10, "connected")
+        wait_for(lambda: (pair.local.status() or {}).get("connected"), "connected")
         yield pair, seen
     finally:
         remote.close()
@@ -366,7 +366,7 @@ def test_what_a_remote_sends_is_for_us_or_for_nobody(house):
         control.send(PACKET, ip4(SERVER4, INNER4, 1, head + back))
 
     with fake(house, flags=4, answer=answer) as (pair, seen):
-        wait_for(lambda: tunnel(pair)["state"] == "up" and tunnel(pair)["carrier"] == "stream", 10, "the tunnel")
+        wait_for(lambda: tunnel(pair)["state"] == "up" and tunnel(pair)["carrier"] == "stream", "the tunnel")
         assert seen[0] == (CARRIER, b"\0") and (CARRIER, b"\1") in seen
         assert ping(house.lan, SERVER4, count=3, timeout=1).count(None) == 0
         assert all(value[12:16] == bytes([10, 78, 0, 2]) for kind, value in seen if kind == PACKET and value[0] == 0x45)

@@ -117,7 +117,7 @@ class Bare:
     def wait_up(self, n=None):
         n = n or len(self.ways)
         wait_for(lambda: all(sum(p["state"] == "up" and p["mtu"] > 1232 for p in self.status(s)["paths"]) >= n
-                             for s in self.ends), 10, f"{n} paths up")
+                             for s in self.ends), f"{n} paths up")
 
     def pid(self, side):
         return self.ends[side].pid
@@ -194,7 +194,7 @@ class Daemons:
                            for side in ("local", "remote"))
             except (KeyError, IndexError, TypeError):
                 return False  # not that far
-        wait_for(is_up, 15, f"the tunnel over {n} paths")
+        wait_for(is_up, f"the tunnel over {n} paths")
 
     def pid(self, side):
         return self.daemon(side).pid

@@ -19,8 +19,8 @@ def tunnel(pair):
     return (pair.local.status() or {}).get("tunnel", {})
 
 
-def wait_tunnel(pair, state="up", seconds=10):
-    wait_for(lambda: tunnel(pair).get("state") == state, seconds, f"the tunnel being: {state}")
+def wait_tunnel(pair, state="up"):
+    wait_for(lambda: tunnel(pair).get("state") == state, f"the tunnel being: {state}")
 
 
 def counted(daemon, name):
