@@ -110,13 +110,14 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	-@rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBDIR) $(DESTDIR)$(CONFDIR) 2>/dev/null
 
-# Everything that a user's machine should pass. Sub-makes, because the packages change what pkg-config says.
+# Everything that a user's machine should pass; ALSO names more. A sub-make, because the packages change what pkg-config says.
 test: deps
-	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory check-install
-	@$(MAKE) --no-print-directory check-net
-	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),5)
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),5) tests/all "$(MAKE)" check check-install fuzz $(ALSO)
 	@echo "test: everything passed"
+
+# Both compilers, without a warning.
+check-clang:
+	@$(MAKE) --no-print-directory CC=clang WERROR=1 BUILD=build-clang all tools
 
 demo: deps
 	@$(MAKE) --no-print-directory all tools
@@ -131,10 +132,10 @@ test-kernel:
 check-install:
 	@tests/install $(MAKE)
 
-.PHONY: deps install uninstall test demo test-kernel check-install
+.PHONY: deps install uninstall test demo test-kernel check-install check-clang
 
 clean:
-	rm -rf build build-san build-fuzz build-install
+	rm -rf build build-san build-fuzz build-install build-clang
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

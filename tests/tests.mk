@@ -49,19 +49,18 @@ $(BUILD)/tunnel_driver: tests/net/tunnel_driver.c $(LIB_engine)
 tools: $(TOOLS)
 
 
-PYTEST ?= pytest-3
-# A test of the network mostly waits, so several modules at a time use the cores, but for those that measure.
-NET_JOBS ?= 3
-NET_ALONE := $(addprefix tests/net/test_,emulator.py tunnel_loss.py harm.py)
-NET_BUILD := $(if $(SAN),build-san,build)
-NET_RUN := PLAIT_BUILD=$(NET_BUILD) $(PYTEST) -q -p no:cacheprovider
-check-net: all $(NET_BUILD)/tunnel_driver
-	@$(MAKE) --no-print-directory SAN= tools
-	@$(if $(T),$(NET_RUN) -k '$(T)' tests/net,$(NET_RUN) $(NET_ALONE))
-	@$(if $(T),,$(NET_RUN) -n $(NET_JOBS) --dist loadfile $(addprefix --ignore=,$(NET_ALONE)) tests/net)
-	@echo "check-net: every test of the network passed"
+tunnel-driver: $(BUILD)/tunnel_driver
 
-.PHONY: tools check-net
+PYTEST ?= pytest-3
+# Several modules at a time, by tests/net/run. T='names' runs what pytest's -k finds, here and now.
+NET_JOBS ?= 6
+NET_BUILD := $(if $(SAN),build-san,build)
+NET_ENV = PLAIT_BUILD=$(NET_BUILD) PYTEST=$(PYTEST) NET_JOBS=$(NET_JOBS)
+check-net: all tunnel-driver
+	@$(MAKE) --no-print-directory SAN= tools
+	@$(NET_ENV) $(if $(T),$(PYTEST) -q -p no:cacheprovider -k '$(T)' tests/net,tests/net/run)
+
+.PHONY: tools tunnel-driver check-net
 
 # Vectors: made by plait's own code, kept in the repository, read by an independent decoder in Python.
 VECTORS := aes256 chacha20

@@ -1,0 +1,89 @@
+"""The runner of these tests: a busy machine does not make it red, a fault does, and nothing makes it silently green."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+from topology import ROOT
+
+RUN = ROOT / "tests/net/run"
+FAILS_ONCE = """
+def test_{name}():
+    import pathlib
+    been = pathlib.Path(r"{tmp}/{name}.been")
+    first = not been.exists()
+    been.touch()
+    assert not first, "the machine was busy"
+"""
+PASSES, FAILS = "def test_passes():\n    pass\n", "def test_fails():\n    assert 1 == 2, 'a fault'\n"
+HOUSE_FAILS = """
+import pytest
+@pytest.fixture(scope="module")
+def house():
+    raise RuntimeError("no house")
+def test_in_it(house):
+    pass
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(**modules):
+        files = []
+        for name, text in modules.items():
+            files.append(tmp_path / f"test_{name}.py")
+            files[-1].write_text(text.replace("{tmp}", str(tmp_path)))
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_XDIST", "PLAIT_OUTCOMES"))}
+        done = subprocess.run([sys.executable, RUN, *files], capture_output=True, text=True, check=False, timeout=120,
+                              env={**env, "NET_JOBS": "2"}, cwd=tmp_path)
+        return done.returncode, done.stdout
+    return call
+
+
+def once(*names):
+    return {name: FAILS_ONCE.replace("{name}", name) for name in names}
+
+
+def test_all_pass(run):
+    code, out = run(good=PASSES, better=PASSES)
+    assert code == 0 and out.endswith("\n2 passed, 0 failed, 0 unsteady\n"), out
+
+
+def test_what_fails_once_is_named_and_passes(run):
+    code, out = run(good=PASSES, **once("shaky"))
+    assert code == 0, out
+    assert "test_shaky.py::test_shaky (first: AssertionError: the machine was busy" in out
+    assert out.splitlines()[-2].startswith("unsteady: ")
+    assert out.endswith("\n1 passed, 0 failed, 1 unsteady\n"), out
+
+
+def test_four_unsteady_ones_are_red(run):
+    code, out = run(good=PASSES, **once("a", "b", "c", "d"))
+    assert code == 1 and "\n1 passed, 0 failed, 4 unsteady\n" in out, out
+
+
+def test_what_fails_twice_is_red(run):
+    code, out = run(good=PASSES, bad=FAILS, **once("shaky"))
+    assert code == 1 and "failed twice: " in out and "a fault" in out, out
+    assert out.endswith("\n1 passed, 1 failed, 1 unsteady\n"), out
+
+
+def test_a_house_that_cannot_be_raised_is_red(run):
+    code, out = run(good=PASSES, bad=HOUSE_FAILS)
+    assert code == 1 and "failed twice: " in out and "no house" in out, out
+
+
+def test_a_file_that_does_not_load_is_red(run):
+    code, out = run(good=PASSES, bad="import there_is_no_such_module\n", **once("shaky"))
+    assert code == 1, out
+
+
+def test_nothing_to_run_is_red(run):
+    code, out = run(empty="x = 1\n")
+    assert code == 1, out
+
+
+def test_a_worker_that_dies_is_red(run):
+    code, out = run(good=PASSES, bad="def test_dies():\n    import os\n    os._exit(3)\n")
+    assert code == 1, out
