@@ -121,7 +121,7 @@ int options_parse(struct options *o, int argc, char **argv, const char *prog, co
 
 static int print_pin(const struct options *o)
 {
-	char err[256], text[SEAL_B64_LEN];
+	char err[320], text[SEAL_B64_LEN];
 	struct identity *id = identity_load(o->file, err, sizeof(err));
 	uint8_t pin[WIRE_PIN];
 
@@ -137,7 +137,7 @@ static int print_pin(const struct options *o)
 
 static int generate(const struct options *o)
 {
-	char err[256];
+	char err[320];
 
 	if (!identity_generate(o->file, err, sizeof(err)))
 		return print_pin(o);

@@ -40,7 +40,8 @@ static bool ours(const struct stat *st)
 	return st->st_uid == 0 || st->st_uid == geteuid();
 }
 
-/* Who may write the folder may swap the key. */
+/* Who may write the folder may swap the key. Its name is in the path: said again, a long one
+ * left no room for the reason. */
 static int check_folder(const char *path, char *err, size_t err_len)
 {
 	char copy[4096];
@@ -52,11 +53,11 @@ static int check_folder(const char *path, char *err, size_t err_len)
 	strcpy(copy, path);
 	dir = dirname(copy);
 	if (stat(dir, &st) < 0)
-		return fail(err, err_len, "%s: the folder %s: %s", path, dir, strerror(errno));
+		return fail(err, err_len, "%s: the key's folder: %s", path, strerror(errno));
 	if (!ours(&st))
-		return fail(err, err_len, "%s: the folder %s belongs to another user", path, dir);
+		return fail(err, err_len, "%s: the key's folder belongs to another user", path);
 	if (st.st_mode & 022)
-		return fail(err, err_len, "%s: others can write the folder %s (mode %04o; chmod go-w it)", path, dir,
+		return fail(err, err_len, "%s: others can write the key's folder (mode %04o; chmod go-w it)", path,
 			    st.st_mode & 07777);
 	return 0;
 }

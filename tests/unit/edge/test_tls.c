@@ -38,76 +38,6 @@ static int teardown(void **st)
 	return rmdir(dir);
 }
 
-static void generate_never_overwrites(void **st)
-{
-	struct stat s;
-
-	(void)st;
-	assert_int_equal(identity_generate(key, err, sizeof(err)), -1);
-	assert_non_null(strstr(err, key));
-	assert_int_equal(stat(key, &s), 0);
-	assert_int_equal(s.st_mode & 07777, 0600);
-}
-
-static void a_key_has_one_pin_and_many_secrets(void **st)
-{
-	struct identity *a = identity_load(key, err, sizeof(err)), *again = identity_load(key, err, sizeof(err));
-	struct identity *b = identity_load(other, err, sizeof(err));
-	uint8_t x[32], y[32];
-
-	(void)st;
-	identity_pin(a, x), identity_pin(again, y), assert_memory_equal(x, y, 32);
-	identity_pin(b, y), assert_memory_not_equal(x, y, 32);
-	identity_secret(a, "one", x), identity_secret(again, "one", y), assert_memory_equal(x, y, 32);
-	identity_secret(a, "two", y), assert_memory_not_equal(x, y, 32);
-	identity_secret(b, "one", y), assert_memory_not_equal(x, y, 32);
-	identity_free(a), identity_free(again), identity_free(b);
-}
-
-static void refused(const char *path, const char *because)
-{
-	err[0] = '\0';
-	assert_null(identity_load(path, err, sizeof(err)));
-	if (!strstr(err, because) || !strstr(err, path) || strchr(err, '\n'))
-		fail_msg("\"%s\" does not say \"%s\"", err, because);
-}
-
-static void write_file(const char *path, const char *text, size_t len)
-{
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	assert_int_equal(fwrite(text, 1, len, f), len);
-	fclose(f);
-	chmod(path, 0600);
-}
-
-/* Fault 77. */
-static void key_file_faults(void **st)
-{
-	char bad[128], big[8192] = { 0 };
-
-	(void)st;
-	refused(in_dir(bad, "missing"), "No such file");
-	write_file(bad, "", 0), refused(bad, "empty");
-	write_file(bad, "thirty-one bytes are not a key.", 31), refused(bad, "not a private key");
-	write_file(bad, big, sizeof(big)), refused(bad, "too long");
-	unlink(bad), assert_int_equal(symlink(key, bad), 0), refused(bad, "symbolic link");
-	unlink(bad), assert_int_equal(mkfifo(bad, 0600), 0), refused(bad, "not a regular file");
-	unlink(bad), assert_int_equal(mkdir(bad, 0700), 0), refused(bad, "not a regular file");
-	rmdir(bad);
-	chmod(key, 0644), refused(key, "0644");
-	chmod(key, 0640), refused(key, "0640");
-	chmod(key, 0600);
-	chmod(dir, 0770), refused(key, "others can write the folder");
-	chmod(dir, 01777), refused(key, "others can write the folder");
-	chmod(dir, 0700);
-	if (geteuid() == 0) {
-		assert_int_equal(chown(key, 12345, 0), 0), refused(key, "another user");
-		assert_int_equal(chown(key, 0, 0), 0);
-	}
-}
-
 struct pair {
 	struct identity *id[2];
 	struct tls_ctx *ctx[2];
@@ -192,9 +122,6 @@ static void garbage_fails_with_a_reason(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(generate_never_overwrites),
-		cmocka_unit_test(a_key_has_one_pin_and_many_secrets),
-		cmocka_unit_test(key_file_faults),
 		cmocka_unit_test(both_learn_pin_and_secret),
 		cmocka_unit_test(garbage_fails_with_a_reason),
 	};
