@@ -12,7 +12,7 @@ USES_remote_nat := build-san/remote-proxy/policy.o
 define unit_proxy
 build-san/unit/$(1)/test_%: tests/unit/$(1)/test_%.c build-san/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) $$(LIB_daemon)
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter-out %.a,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
+	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter %.c %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
 ifdef SAN
 $(foreach f,$(FLOORS),$(eval $(call unit_floor,$(f))))

@@ -53,17 +53,16 @@ class Bench:
     def call(self, verb, ns=None, prefix=()):
         argv = [*prefix, str(self.program), verb, "-c", str(self.config)]
         if ns:
-            return ns.run(argv, check=False, timeout=10)
-        return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+            return ns.run(argv, check=False)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
 
-    def refused(self, *words, verb="check", ns=None):
+    def refused(self, verb, words):
         """Exit 78, one line with these words in it, and nothing of it has begun to live."""
-        out = self.call(verb, ns)
+        out = self.call(verb)
         assert out.returncode == EX_CONFIG, (out.returncode, out.stdout, out.stderr)
         assert out.stdout == ""
         assert len(out.stderr.splitlines()) == 1 and len(out.stderr) < 500, out.stderr
-        for word in words:
-            assert word in out.stderr, (word, out.stderr)
+        assert words in out.stderr
         assert not self.control.exists()
 
 
@@ -72,249 +71,27 @@ def bench(request, tmp_path):
     return Bench(request.param, tmp_path)
 
 
-@pytest.fixture
-def local(tmp_path):
-    return Bench("plait-local", tmp_path)
-
-
-@pytest.fixture
-def remote(tmp_path):
-    return Bench("plait-remote", tmp_path)
-
-
-def test_the_good_ones_are_good(bench):
+def test_good_ones_are_ok(bench):
     out = bench.call("check")
     assert (out.returncode, out.stdout, out.stderr) == (0, "ok\n", "")
 
 
-def test_the_examples_are_good(bench, tmp_path):
-    """The file in conf/, with its placeholders filled in."""
-    text = (BUILD.parent / "conf" / f"{bench.program.name}.conf").read_text()
-    for line in text.splitlines():
-        if line.startswith("key_file ="):
-            text = text.replace(line, f"key_file = {bench.key}")
-    bench.config.write_text(text)
-    assert bench.call("check").returncode == 0
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_a_config_with_a_mistake_is_refused(bench, verb):
+    """Of what can be wrong there, and how each is told, see tests/unit/local and remote/test_config.c."""
+    bench.config.write_text(bench.base + "[relay]\nidle = soon\n")
+    line = len(bench.base.splitlines()) + 2
+    bench.refused(verb, f"{bench.config}:{line}: idle: soon is not a time")
 
 
-# --- 77: the key ---
-
-def readable(b):
-    b.key.chmod(0o644)
-    return "others may read"
-
-
-def group_readable(b):
-    b.key.chmod(0o640)
-    return "others may read"
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_a_key_that_others_may_read_is_refused(bench, verb):
+    """Of what else can be wrong with it see tests/unit/edge/test_identity.c."""
+    bench.key.chmod(0o640)
+    bench.refused(verb, f"{bench.key}: others may read the key")
 
 
-def symlink(b):
-    b.key.rename(b.tmp / "real")
-    b.key.symlink_to(b.tmp / "real")
-    return "symbolic link"
-
-
-def fifo(b):
-    b.key.unlink()
-    os.mkfifo(b.key, 0o600)
-    return "not a regular file"
-
-
-def folder(b):
-    b.key.unlink()
-    b.key.mkdir(0o700)
-    return "not a regular file"
-
-
-def empty(b):
-    b.key.write_bytes(b"")
-    return "empty"
-
-
-def absent(b):
-    b.key.unlink()
-    return "No such file"
-
-
-def thirty_one_bytes(b):
-    b.key.write_bytes(os.urandom(31))
-    return "not a private key"
-
-
-def cut(b):
-    b.key.write_bytes(b.key.read_bytes()[:-40])
-    return "not a private key"
-
-
-def a_gigabyte(b):
-    os.truncate(b.key, 1 << 30)
-    return "too long"
-
-
-def another_kind(b):
-    subprocess.run(["openssl", "genpkey", "-algorithm", "X25519", "-out", b.key], check=True)
-    return "not an Ed25519 key"
-
-
-def with_passphrase(b):
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-aes256", "-pass", "pass:x", "-out", b.key], check=True,
-                   capture_output=True)
-    return "not a private key"
-
-
-def public_half(b):
-    subprocess.run(["openssl", "pkey", "-in", b.key, "-pubout", "-out", b.tmp / "pub"], check=True)
-    b.key.write_bytes((b.tmp / "pub").read_bytes())
-    return "not a private key"
-
-
-def of_another_user(b):
-    os.chown(b.key, 65534, -1)
-    return "belongs to another user"
-
-
-def folder_of_a_group(b):
-    b.tmp.chmod(0o770)
-    return "others can write the folder"
-
-
-def folder_of_all(b):
-    b.tmp.chmod(0o777)
-    return "others can write the folder"
-
-
-def folder_of_another_user(b):
-    os.chown(b.tmp, 65534, -1)
-    return "belongs to another user"
-
-
-KEYS = [readable, group_readable, symlink, fifo, folder, empty, absent, thirty_one_bytes, cut, a_gigabyte, another_kind,
-        with_passphrase, public_half, of_another_user, folder_of_a_group, folder_of_all, folder_of_another_user]
-
-
-@pytest.mark.parametrize("spoil", KEYS)
-def test_case_77_key_file(bench, spoil):
-    """check and run say the same."""
-    said = spoil(bench)
-    bench.refused(str(bench.key), said)
-    bench.refused(str(bench.key), said, verb="run")
-
-
-# --- 78: the file ---
-
-def numbered(text, needle):
-    return next(i for i, line in enumerate(text.splitlines(), 1) if needle in line)
-
-
-BOTH = [
-    ("unknown option", "[pool]\nvolume = 11\n", "volume", "unknown option"),
-    ("unknown section", "[poool]\n", "[poool]", "unknown section"),
-    ("duplicate option", "[relay]\nidle = 5s\nidle = 6s\n", "idle = 6s", "is there already"),
-    ("duplicate section", "[relay]\nidle = 5s\n[relay]\n", None, "is there already"),
-    ("option without a section's name", "[relay]\nidle\n", "idle", "neither a [section]"),
-    ("number that is none", "[pool]\nage = soon\n", "age = soon", "age"),
-    ("unit that is none", "[pool]\nage = 100\n", "age = 100", "age"),
-    ("yes or no", "[relay]\nclear = perhaps\n", "perhaps", "neither yes nor no"),
-    ("too large", "[pool]\nage = 99999999s\n", "99999999", "age"),
-    ("negative", "[relay]\nnotsent_lowat = -1\n", "lowat", "notsent_lowat"),
-    ("empty value", "[relay]\nidle =\n", "idle", "idle"),
-    ("text after the heading", "[relay] now\n", "now", "text after ]"),
-    ("heading not closed", "[relay\n", "[relay", "neither a [section]"),
-    ("carriage return inside", "[relay]\nidle = 5s\rstall = 6s\n", "idle", "carriage return"),
-    ("NUL byte", "[relay]\nidle\0 = 5s\n", "idle", "NUL byte"),
-    ("bell", "[relay]\nidle = 5s\a\n", "idle", "control character"),
-    ("line of a megabyte", "[relay]\nidle = " + "5" * (1 << 20) + "\n", "555", "longer than"),
-]
-
-
-@pytest.mark.parametrize("text, needle, said", [b[1:] for b in BOTH], ids=[b[0] for b in BOTH])
-def test_case_78_config(bench, text, needle, said):
-    """FILE:LINE and what is wrong there, from check and from run."""
-    whole = bench.base + text
-    bench.config.write_text(whole, newline="")
-    line = numbered(whole.replace("\r", " "), needle) if needle else len(whole.splitlines())
-    for verb in ("check", "run"):
-        bench.refused(f"{bench.config}:{line}: ", said, verb=verb)
-
-
-LOCALS = [
-    ("port 0", "key = ", "port = 0\nkey = ", "port = 0", "port"),
-    ("port 65536", "key = ", "port = 65536\nkey = ", "port = 65536", "port"),
-    ("key too short", "key = A", "key = ", "key = ", "key"),
-    ("key missing", "key = " + PIN + "\n", "", "[remote]", "needs key ="),
-    ("host missing", "host = 11.7.0.2\n", "", "[remote]", "needs host ="),
-    ("host with a port", "host = 11.7.0.2", "host = 11.7.0.2:7200", "host", "neither a name nor an IP address"),
-    ("resolver by name", "key = ", "resolver = dns.example\nkey = ", "resolver", "not the address of a name server"),
-    ("bad prefix", "device = lan0", "device = lan0\nbypass = 10.0.0.0/33", "bypass", "10.0.0.0/33"),
-    ("host bits in a prefix", "device = lan0", "device = lan0\nbypass = 10.0.0.1/8", "bypass", "10.0.0.1/8"),
-    ("device name", "device = wan1", "device = wan/1", "wan/1", "device"),
-    ("two lines of one device", "[link adsl]", "[link other]\ndevice = wan1\n[link adsl]", "[link adsl]", "already"),
-    ("two lines of one name", "[link adsl]", "[link adsl]\ndevice = wan2\n[link adsl]", None, "is there already"),
-    ("line without a name", "[link adsl]", "[link]", "[link]", "needs a name"),
-    ("pool upside down", "[lan]", "[pool]\nmin = 9\nmax = 3\n[lan]", "[pool]", "min = 9 is more than max = 3"),
-    ("nothing to take", "device = lan0\n", "", "[lan]", "nothing to take"),
-]
-
-
-@pytest.mark.parametrize("old, new, needle, said", [v[1:] for v in LOCALS], ids=[v[0] for v in LOCALS])
-def test_case_78_config_of_local(local, old, new, needle, said):
-    whole = local.base.replace(old, new, 1)
-    assert whole != local.base
-    local.config.write_text(whole)
-    line = numbered(whole, needle) if needle else [i for i, v in enumerate(whole.splitlines(), 1) if v == "[link adsl]"][-1]
-    local.refused(f"{local.config}:{line}: ", said)
-    local.refused(f"{local.config}:{line}: ", said, verb="run")
-
-
-REMOTES = [
-    ("port 0", "port = 7200", "port = 0", "port = 0", "port"),
-    ("port 65536", "port = 7200", "port = 65536", "port = 65536", "port"),
-    ("address that is none", "port = 7200", "port = 7200\naddress = vps", "address", "address"),
-    ("two users of one key", "[user home]", "[user other]\nkey = " + PIN + "\n[user home]", "[user home]", "same key as [user other]"),
-    ("two users of one name", "[user home]", "[user home]\nkey = " + "B" * 42 + "A=\n[user home]", None, "is there already"),
-    ("user without a key", "key = " + PIN, "", "[user home]", "needs key ="),
-    ("user name", "[user home]", "[user ho/me]", "[user", "a name has"),
-    ("bad prefix", "[user home]", "[policy]\nallow = 10.0.0.0/33\n[user home]", "allow", "10.0.0.0/33"),
-    ("port to deny", "[user home]", "[policy]\ndeny_ports = 25, 0\n[user home]", "deny_ports", "0"),
-    ("no relays at all", "[user home]", "[user home]\nrelays = 0", "relays", "relays"),
-]
-
-
-@pytest.mark.parametrize("old, new, needle, said", [v[1:] for v in REMOTES], ids=[v[0] for v in REMOTES])
-def test_case_78_config_of_remote(remote, old, new, needle, said):
-    whole = remote.base.replace(old, new, 1)
-    assert whole != remote.base
-    remote.config.write_text(whole)
-    line = numbered(whole, needle) if needle else [i for i, v in enumerate(whole.splitlines(), 1) if v == "[user home]"][-1]
-    remote.refused(f"{remote.config}:{line}: ", said)
-    remote.refused(f"{remote.config}:{line}: ", said, verb="run")
-
-
-def test_case_78_no_users(remote):
-    remote.config.write_text(remote.base.split("[user")[0])
-    remote.refused(str(remote.config), "[user NAME]")
-
-
-def test_case_78_windows_line_ends_are_fine(bench):
-    bench.config.write_bytes(b"\xef\xbb\xbf" + bench.base.replace("\n", "\r\n").encode())
-    assert bench.call("check").returncode == 0
-
-
-@pytest.mark.parametrize("what", ["absent", "folder", "fifo"])
-def test_case_78_file_that_is_none(bench, what):
-    bench.config.unlink()
-    if what == "folder":
-        bench.config.mkdir()
-    elif what == "fifo":
-        os.mkfifo(bench.config)
-    bench.refused(str(bench.config), {"absent": "No such file"}.get(what, "not a regular file"))
-    bench.refused(str(bench.config), verb="run")
-
-
-# --- what shows itself at the start ---
-
-def test_case_82_more_relays_than_descriptors(topo, bench):
+def test_more_relays_than_descriptors(topo, bench):
     """Refused, with both numbers; nothing was touched."""
     section = "[lan]\n" if bench.program.name == "plait-local" else "[remote]\n"
     bench.config.write_text(bench.base.replace(section, section + "max_relays = 5000\n"))
@@ -331,7 +108,7 @@ def works(topo):
     return topo.peer("echo", count=1)["ok"]
 
 
-def test_case_80_wrong_server_key(topo):
+def test_wrong_server_key(topo):
     """Nothing is sent to the wrong one that it could use; the log names the likely cause; the house is online directly."""
     pair = Pair(topo, wait=False)
     pair.write_configs()
@@ -349,7 +126,7 @@ def test_case_80_wrong_server_key(topo):
         assert pair.local.stop() == 0 and pair.remote.stop() == 0
 
 
-def test_case_80_somebody_with_another_key_answers(topo):
+def test_somebody_with_another_key_answers(topo):
     """A server in the middle that takes any knock but has a key of its own: not believed, and named."""
     pair = Pair(topo, wait=False)
     pair.write_configs()
@@ -366,7 +143,7 @@ def test_case_80_somebody_with_another_key_answers(topo):
         assert pair.local.stop() == 0
 
 
-def test_case_80_unknown_user(topo):
+def test_unknown_user(topo):
     """Our key is not among its users: the log says where to look; the remote's log tells its owner what he sees."""
     pair = Pair(topo, wait=False)
     pair.write_configs()
@@ -383,7 +160,7 @@ def test_case_80_unknown_user(topo):
 
 
 @pytest.mark.parametrize("ours, theirs, mode", [("yes", "no", "SEALED"), ("no", "yes", "SEALED"), ("yes", "yes", "CLEAR")])
-def test_case_83_clear_on_one_side_only(topo, ours, theirs, mode):
+def test_clear_on_one_side_only(topo, ours, theirs, mode):
     """What travels is sealed unless both sides say otherwise: watched on the wire, from a client that speaks TLS."""
     mark = b"CLEARLY-SEEN-" * 40
     with Pair(topo, local_set={"relay.clear": ours}, remote_set={"relay.clear": theirs}) as pair:

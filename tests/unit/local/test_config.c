@@ -9,33 +9,12 @@
 
 #include "config.h"
 
+#include "config_faults.h"
+
+#define PIN "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 #define KEY "key = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
 #define REMOTE "[remote]\nhost = vps.example.net\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
 #define LAN "[lan]\ndevice = br0\n"
-
-static struct config c;
-static char err[320];
-
-static int load(const char *text)
-{
-	char path[] = "/tmp/plait-config-XXXXXX";
-	int fd = mkstemp(path), rc;
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-	err[0] = 0;
-	rc = config_load(&c, path, err, sizeof(err));
-	unlink(path);
-	return rc;
-}
-
-static void refuses(const char *text, const char *want)
-{
-	assert_int_equal(load(text), -1);
-	if (!strstr(err, want))
-		fail_msg("got \"%s\", wanted \"%s\"", err, want);
-}
 
 static void defaults(void **state)
 {
@@ -163,6 +142,80 @@ static void hosts_and_resolvers(void **state)
 	assert_string_equal(c.remotes[0].host, "2001:db8::1");
 }
 
+#define GOOD                                                                        \
+	"[remote]\nhost = 11.7.0.2\nkey = " PIN "\n"                                \
+	"[local]\nkey_file = /tmp/the.key\ncontrol = /tmp/the.sock\n"              \
+	"[lan]\ndevice = lan0\n[link adsl]\ndevice = wan1\n"
+
+static void each_mistake_is_told_with_its_line(void **state)
+{
+	static const struct config_fault faults[] = {
+		{ "port 0", "key = ", "port = 0\nkey = ", "port = 0", FIRST,
+		  "port: 0 is not a port from 1 to 65535" },
+		{ "port 65536", "key = ", "port = 65536\nkey = ", "port = 65536", FIRST,
+		  "port: 65536 is not a port from 1 to 65535" },
+		{ "key too short", "key = A", "key = ", "key = ", FIRST,
+		  "key: not a key: that is the 44 characters that pubkey prints" },
+		{ "key missing", "key = " PIN "\n", "", "[remote]", FIRST, "[remote] needs key =" },
+		{ "host missing", "host = 11.7.0.2\n", "", "[remote]", FIRST,
+		  "[remote]: needs host =, or srv =" },
+		{ "host with a port", "host = 11.7.0.2", "host = 11.7.0.2:7200", "host", FIRST,
+		  "host: 11.7.0.2:7200 is neither a name nor an IP address (the port has its own option)" },
+		{ "resolver by name", "key = ", "resolver = dns.example\nkey = ", "resolver", FIRST,
+		  "resolver: dns.example is not the address of a name server" },
+		{ "bad prefix", "device = lan0", "device = lan0\nbypass = 10.0.0.0/33",
+		  "bypass", FIRST, "bypass: 10.0.0.0/33" NO_NETWORK },
+		{ "host bits in a prefix", "device = lan0", "device = lan0\nbypass = 10.0.0.1/8",
+		  "bypass", FIRST, "bypass: 10.0.0.1/8" NO_NETWORK },
+		{ "device name", "device = wan1", "device = wan/1", "wan/1", FIRST,
+		  "device: wan/1 is not the name of a network device" },
+		{ "two lines of one device", "[link adsl]", "[link other]\ndevice = wan1\n[link adsl]",
+		  "[link adsl]", FIRST, "[link adsl]: wan1 is the device of [link other] already" },
+		{ "two lines of one name", "[link adsl]", "[link adsl]\ndevice = wan2\n[link adsl]",
+		  "[link adsl]", LAST, "[link adsl] is there already" },
+		{ "line without a name", "[link adsl]", "[link]", "[link]", FIRST,
+		  "[link] needs a name: [link NAME]" },
+		{ "pool upside down", "[lan]", "[pool]\nmin = 9\nmax = 3\n[lan]", "[pool]", FIRST,
+		  "[pool]: min = 9 is more than max = 3" },
+		{ "nothing to take", "device = lan0\n", "", "[lan]", FIRST,
+		  "[lan]: nothing to take: name the LAN's device =, or say own = yes" },
+	};
+
+	(void)state;
+	EACH_IS_TOLD(GOOD, faults);
+	EACH_IS_TOLD(GOOD, faults_of_both);
+	bytes_of_no_text(GOOD);
+}
+
+static void windows_line_ends_are_fine(void **state)
+{
+	(void)state;
+	from_windows(GOOD);
+	assert_string_equal(c.remotes[0].host, "11.7.0.2");
+	assert_string_equal(c.links[0].name, "adsl");
+	assert_string_equal(c.links[0].device, "wan1");
+}
+
+static void only_a_file_is_read(void **state)
+{
+	(void)state;
+	files_that_are_none();
+}
+
+/* What an owner copies and begins with: it says the defaults, as it promises. */
+static void the_example_is_good_and_says_the_defaults(void **state)
+{
+	static struct config is;
+
+	(void)state;
+	assert_int_equal(load("[remote]\nhost = vps.example.org\nkey = " PIN "\n" LAN
+			      "[link adsl]\ndevice = eth1\n"), 0);
+	is = c;
+	if (config_load(&c, "conf/plait-local.conf", err, sizeof(err)))
+		fail_msg("%s", err);
+	config_adopt(&is, &c, differs, "plait-local");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +224,10 @@ int main(void)
 		cmocka_unit_test(roles_and_money),
 		cmocka_unit_test(what_must_fit_together),
 		cmocka_unit_test(hosts_and_resolvers),
+		cmocka_unit_test(each_mistake_is_told_with_its_line),
+		cmocka_unit_test(windows_line_ends_are_fine),
+		cmocka_unit_test(only_a_file_is_read),
+		cmocka_unit_test(the_example_is_good_and_says_the_defaults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,34 +9,13 @@
 
 #include "config.h"
 
+#include "config_faults.h"
+
+#define PIN "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 #define KEY1 "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #define KEY2 "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #define KEY3 "AgECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #define BOB "[user bob]\nkey = " KEY1 "\n"
-
-static struct config c;
-static char err[320];
-
-static int load(const char *text)
-{
-	char path[] = "/tmp/plait-config-XXXXXX";
-	int fd = mkstemp(path), rc;
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-	err[0] = 0;
-	rc = config_load(&c, path, err, sizeof(err));
-	unlink(path);
-	return rc;
-}
-
-static void refuses(const char *text, const char *want)
-{
-	assert_int_equal(load(text), -1);
-	if (!strstr(err, want))
-		fail_msg("got \"%s\", wanted \"%s\"", err, want);
-}
 
 static void defaults(void **state)
 {
@@ -147,6 +126,78 @@ static void no_place_left(void **state)
 	assert_string_equal(is.users[77].name, "ann");
 }
 
+/* Ten lines, like the other program's, because faults_of_both names them by number. */
+#define GOOD                                                                        \
+	"; the VPS\n\n\n[listen]\nport = 7200\n"                                    \
+	"[remote]\nkey_file = /tmp/the.key\ncontrol = /tmp/the.sock\n"             \
+	"[user home]\nkey = " PIN "\n"
+
+static void each_mistake_is_told_with_its_line(void **state)
+{
+	static const struct config_fault faults[] = {
+		{ "port 0", "port = 7200", "port = 0", "port = 0", FIRST,
+		  "port: 0 is not a port from 1 to 65535" },
+		{ "port 65536", "port = 7200", "port = 65536", "port = 65536", FIRST,
+		  "port: 65536 is not a port from 1 to 65535" },
+		{ "address that is none", "port = 7200", "port = 7200\naddress = vps",
+		  "address", FIRST, "address: vps is not an IP address" },
+		{ "two users of one key", "[user home]", "[user other]\nkey = " PIN "\n[user home]",
+		  "[user home]", FIRST, "[user home]: has the same key as [user other]" },
+		{ "two users of one name", "[user home]", "[user home]\nkey = " KEY1 "\n[user home]",
+		  "[user home]", LAST, "[user home] is there already" },
+		{ "user without a key", "key = " PIN, "", "[user home]", FIRST,
+		  "[user home] needs key =" },
+		{ "user name", "[user home]", "[user ho/me]", "[user", FIRST,
+		  "[user ho/me]: a name has at most 31 of the characters A-Z a-z 0-9 . _ -" },
+		{ "bad prefix", "[user home]", "[policy]\nallow = 10.0.0.0/33\n[user home]",
+		  "allow", FIRST, "allow: 10.0.0.0/33" NO_NETWORK },
+		{ "port to deny", "[user home]", "[policy]\ndeny_ports = 25, 0\n[user home]",
+		  "deny_ports", FIRST, "deny_ports: 0 is not a port from 1 to 65535" },
+		{ "no relays at all", "[user home]", "[user home]\nrelays = 0", "relays", FIRST,
+		  "relays: 0 is not a number from 1 to 1000000 (K, M and G may follow it)" },
+	};
+
+	(void)state;
+	EACH_IS_TOLD(GOOD, faults);
+	EACH_IS_TOLD(GOOD, faults_of_both);
+	bytes_of_no_text(GOOD);
+}
+
+static void a_remote_for_nobody_is_a_mistake(void **state)
+{
+	(void)state;
+	assert_int_equal(load("[listen]\nport = 7200\n[remote]\nkey_file = /tmp/the.key\n"), -1);
+	is_told("no users", config_path, 0, "there is no [user NAME] section, so nobody could connect");
+}
+
+static void windows_line_ends_are_fine(void **state)
+{
+	(void)state;
+	from_windows(GOOD);
+	assert_string_equal(c.key_file, "/tmp/the.key");
+	assert_string_equal(c.users[0].name, "home");
+}
+
+static void only_a_file_is_read(void **state)
+{
+	(void)state;
+	files_that_are_none();
+}
+
+/* What an owner copies and begins with: it says the defaults, as it promises. */
+static void the_example_is_good_and_says_the_defaults(void **state)
+{
+	static bool busy[CONFIG_USERS];
+	static struct config is;
+
+	(void)state;
+	assert_int_equal(load("[user home]\nkey = " PIN "\n"), 0);
+	is = c;
+	if (config_load(&c, "conf/plait-remote.conf", err, sizeof(err)))
+		fail_msg("%s", err);
+	config_adopt(&is, &c, busy, differs, "plait-remote");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,6 +206,11 @@ int main(void)
 		cmocka_unit_test(what_must_fit_together),
 		cmocka_unit_test(users_keep_their_places),
 		cmocka_unit_test(no_place_left),
+		cmocka_unit_test(each_mistake_is_told_with_its_line),
+		cmocka_unit_test(a_remote_for_nobody_is_a_mistake),
+		cmocka_unit_test(windows_line_ends_are_fine),
+		cmocka_unit_test(only_a_file_is_read),
+		cmocka_unit_test(the_example_is_good_and_says_the_defaults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
