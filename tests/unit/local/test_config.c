@@ -138,6 +138,9 @@ static void hosts_and_resolvers(void **state)
 	refuses("[remote]\nhost =\n", ":2: host: is empty");
 	refuses("[remote]\nresolver = dns.example\n", ":2: resolver: dns.example is not");
 	assert_int_equal(load(REMOTE "resolver = 192.0.2.53, [2001:db8::53]:5353\n" LAN), 0);
+	assert_string_equal(c.remotes[0].resolver, "192.0.2.53, [2001:db8::53]:5353");
+	assert_int_equal(load(REMOTE "allow_private = yes\n" LAN), 0);
+	assert_true(c.remotes[0].private_ok);
 	assert_int_equal(load("[remote]\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nhost = 2001:db8::1\n" LAN), 0);
 	assert_string_equal(c.remotes[0].host, "2001:db8::1");
 }
