@@ -211,13 +211,11 @@ static bool find_place(struct gate *g)
 	return quiet_enter(g->to.quiet);
 }
 
-static void on_accept(void *arg, int fd, const struct addr *peer)
+void gate_take(struct gate *g, int fd)
 {
 	const struct timeval limit = { .tv_sec = HEADER_S };
-	struct gate *g = arg;
 	struct visitor *v;
 
-	(void)peer;
 	if (!find_place(g)) {
 		sock_close_reset(fd);
 		return;
@@ -239,7 +237,13 @@ static void on_accept(void *arg, int fd, const struct addr *peer)
 	on_readable(fd, EV_READ, v); /* most say at once what they are */
 }
 
-static int gate_listen(const struct config *config, const struct sock_caps *caps)
+static void on_accept(void *arg, int fd, const struct addr *peer)
+{
+	(void)peer;
+	gate_take(arg, fd);
+}
+
+static int listen_at(const struct config *config, const struct sock_caps *caps)
 {
 	struct sock_wan opt = { .congestion = SOCK_WAITING, .mark = EGRESS_MARK, .keepalive = KEEPALIVE_S };
 	char at[ADDR_STRLEN];
@@ -255,28 +259,28 @@ static int gate_listen(const struct config *config, const struct sock_caps *caps
 	return fd;
 }
 
-struct gate *gate_new(struct event_base *base, const struct config *config, const struct sock_caps *caps,
-		      const uint8_t pin[WIRE_PIN], const struct gate_rooms *rooms)
+int gate_listen(struct gate *g, const struct config *config, const struct sock_caps *caps)
+{
+	int fd = listen_at(config, caps);
+
+	if (fd < 0)
+		return -1;
+	g->listener = listener_new(g->base, fd, on_accept, g);
+	if (!g->listener)
+		close(fd);
+	return g->listener ? 0 : -1;
+}
+
+struct gate *gate_new(struct event_base *base, const uint8_t pin[WIRE_PIN], const struct gate_rooms *rooms)
 {
 	struct gate *g = calloc(1, sizeof(*g));
-	int fd;
 
-	if (!g) {
-		log_error("out of memory");
+	if (!g)
 		return NULL;
-	}
 	g->base = base;
 	g->to = *rooms;
 	memcpy(g->pin, pin, WIRE_PIN);
 	TAILQ_INIT(&g->visitors);
-	fd = gate_listen(config, caps);
-	g->listener = fd < 0 ? NULL : listener_new(base, fd, on_accept, g);
-	if (!g->listener) {
-		if (fd >= 0)
-			close(fd);
-		free(g);
-		return NULL;
-	}
 	return g;
 }
 

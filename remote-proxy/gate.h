@@ -21,9 +21,14 @@ struct gate_rooms { /* where the gate leads to; all stay the caller's */
 	struct quiet *quiet;
 };
 
-/* NULL: a sentence was logged. */
-struct gate *gate_new(struct event_base *base, const struct config *config, const struct sock_caps *caps,
-		      const uint8_t pin[WIRE_PIN], const struct gate_rooms *rooms);
+/* NULL: no memory. Nobody comes before gate_listen(), but who is brought by gate_take(). */
+struct gate *gate_new(struct event_base *base, const uint8_t pin[WIRE_PIN], const struct gate_rooms *rooms);
 void gate_free(struct gate *g);
+
+/* Opens the port. 0, or -1: then a sentence was logged, or there is no memory. */
+int gate_listen(struct gate *g, const struct config *config, const struct sock_caps *caps);
+
+/* A connection that was accepted and not read yet. Owns fd. */
+void gate_take(struct gate *g, int fd);
 
 #endif

@@ -140,9 +140,8 @@ static int remote_start_rooms(struct remote *r)
 	    !(r->hall = hall_new(base, &r->config, r->policy, r->seal, r->relays)))
 		return -1;
 	sessions_on_welcome(r->sessions, tundev_welcome, r->tundev);
-	r->gate = gate_new(base, &r->config, &r->caps, pin,
-			   &(struct gate_rooms){ r->seal, r->sessions, r->hall, r->quiet });
-	return r->gate ? 0 : -1;
+	r->gate = gate_new(base, pin, &(struct gate_rooms){ r->seal, r->sessions, r->hall, r->quiet });
+	return r->gate ? gate_listen(r->gate, &r->config, &r->caps) : -1;
 }
 
 static void remote_end(struct remote *r)

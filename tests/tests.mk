@@ -14,9 +14,17 @@ build-san/unit/$(1)/test_%: tests/unit/$(1)/test_%.c build-san/$(1)-proxy/%.o $$
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter %.c %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
+# A proxy as a whole, all but its main.c, that is spoken to by what the other .c files beside the test make.
+define unit_whole
+build-san/unit/whole_$(1)/test_%: tests/unit/whole_$(1)/test_%.c $$(filter-out tests/unit/whole_$(1)/test_%,$$(wildcard tests/unit/whole_$(1)/*.c)) \
+		$$(filter-out build-san/$(1)-proxy/main.o,$$(patsubst %.c,build-san/%.o,$$(wildcard $(1)-proxy/*.c))) $$(LIB_daemon)
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter-out %.a,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
+endef
 ifdef SAN
 $(foreach f,$(FLOORS),$(eval $(call unit_floor,$(f))))
 $(foreach p,local remote,$(eval $(call unit_proxy,$(p))))
+$(eval $(call unit_whole,remote))
 unit-bins: $(UNIT_BIN)
 endif
 
