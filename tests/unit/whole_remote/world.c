@@ -20,8 +20,6 @@
 #define ENDING_MS 5000
 #define HANG_MS 60000 /* real: only a hang takes so long */
 
-static const struct sock_wan plain;
-
 uint64_t world_ms(void)
 {
 	return virtual_ms();
@@ -73,7 +71,7 @@ static int listen_at(const char *ip, struct addr *at)
 	int fd;
 
 	assert_int_equal(addr_parse(at, ip, 0), 0);
-	fd = sock_listen_wan(at, &plain);
+	fd = sock_listen_wan(at, &(struct sock_wan){ .plain = false });
 	assert_true(fd >= 0);
 	assert_int_equal(sock_local(fd, at), 0);
 	return fd;
@@ -86,14 +84,19 @@ static void wait_real(int fd, short events)
 	assert_int_equal(poll(&p, 1, HANG_MS), 1);
 }
 
-int world_knock_at(struct world *w)
+static int dial(struct world *w, bool plain)
 {
-	int fd = sock_dial_wan(&w->door_addr, NULL, &(struct sock_wan){ .plain = true });
+	int fd = sock_dial_wan(&w->door_addr, NULL, &(struct sock_wan){ .plain = plain });
 
 	assert_true(fd >= 0);
 	wait_real(fd, POLLOUT);
 	assert_int_equal(sock_connect_error(fd), 0);
 	return fd;
+}
+
+int world_knock_at(struct world *w)
+{
+	return dial(w, true);
 }
 
 void world_admit(struct world *w, int *remote_fd)
@@ -114,6 +117,14 @@ int world_connect(struct world *w, int *remote_fd)
 	int fd = world_knock_at(w);
 
 	world_admit(w, remote_fd);
+	return fd;
+}
+
+int world_connect_mptcp(struct world *w)
+{
+	int fd = dial(w, false);
+
+	world_admit(w, NULL);
 	return fd;
 }
 

@@ -96,6 +96,7 @@ struct user *world_user(struct world *w, enum world_who who);
 
 /* A connection that the gate has taken, not blocking; `remote_fd` (NULL: never mind) is the gate's end of it. */
 int world_connect(struct world *w, int *remote_fd);
+int world_connect_mptcp(struct world *w); /* the same over Multipath TCP, if this kernel has it */
 /* As above, but it waits at the door for world_admit(). */
 int world_knock_at(struct world *w);
 void world_admit(struct world *w, int *remote_fd);
