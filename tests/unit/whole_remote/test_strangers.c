@@ -39,7 +39,7 @@ struct crowd {
 
 static struct crowd *crowd_of(void **state)
 {
-	struct crowd *c = test_calloc(1, sizeof(*c));
+	struct crowd *c = calloc(1, sizeof(*c));
 
 	c->w = *state;
 	return c;
@@ -123,7 +123,7 @@ static struct stranger *come_slowly(struct crowd *c, const char *kind, unsigned 
 
 static struct stranger *say(struct stranger *s, const void *data, size_t len)
 {
-	s->data = test_malloc(len);
+	s->data = malloc(len);
 	memcpy(s->data, data, len);
 	s->len = len;
 	take_turn(s);
@@ -149,10 +149,9 @@ static void crowd_free(struct crowd *c)
 		event_free(c->s[i].readable);
 		event_free(c->s[i].turn);
 		world_abort(c->s[i].fd);
-		if (c->s[i].data)
-			test_free(c->s[i].data);
+		free(c->s[i].data);
 	}
-	test_free(c);
+	free(c);
 }
 
 static void was_met_with_silence(const struct stranger *s)
