@@ -7,6 +7,7 @@
 #   make check-net       the real daemons in network namespaces (root)
 #   make fuzz            every libFuzzer target for FUZZ_SECONDS
 #   make bench           speed and memory, printed as a table (root)
+#   make figures         what plait promises, and whether it is kept: 8 minutes of a quiet machine (root)
 #   make test            all that a user's machine should pass (root)
 #   make demo            two lines on one machine, and what plait makes of them (root)
 

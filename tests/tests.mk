@@ -106,4 +106,8 @@ B ?= connect chaos cpu aggregate
 bench: all tools $(BUILD)/tunnel_driver
 	@for b in $(B); do python3 tests/bench/$$b.py $(if $(SAVE),--save) $(if $(REPS),--reps $(REPS)) || exit 1; done
 
-.PHONY: bench
+# Eight minutes on a quiet machine: what is promised, and whether it is kept. R='stall call' for some rows, SAVE=1 to keep the table.
+figures: all tools $(BUILD)/tunnel_driver
+	@PLAIT_BUILD=$(abspath $(BUILD)) PLAIT_TOOLS=$(abspath $(BUILD)) python3 tests/bench/figures.py $(if $(SAVE),--save) $(R:%=--row %)
+
+.PHONY: bench figures

@@ -25,18 +25,13 @@ RENEWED_S = 3  # until the waiting connections begin with what was learnt
 
 
 def alone(topo, line, way, size):
-    """Direct, with the default route on one line."""
-    device = topo.line[line].device
-    topo.gw.ip(f"route replace {SERVER4} via {topo.gateway(line)} dev {device}")
-    try:
+    with bench.direct(topo, line):
         return transfer(topo, way, size)
-    finally:
-        topo.gw.ip(f"route del {SERVER4}")
 
 
-def transfer(topo, way, size):
+def transfer(topo, way, size, host=SERVER4):
     topo.forget()
-    result = topo.peer(way, size=size, deadline=60)
+    result = topo.peer(way, host, size=size, deadline=60)
     return result["mbit"] if result.get("ok") else None
 
 

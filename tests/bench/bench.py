@@ -1,4 +1,5 @@
 """What the benchmarks share: the topology's path, an aligned table, a place to keep it."""
+import contextlib
 import json
 import os
 import platform
@@ -9,10 +10,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/net"))
+from topology import SERVER4  # noqa: E402  pylint: disable=wrong-import-position
 
 REPORT = ROOT / "docs/benchmarks.md"
 TLS_FIRST = {"tls": True}
 CLEAR = {"local_set": {"relay.clear": "yes"}, "remote_set": {"relay.clear": "yes"}}
+
+
+@contextlib.contextmanager
+def direct(topo, line=0):
+    """Without plait: the gateway's NAT, with the server's route on one line."""
+    topo.gw.ip(f"route replace {SERVER4} via {topo.gateway(line)} dev {topo.line[line].device}")
+    try:
+        yield
+    finally:
+        topo.gw.ip(f"route del {SERVER4}")
 
 
 def arguments(parser):

@@ -34,10 +34,10 @@ def cubic(options):
     return out
 
 
-def bulk(topo, pair, way, streams, size, tls):
+def bulk(topo, pair, way, streams, size, tls=(), host=SERVER4):
     """(Gbit/s, daemon CPU s/GB local, remote) or Nones."""
     before = [d.cpu_seconds() for d in (pair.local, pair.remote)] if pair else [0, 0]
-    r = bench.loadgen(topo.lan, topology, "bulk", SERVER4, PORT, way, streams, size // streams, *tls)
+    r = bench.loadgen(topo.lan, topology, "bulk", host, PORT, way, streams, size // streams, *tls)
     after = [d.cpu_seconds() for d in (pair.local, pair.remote)] if pair else [0, 0]
     if r["failed"]:
         return None, None, None

@@ -103,8 +103,8 @@ class Plaits:
         self.pair.stop()
 
 
-class Plain:
-    """Multipath TCP of the kernel from the gateway to the VPS."""
+class Endpoints:
+    """What lets the kernel's own Multipath TCP use every line of the gateway."""
 
     def __init__(self, topo):
         self.topo = topo
@@ -112,15 +112,29 @@ class Plain:
             ns.run("ip mptcp limits set subflows 8; sysctl -qw net.mptcp.blackhole_timeout=0")
         for i in range(len(topo.lines)):
             self.endpoint(i)
+
+    def endpoint(self, i):
+        address = self.topo.wan_addresses(i)[0].split("/")[0]
+        self.topo.gw.run(f"ip mptcp endpoint add {address} dev wan{i + 1} id {50 + i} subflow")
+
+    def heal(self):
+        """Nothing is there to wait for."""
+
+    def stop(self):
+        for i in range(len(self.topo.lines)):
+            self.topo.gw.run(f"ip mptcp endpoint delete id {50 + i}")
+
+
+class Plain(Endpoints):
+    """Multipath TCP of the kernel from the gateway to the VPS."""
+
+    def __init__(self, topo):
+        super().__init__(topo)
         with inside(topo.vps):
             self.listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("", 9100))
         self.listener.listen(64)
-
-    def endpoint(self, i):
-        address = self.topo.wan_addresses(i)[0].split("/")[0]
-        self.topo.gw.run(f"ip mptcp endpoint add {address} dev wan{i + 1} id {50 + i} subflow")
 
     def open(self):
         with inside(self.topo.gw):
@@ -131,13 +145,9 @@ class Plain:
         far = accept(self.listener)
         return near, far
 
-    def heal(self):
-        """Nothing is there to wait for."""
-
     def stop(self):
         self.listener.close()
-        for i in range(len(self.topo.lines)):
-            self.topo.gw.run(f"ip mptcp endpoint delete id {50 + i}")
+        super().stop()
 
 
 def once(bed, way, line, hole):

@@ -14,7 +14,13 @@ extern char load_buffer[LOAD_BUFFER];
 uint64_t load_now_ns(void);
 int load_die(const char *what);
 
+/* A listening socket of both families; protocol is socket()'s. */
+int load_listen(uint16_t port, int protocol);
+
 /* Never returns: serves port until killed. */
 int load_serve(uint16_t port);
+
+/* Never returns: relays until killed. a: PORT HOST PORT near|far. */
+int load_relay(char **a);
 
 #endif

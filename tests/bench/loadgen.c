@@ -6,6 +6,8 @@
  *   loadgen rate HOST PORT CONCURRENCY SECONDS           connect, one byte there and back, close
  *   loadgen idle HOST PORT COUNT                         open COUNT, one byte each, hold until stdin
  *                                                        ends, then one more byte each
+ *   loadgen relay PORT HOST PORT near|far                copies between PORT and the next host,
+ *                                                        Multipath TCP on the side that is named
  *
  * A client verb runs one epoll loop over slots, a slot being one connection and where it stands, and
  * prints one JSON object. With "tls" the first bytes have the shape of a TLS record, so that a relay
@@ -377,6 +379,8 @@ int main(int argc, char **argv)
 		return rate(argv + 2);
 	if (argc == 5 && !strcmp(argv[1], "idle"))
 		return idle(argv + 2);
+	if (argc == 6 && !strcmp(argv[1], "relay"))
+		return load_relay(argv + 2);
 	fprintf(stderr, "usage: see the top of loadgen.c\n");
 	return 2;
 }

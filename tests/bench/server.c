@@ -155,10 +155,10 @@ static void accept_all(int listener, int ep)
 	}
 }
 
-static int listen_on(uint16_t port)
+int load_listen(uint16_t port, int protocol)
 {
 	struct sockaddr_in6 sa = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol), one = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, 65535) < 0)
@@ -168,7 +168,7 @@ static int listen_on(uint16_t port)
 
 int load_serve(uint16_t port)
 {
-	int ep = epoll_create1(EPOLL_CLOEXEC), listener = listen_on(port);
+	int ep = epoll_create1(EPOLL_CLOEXEC), listener = load_listen(port, 0);
 	struct epoll_event ev[LOAD_EVENTS] = { { .events = EPOLLIN } };
 
 	epoll_ctl(ep, EPOLL_CTL_ADD, listener, ev); /* a NULL pointer is the listener */

@@ -8,28 +8,12 @@ import time
 
 import bench
 import tunnel
+from rig import INNER, LEFT, LONG, RIGHT, Rig, TWO, calls, hop, percent, used_ns
 from topology import Line, SERVER4, Topology, VPS4, rate_bits, wait_for
 
-TWO = lambda **kw: [Line("20M", "20M", 10, **kw), Line("20M", "20M", 30, **kw)]  # noqa: E731
 UNEVEN = [Line("10M", "10M", 15), Line("3M", "3M", 90)]
-INNER = 1400  # bytes of a long inner packet
-LONG = INNER - 28
 OUTER = INNER + 52
 GOAL_NOTE = "Packets are numbered and timed; both directions. goal: what the tunnel was built for."
-
-
-class Direct:
-    """No tunnel: the gateway's NAT over one line."""
-
-    def __init__(self, topo, line=0):
-        self.topo, self.line = topo, line
-
-    def __enter__(self):
-        self.topo.gw.ip(f"route replace {SERVER4} via {self.topo.gateway(self.line)} dev wan{self.line + 1}")
-        return self
-
-    def __exit__(self, *_):
-        self.topo.gw.ip(f"route del {SERVER4}")
 
 
 class OpenVpn:
@@ -97,16 +81,6 @@ class Table:
         bench.report(self.title, ["", "measured", "goal", "met"], self.rows, note, save)
 
 
-def percent(lost, count):
-    return 100 * lost / count
-
-
-def calls(topo, n, pps, size, count):
-    """`count` packets, half of them on their way back, in n calls; lost, count, and the ways."""
-    r = tunnel.flows(topo, n, "call", pps, size, count=count // n // 2, wait=400)
-    return r["both"]["lost"], 2 * r["both"]["count"] - r["both"]["lost"], r
-
-
 def part_loss(t, a):
     n = a.packets
     for name, lines, bad, goal in (
@@ -117,7 +91,7 @@ def part_loss(t, a):
             tunnel.serve(topo)
             for i, line in enumerate(topo.line):
                 line.set(up={"seed": 10 + i}, down={"seed": 20 + i}, **bad)
-            with Direct(topo):
+            with bench.direct(topo):
                 lost, count, _ = calls(topo, 4, 500, 100, n // 4)
                 t.add(f"{name}: line 1 alone, lost %", percent(lost, count))
             with a.system(topo) as tun:
@@ -137,7 +111,7 @@ def part_ping(t, a):
         tunnel.serve(topo)
         for i, line in enumerate(topo.line):
             line.set(loss=5, up={"seed": 30 + i}, down={"seed": 40 + i})
-        with Direct(topo):
+        with bench.direct(topo):
             r = tunnel.flows(topo, 4, "call", 500, 64, count=a.packets // 40, wait=400)["both"]
             t.add("three lines of 5 %: ping over line 1, lost %", percent(r["lost"], r["count"]))
         with a.system(topo):
@@ -177,7 +151,7 @@ def part_idle(t, a):
         tunnel.serve(topo)
         figures = {"direct": [], "plait": []}
         for _ in range(a.reps):
-            with Direct(topo):
+            with bench.direct(topo):
                 figures["direct"].append(tunnel.flow(topo, "call", 50, 100, seconds=4)["both"]["p50"])
             with a.system(topo):
                 figures["plait"].append(tunnel.flow(topo, "call", 50, 100, seconds=4)["both"]["p50"])
@@ -297,97 +271,6 @@ def part_mtu(t, a):
                 took = time.monotonic() - begun
                 flow.result()
                 t.add(f"one line now {mtu}, ICMP filtered: inner MTU {tun.mtu()} after s", took, "<= 1", took <= 1)
-
-
-LEFT = "10.50.{}.1"
-RIGHT = "10.50.{}.2"
-
-
-class Rig:
-    """Two cables from gateway to VPS, for the CPU: nobody between them, each packet on them one of its own. What comes out at the VPS is
-    counted and dropped at the next host's door."""
-
-    def __init__(self):
-        self.topo = Topology(lines=[Line(), Line()], emulate=False)
-
-    def __enter__(self):
-        topo = self.topo.start()
-        for i in range(2):
-            topo.gw.ip(f"link add fast{i} type veth peer name fast{i} netns {topo.vps.name}")
-            for ns, host in ((topo.gw, LEFT), (topo.vps, RIGHT)):
-                ns.ip(f"link set fast{i} up", f"addr add {host.format(i)}/24 dev fast{i}")
-            topo.gw.run(["ethtool", "-K", f"fast{i}", "tx-udp-segmentation", "off", "tso", "off", "gso", "on"])
-            topo.vps.run(["ethtool", "-K", f"fast{i}", "gro", "on"])
-        topo.gw.run("ethtool -K lan0 rx-udp-gro-forwarding on gro on", check=False)
-        for ns, device in ((topo.vps, "fast0"), (topo.vps, "fast1"), (topo.gw, "lan0"), (topo.gw, "fast0"), (topo.gw, "fast1")):
-            subprocess.run(["ip", "netns", "exec", ns.name, "sh", "-c", f"echo 2 > /sys/class/net/{device}/queues/rx-0/rps_cpus"], check=True)
-        topo.inet.nft("table netdev stop { chain in { type filter hook ingress device vps priority 0; udp dport 7100 counter drop; }; }")
-        return self
-
-    def __exit__(self, *_):
-        self.topo.stop()
-
-    def tunnel(self, **options):
-        words = [f"{k}={v}" for k, v in options.items()]
-        return tunnel.Bare(self.topo, ways=[(LEFT.format(i), RIGHT.format(i), f"fast{i}") for i in range(2)], local=words, remote=words)
-
-    def out(self):
-        """Packets that came out so far, by their bytes: super-packets count as one."""
-        text = self.topo.inet.run("nft list table netdev stop").stdout
-        return int(text.split(" bytes ")[1].split()[0]) / (LONG + 1)
-
-
-def ksoftirqd(core):
-    out = subprocess.run(["pgrep", "-x", f"ksoftirqd/{core}"], capture_output=True, text=True, check=True)
-    return tunnel.cpu_seconds(int(out.stdout))
-
-
-def hop_ns(rig, count):
-    """CPU ns that a packet costs its sender more when the gateway forwards it, than when it drops it at the door."""
-    near, far = (DROP.format("gw", d) for d in ("lan0", "none"))
-    used = []
-    for text in (near, far):
-        if text == near:
-            rig.topo.gw.nft(near)
-        before = ksoftirqd(0)
-        r = tunnel.Flow(rig.topo, "send", 0, LONG, count=count, wait=0, core=0).result()
-        used.append((r["cpu_s"] + ksoftirqd(0) - before) / count)
-        if text == near:
-            rig.topo.gw.nft("delete table netdev stop")
-    return 1e9 * (used[1] - used[0])
-
-
-DROP = "table netdev stop {{ chain in {{ type filter hook ingress device {1} priority 0; udp dport 7100 drop; }}; }}"
-
-
-def hop(rig, reps, count=300000):
-    """The least of several. The way is the LAN's cable in, a cable to the VPS out, where it is dropped at the door."""
-    topo = rig.topo
-    topo.gw.ip(f"route replace {SERVER4} via {RIGHT.format(0)} dev fast0")
-    topo.vps.nft(DROP.format("vps", "fast0"))
-    for device in ("fast0", "lan0"):
-        for ns in (topo.gw, topo.vps):
-            subprocess.run(["ip", "netns", "exec", ns.name, "sh", "-c", f"echo 0 > /sys/class/net/{device}/queues/rx-0/rps_cpus"],
-                           check=False, capture_output=True)
-    values = sorted(hop_ns(rig, count) for _ in range(2 * reps + 1))
-    for device in ("fast0", "lan0"):
-        for ns in (topo.gw, topo.vps):
-            subprocess.run(["ip", "netns", "exec", ns.name, "sh", "-c", f"echo 2 > /sys/class/net/{device}/queues/rx-0/rps_cpus"],
-                           check=False, capture_output=True)
-    topo.vps.nft("delete table netdev stop")
-    topo.gw.ip(f"route del {SERVER4}")
-    return bench.median(values)
-
-
-def used_ns(rig, tun, side, count, pps):
-    """CPU ns for each packet that came out, of one end, which has core 0 for itself; and their share of those sent."""
-    for end in ("local", "remote"):
-        subprocess.run(["taskset", "-acp", "0" if end == side else "1", str(tun.pid(end))], capture_output=True, check=True)
-    before, out = tunnel.cpu_seconds(tun.pid(side)), rig.out()
-    sent = tunnel.Flow(rig.topo, "send", pps, LONG, count=count, batch=40, wait=0, core=1).result()["sent"]
-    time.sleep(0.5)
-    out = rig.out() - out
-    return 1e9 * (tunnel.cpu_seconds(tun.pid(side)) - before) / max(1, out), out / sent
 
 
 def part_cpu(t, a):

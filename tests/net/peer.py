@@ -10,6 +10,7 @@ The header is 5 bytes in the shape of a TLS record (type 0x16 when `tls`, else '
 the shape of a ClientHello, then the command in ASCII:
   down SIZE SEED   the server sends SIZE bytes of pattern SEED and FIN, then reads to the end
   up SIZE SEED     the server reads to the end and answers with JSON {size, exact, at}
+  kept 0 SEED      header after header, each of which is a SIZE: the server sends so many bytes, and waits for the next
   chaos JSON       see tests/bench/chaos.py
 Every client verb prints one JSON object and exits 0 when the exchange was what it should be.
 """
@@ -126,6 +127,11 @@ def serve_up(s, _size, seed):
     s.sendall(json.dumps({"size": c.size, "exact": c.exact, "at": c.at}).encode())
 
 
+def serve_kept(s, _size, seed):
+    while True:
+        send_pattern(s, seed, int(read_header(s)))
+
+
 def serve_echo(s, *_):
     while data := s.recv(262144):
         s.sendall(data)
@@ -155,7 +161,7 @@ def serve_command(s):
         import chaos  # in tests/bench, put on the path by its driver
         chaos.serve(s, " ".join(args))
         return
-    {"down": serve_down, "up": serve_up, "echo": serve_echo}[verb](s, *args)
+    {"down": serve_down, "up": serve_up, "echo": serve_echo, "kept": serve_kept}[verb](s, *args)
 
 
 def _one(handler, s):
