@@ -199,7 +199,7 @@ def transfer_bounds(name):
     one run differs from the next."""
     return [bound for way in WAYS for bound in (
         Bound(f"{name} {way}, cold, of the best line", 0.97, least=True), Bound(f"{name} {way}, warm, of the best line", 0.97, least=True),
-        Bound(f"{name} {way}, warm, of plain", 0.97, least=True))]
+        Bound(f"{name} {way}, warm, of plain", 0.95, least=True))]
 
 
 def contenders(topo, way):
