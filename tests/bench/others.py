@@ -1,8 +1,8 @@
 """What others take of the machine while something is measured, for figures of a busy machine are worth nothing.
 
 Others are all processes that do not descend from this one. Each counts with its children that have ended, so that a
-compiler which lives for a moment is not overlooked. Kernel threads and interrupts belong to nobody: most of what they do here is our
-packets. What the host of a virtual machine takes ("steal") is others' too.
+compiler which lives for a moment is not overlooked. Kernel threads and interrupts belong to nobody: most of what they do here is
+our packets. What the host of a virtual machine takes ("steal") is others' too.
 """
 import os
 import time
