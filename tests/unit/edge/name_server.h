@@ -19,6 +19,7 @@
 #define DNS_A 1
 #define DNS_CNAME 5
 #define DNS_AAAA 28
+#define DNS_SRV 33
 #define DNS_ASKED_MAX 512
 #define DNS_CALLS_MAX 16
 #define DNS_NAME_MAX 64

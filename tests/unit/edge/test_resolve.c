@@ -805,6 +805,155 @@ static void a_public_address_among_private_ones_is_used(void **state)
 	resolve_free(r);
 }
 
+/* --- services --- */
+
+#define SERVICE "_plait._tcp.example"
+
+struct target {
+	const char *host;
+	uint16_t priority, weight, port;
+};
+
+#define LAST { NULL, 0, 0, 0 }
+
+static const struct target *offered;
+
+static struct {
+	struct srv list[RESOLVE_SRV_MAX];
+	size_t count;
+} targets;
+
+static void service(struct question *q)
+{
+	struct reply r;
+
+	assert_int_equal(q->type, DNS_SRV);
+	assert_string_equal(q->name, SERVICE);
+	reply_begin(&r, q, 0);
+	for (const struct target *t = offered; t->host; t++) {
+		uint16_t numbers[3] = { htons(t->priority), htons(t->weight), htons(t->port) };
+		uint8_t data[sizeof(numbers) + DNS_NAME_MAX + 2];
+
+		memcpy(data, numbers, sizeof(numbers));
+		reply_record(&r, NULL, DNS_SRV, data,
+			     sizeof(numbers) + dns_labels(data + sizeof(numbers), t->host));
+	}
+	reply_send(&r, q);
+}
+
+static void on_targets(void *arg, const struct srv *list, size_t count)
+{
+	(void)arg;
+	memcpy(targets.list, list, count * sizeof(*list));
+	targets.count = count;
+	told.calls++;
+}
+
+static struct resolve *start_service(const struct target *first)
+{
+	struct resolve *r = resolve_srv_new(dns.base, SERVICE, dns.address, on_targets, NULL);
+
+	assert_non_null(r);
+	dns.mood = service;
+	offered = first;
+	return r;
+}
+
+static void target_is(size_t i, const struct target *t)
+{
+	assert_true(i < targets.count);
+	assert_string_equal(targets.list[i].host, t->host);
+	assert_int_equal(targets.list[i].priority, t->priority);
+	assert_int_equal(targets.list[i].weight, t->weight);
+	assert_int_equal(targets.list[i].port, t->port);
+}
+
+/* What cannot be dialled is no target, and nobody is one twice. */
+static void a_service_names_its_targets(void **state)
+{
+	static const struct target list[] = { { "a.example", 1, 2, 7200 }, { "b.example", 10, 0, 443 },
+					      { "a.example", 1, 2, 7200 }, { "", 1, 1, 7200 },
+					      { "c.example", 1, 1, 0 }, LAST };
+	struct resolve *r = start_service(list);
+
+	(void)state;
+	run(1, 0);
+	assert_int_equal(targets.count, 2);
+	target_is(0, &list[0]);
+	target_is(1, &list[1]);
+	resolve_free(r);
+}
+
+/* Every five minutes; another order is no news, another target is, and so is that none is left. */
+static void a_service_is_asked_every_five_minutes(void **state)
+{
+	static const struct target list[] = { { "a.example", 1, 2, 7200 }, { "b.example", 1, 2, 7200 }, LAST };
+	static const struct target turned[] = { { "b.example", 1, 2, 7200 }, { "a.example", 1, 2, 7200 }, LAST };
+	static const struct target next[] = { { "b.example", 1, 3, 7200 }, { "a.example", 1, 2, 7200 }, LAST };
+	static const struct target none[] = { { "", 0, 0, 0 }, LAST };
+	struct resolve *r = start_service(list);
+
+	(void)state;
+	run(1, 0);
+	offered = turned;
+	run(2, 300000);
+	assert_int_equal(dns.n_asked, 2);
+	assert_int_equal(dns.asked[1].at_ms - begun_ms, 300000);
+	assert_int_equal(told.calls, 1);
+	offered = next;
+	run(2, 600000);
+	assert_int_equal(told.calls, 2);
+	target_is(0, &next[0]);
+	offered = none;
+	run(3, 900000);
+	assert_int_equal(told.calls, 3);
+	assert_int_equal(targets.count, 0);
+	resolve_free(r);
+}
+
+static void targets_stay_while_nobody_answers(void **state)
+{
+	static const struct target list[] = { { "a.example", 1, 2, 7200 }, LAST };
+	static const mood moods[] = { nxdomain, servfail, silent, no_addresses, garbage };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(moods) / sizeof(*moods); i++) {
+		struct resolve *r;
+
+		setup(NULL);
+		r = start_service(list);
+		run(1, 0);
+		dns.mood = moods[i];
+		resolve_failed(r);
+		run(2, 60000);
+		assert_int_equal(told.calls, 1);
+		assert_true(dns.n_asked > 2);
+		assert_int_equal(dns.asked[1].at_ms - begun_ms, 750);
+		assert_non_null(strstr(logged(), SERVICE ": "));
+		assert_non_null(strstr(logged(), "; what is known so far stays"));
+		resolve_free(r);
+		teardown(NULL);
+	}
+}
+
+static void forty_targets_are_cut(void **state)
+{
+	static char names[40][16];
+	static struct target list[41];
+	struct resolve *r;
+
+	(void)state;
+	for (size_t i = 0; i < 40; i++) {
+		snprintf(names[i], sizeof(names[i]), "h%zu.example", i);
+		list[i] = (struct target){ names[i], 1, 1, 7200 };
+	}
+	r = start_service(list);
+	run(1, 0);
+	assert_int_equal(targets.count, RESOLVE_SRV_MAX);
+	target_is(RESOLVE_SRV_MAX - 1, &list[RESOLVE_SRV_MAX - 1]);
+	resolve_free(r);
+}
+
 /* --- the end --- */
 
 static void freed_while_asking(void **state)
@@ -852,6 +1001,10 @@ int main(void)
 		TEST(what_is_next_to_private_is_used),
 		TEST(permission_makes_private_ones_good),
 		TEST(a_public_address_among_private_ones_is_used),
+		TEST(a_service_names_its_targets),
+		TEST(a_service_is_asked_every_five_minutes),
+		cmocka_unit_test(targets_stay_while_nobody_answers),
+		TEST(forty_targets_are_cut),
 		cmocka_unit_test(freed_while_asking),
 	};
 
