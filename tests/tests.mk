@@ -7,6 +7,7 @@ build-san/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -Itests/unit -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
 endef
+USES_local_opening := $(patsubst %,build-san/local-proxy/%.o,opening_again pool upstream dial talk remote remotes revoke)
 USES_remote_nat := build-san/remote-proxy/policy.o
 # The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
 define unit_proxy
@@ -14,12 +15,15 @@ build-san/unit/$(1)/test_%: tests/unit/$(1)/test_%.c build-san/$(1)-proxy/%.o $$
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter %.c %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
-# A proxy as a whole, all but its main.c, that is spoken to by what the other .c files beside the test make.
+# A proxy as a whole, all but its main.c, spoken to by what the other .c files beside the test make.
 define unit_whole
-build-san/unit/whole_$(1)/test_%: tests/unit/whole_$(1)/test_%.c $$(filter-out tests/unit/whole_$(1)/test_%,$$(wildcard tests/unit/whole_$(1)/*.c)) \
-		$$(filter-out build-san/$(1)-proxy/main.o,$$(patsubst %.c,build-san/%.o,$$(wildcard $(1)-proxy/*.c))) $$(LIB_daemon)
+build-san/unit/whole_$(1)/%.o: tests/unit/whole_$(1)/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter-out %.a,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
+	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -c -o $$@ $$<
+build-san/unit/whole_$(1)/test_%: build-san/unit/whole_$(1)/test_%.o \
+		$$(patsubst tests/%.c,build-san/%.o,$$(filter-out tests/unit/whole_$(1)/test_%,$$(wildcard tests/unit/whole_$(1)/*.c))) \
+		$$(filter-out %/main.o,$$(patsubst %.c,build-san/%.o,$$(wildcard $(1)-proxy/*.c))) $$(LIB_daemon)
+	$$(CC) -o $$@ $$(filter %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
 ifdef SAN
 $(foreach f,$(FLOORS),$(eval $(call unit_floor,$(f))))
