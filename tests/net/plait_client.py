@@ -226,14 +226,6 @@ class Control:
         frame, self.buffer = self.buffer[:end], self.buffer[end:]
         return decode.frame(frame)
 
-    def revoke(self, ctr, sid=None):
-        """The verdict: 0 not served and never to be, 1 served or not known."""
-        ask = struct.pack(">16sQ", sid or self.session.sid, ctr)
-        self.send(REVOKE, ask)
-        kind, value = self.recv()
-        assert kind == REVOKED and value[:24] == ask, (kind, value)
-        return decode.revoked(value)[2]
-
     def close(self):
         abort(self.sock)
 

@@ -92,7 +92,7 @@ const char *links_name(const struct links *l, const struct addr *src)
 enum log_level log_level = LOG_LVL_INFO;
 static char logged[65536];
 
-static void note(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static void note(const char *fmt, va_list ap)
 {
 	size_t len = strlen(logged);
 
