@@ -13,6 +13,7 @@
 
 #define EARLIEST_MS 10000
 #define LATEST_MS 15001 /* a loop counts whole milliseconds, and begins the one it waits for */
+#define STAY_MS 16000 /* by then all are gone */
 #define REPEAT 3
 #define CROWD 330
 #define LONGEST (1 << 20)
@@ -137,12 +138,6 @@ static void and_end(struct stranger *s)
 
 /* --- all of them --- */
 
-static void pass(struct world *w, unsigned seconds)
-{
-	for (unsigned i = 0; i < seconds; i++)
-		world_wait(w, 1000);
-}
-
 static void crowd_free(struct crowd *c)
 {
 	for (unsigned i = 0; i < c->n; i++) {
@@ -174,7 +169,7 @@ static void all_were_met_with_silence(struct crowd *c)
 
 static void are_met_with_silence(struct crowd *c)
 {
-	pass(c->w, 16);
+	world_pass(c->w, STAY_MS);
 	all_were_met_with_silence(c);
 }
 
@@ -478,12 +473,12 @@ static void no_more_than_64_kib_is_read_of_anybody(void **state)
 
 	for (unsigned i = 0; i < REPEAT; i++)
 		say(come(c, "a megabyte"), megabyte, sizeof(megabyte));
-	pass(c->w, 9);
+	world_pass(c->w, 9000);
 	for (unsigned i = 0; i < REPEAT; i++) {
 		assert_true(c->s[i].said > 2 * SWALLOWED); /* or nothing was proven */
 		assert_in_range(swallowed(&c->s[i]), SWALLOWED, SWALLOWED + WIRE_ATTACH_LEN);
 	}
-	pass(c->w, 7);
+	world_pass(c->w, STAY_MS - 9000);
 	all_were_met_with_silence(c);
 }
 
@@ -496,13 +491,13 @@ static void the_honest_are_served_meanwhile(void **state)
 
 	for (unsigned i = 0; i < 200; i++)
 		say(come(c, "HTTP"), "GET / HTTP/1.1\r\n\r\n", i % 2 ? 18 : 0);
-	pass(w, 3);
+	world_pass(w, 3000);
 	assert_int_equal(quiet_strangers(w->r.quiet), 200);
 	begin = world_ms();
 	up = upstream_new(gateway_call(w, USER_B));
 	assert_int_equal(upstream_open(up, NULL, "x"), WIRE_OK);
 	assert_in_range(world_ms() - begin, 0, 100); /* nobody is waited for: what passes is what the kernel takes */
-	pass(w, 13);
+	world_pass(w, STAY_MS - 3000);
 	all_were_met_with_silence(c);
 }
 
@@ -537,7 +532,7 @@ static void the_moment_tells_nothing(void **state)
 		m.bytes[WIRE_ATTACH_LEN - 1] ^= 1;
 		say(come(c, "a wrong tag"), m.bytes, m.len);
 	}
-	pass(c->w, 16);
+	world_pass(c->w, STAY_MS);
 	for (unsigned kind = 0; kind < 3; kind++)
 		are_uniform(c->s + kind, c->n, 3);
 	all_were_met_with_silence(c);

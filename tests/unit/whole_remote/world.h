@@ -77,6 +77,7 @@ int world_teardown(void **state);
 
 uint64_t world_ms(void);
 void world_wait(struct world *w, uint64_t ms); /* so much time passes */
+void world_pass(struct world *w, uint64_t ms); /* the same, and what happens meanwhile has its right time */
 void world_wait_for(struct world *w, int fd, uint64_t ms); /* at most so much, until that can be read */
 /* Until it is so: what makes it so happens in the loop. What takes longer than that never comes. */
 #define WORLD_LIMIT_MS 5000
