@@ -25,6 +25,11 @@ build-san/unit/whole_$(1)/test_%: build-san/unit/whole_$(1)/test_%.o \
 		$$(filter-out %/main.o,$$(patsubst %.c,build-san/%.o,$$(wildcard $(1)-proxy/*.c))) $$(LIB_daemon)
 	$$(CC) -o $$@ $$(filter %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
+# The emulator's arithmetic, by a clock of the test's.
+build-san/unit/emulator/%: tests/unit/emulator/%.c $(wildcard tests/emulator/*.h) tests/emulator/direction.c tests/emulator/strip.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Itests/emulator -o $@ $(filter %.c,$^) $(ALL_LDFLAGS) -lcmocka -lm
+
 ifdef SAN
 $(foreach f,$(FLOORS),$(eval $(call unit_floor,$(f))))
 $(foreach p,local remote,$(eval $(call unit_proxy,$(p))))

@@ -375,9 +375,9 @@ static int set_number(struct direction *d, const char *key, double value, const 
 		return set_percent(&d->reorder, value, unit);
 	if (!strcmp(key, "corrupt"))
 		return set_percent(&d->corrupt, value, unit);
-	if (!strcmp(key, "mtu")) {
+	if (!strcmp(key, "mtu") && !*unit) {
 		d->mtu = (size_t)value;
-		return *unit ? -1 : 0;
+		return 0;
 	}
 	if (!strcmp(key, "seed")) {
 		seed(d, (uint64_t)value);

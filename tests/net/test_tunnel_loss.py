@@ -1,10 +1,9 @@
-"""Fears: packets are lost or late though another line would have carried them; a line that dies in silence is heard."""
-import time
-
+"""Fears: packets are lost though another line would have carried them; a line that dies in silence is heard. That real daemons on real lines do it at
+all; how much is lost and how late the rest is, tests/unit/engine/test_tunnel_loss.c says, by a clock of its own."""
 import pytest
 
 import tunnel
-from topology import Line, Topology
+from topology import Line, Topology, wait_for
 
 LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
 FAIR = {"loss": 0, "outage": 0, "reorder": 0, "duplicate": 0, "jitter": 0, "corrupt": 0, "mtu": 0}
@@ -25,153 +24,104 @@ def lines(topo, engine):
     engine.wait_up()
 
 
-def ways(call):
-    return call["up"], call["down"]
+def counted(engine, side, name, kind="R"):
+    return engine.status(side)["classes"][kind][name]
 
 
-def test_nothing_is_lost_on_two_lines_of_five_percent(topo, lines):
-    for i, line in enumerate(lines):
-        line.set(loss=5, up={"seed": i}, down={"seed": 9 + i})
-    r = tunnel.flows(topo, 2, "call", 500, 100, count=5000, wait=400)
-    assert r["both"]["lost"] == 0 and r["both"]["twice"] == 0
-    for way in ways(r):
-        assert way["p50"] < 20 and way["p99"] < 100  # the figures are the bench's
+def grown(engine, side, name, kind="R"):
+    """A question that is answered by how much that has grown meanwhile."""
+    before = counted(engine, side, name, kind)
+    return lambda: counted(engine, side, name, kind) - before
 
 
-@pytest.mark.parametrize("outage", [8, 40])
-def test_outages(topo, lines, outage):
-    for i, line in enumerate(lines):
-        line.set(outage=outage, loss=5, up={"seed": i}, down={"seed": 9 + i})
-    r = tunnel.flows(topo, 2, "call", 500, 100, count=5000, wait=400)
-    assert r["both"]["lost"] <= 1
-
-
-def test_long_outages_are_no_worse_than_two_copies(topo, lines):
-    for i, line in enumerate(lines):
-        line.set(outage=200, loss=5, up={"seed": i}, down={"seed": 9 + i})
-    r = tunnel.flow(topo, "call", 500, 100, count=8000, wait=400)
-    assert r["both"]["lost"] / r["both"]["count"] < 0.02
+def test_two_bad_lines_make_a_good_one(topo, engine, lines):
+    """A twentieth is lost on each, singly and in outages; of a call, nearly nothing: copies are at work."""
+    for options in ({}, {"outage": 40}):
+        for i, line in enumerate(lines):
+            line.set(loss=5, up={"seed": i}, down={"seed": 9 + i}, **options)
+        copies = grown(engine, "remote", "duplicates")
+        r = tunnel.flow(topo, "call", 500, 100, count=500, wait=600)
+        assert r["both"]["twice"] == 0 and r["both"]["lost"] <= 10  # 50, else
+        assert copies() > 300 or options
 
 
 def test_without_copies_resends_mend(topo):
+    """And where neither copies nor resends can, parity does, if both sides want it."""
     with Topology(lines=LINES[:1]) as single:
         tunnel.serve(single)
         with tunnel.Daemons(single) as engine:
             single.line[0].set(loss=5, up={"seed": 1}, down={"seed": 2})
-            r = tunnel.flow(single, "call", 500, 100, count=5000, wait=400)
-            assert r["both"]["lost"] / r["both"]["count"] < 0.002
-            assert engine.status()["classes"]["R"]["resent"] > 150
+            resent = grown(engine, "local", "resent")
+            r = tunnel.flow(single, "call", 500, 100, count=500, wait=600)
+            assert r["both"]["lost"] <= 15  # 50, else
+            assert resent() > 10
 
 
 FAR = [Line("8M", "8M", 70), Line("300k", "300k", 80)]  # the second has no room for copies, and a resend would be too late on both
 
 
-@pytest.mark.parametrize("local, remote, mends", [("auto", "auto", True), ("auto", "off", False)])
-def test_parity_mends_where_copies_and_resends_cannot(local, remote, mends):
+def test_parity_where_both_sides_want_it():
     with Topology(lines=FAR) as topo:
         tunnel.serve(topo)
-        with tunnel.Daemons(topo, local_set={"tunnel.fec": local}, remote_set={"tunnel.fec": remote}) as engine:
-            for i, line in enumerate(topo.line):
-                line.set(loss=5, up={"seed": i}, down={"seed": 9 + i})
-            tunnel.flow(topo, "send", 500, 160, seconds=4, wait=0)  # until it has measured
-            r = tunnel.flow(topo, "send", 500, 160, seconds=6, wait=0)
-            up, there = engine.status()["classes"]["R"], engine.status("remote")["classes"]["R"]
-            assert r["sent"] == 3000
-            assert (up["parity"] > 100) == mends and (there["mended"] > 30) == mends
-            assert (there["mended"] > there["lost"]) == mends
+        for i, line in enumerate(topo.line):
+            line.set(up={"seed": i}, down={"seed": 9 + i})
+        needed = 0
+        for remote in ("auto", "off"):
+            for line in topo.line:
+                line.set(loss=0)
+            with tunnel.Daemons(topo, local_set={"tunnel.fec": "auto"}, remote_set={"tunnel.fec": remote}) as engine:
+                for line in topo.line:
+                    line.set(loss=5)
+                if remote == "auto":
+                    flow = tunnel.Flow(topo, "send", 500, 160, seconds=60, wait=0)
+                    wait_for(lambda: counted(engine, "local", "parity") > 20 and counted(engine, "remote", "mended") > 5, "parity at work")
+                    needed = counted(engine, "local", "packets")
+                    flow.process.kill()
+                    flow.process.communicate()
+                else:
+                    tunnel.flow(topo, "send", 500, 160, count=needed + 500, wait=0)
+                    assert counted(engine, "local", "parity") == 0 and counted(engine, "remote", "mended") == 0
 
 
 def test_network_duplicates_are_delivered_once(topo, engine, lines):
     for line in lines:
         line.set(duplicate=100)
-    r = tunnel.flow(topo, "call", 300, 100, seconds=3)
+    copies = grown(engine, "remote", "duplicates")
+    r = tunnel.flow(topo, "call", 300, 100, count=200)
     assert r["both"]["lost"] == 0 and r["both"]["twice"] == 0
-    assert engine.status("remote")["classes"]["R"]["duplicates"] > 1500
+    assert copies() > 400  # the other line's, and the network's of both
 
 
-def test_damaged_datagrams_are_only_lost(topo, lines):
+def test_damaged_datagrams_are_only_lost(topo, engine, lines):
     for line in lines:
         line.set(corrupt=5)
-    r = tunnel.flow(topo, "call", 300, 100, seconds=3)
-    assert r["both"]["lost"] == 0 and r["damaged"] == 0
-
-
-def test_jitter_and_skew_do_not_age_packets_out():
-    with Topology(lines=[Line("20M", "20M", 10, jitter_ms=8), Line("20M", "20M", 300)]) as topo:
-        tunnel.serve(topo)
-        with tunnel.Daemons(topo) as engine:
-            r = tunnel.flows(topo, 8, "call", 100, 600, seconds=5, wait=800)
-            assert r["both"]["lost"] == 0 and r["both"]["twice"] == 0
-            for side in ("local", "remote"):
-                assert sum(c["late"] for c in engine.status(side)["classes"].values()) == 0
-
-
-def test_a_line_that_jitters_carries_bulk():
-    """Delays that come and go are taken for a queue, and a line of 20 Mbit/s is used for 4."""
-    with Topology(lines=[Line("20M", "20M", 20, jitter_ms=8)]) as topo:
-        tunnel.serve(topo)
-        with tunnel.Daemons(topo):
-            r = tunnel.flow(topo, "call", 1200, 1300, seconds=10, wait=800)  # 12.5 Mbit/s
-            for w in ways(r):
-                assert w["got"] >= 0.6 * w["count"], w  # a third, else; how soon it is found is a matter of chance
+    r = tunnel.flow(topo, "call", 300, 100, count=300)
+    assert r["damaged"] == 0 and r["both"]["lost"] <= 3  # 15, else
+    assert sum(line.stats()["up"]["corrupted"] for line in lines) > 5
 
 
 @pytest.mark.parametrize("way", ["both", "up", "down"])
 @pytest.mark.parametrize("line", [0, 1])
 def test_a_line_dies_in_silence(topo, engine, lines, way, line):
-    call = tunnel.Flow(topo, "call", 200, 160, seconds=4)
-    time.sleep(1.5)
+    through = grown(engine, "remote", "packets")
+    call = tunnel.Flow(topo, "call", 200, 160, count=400)
+    wait_for(lambda: through() > 100, "the call is held")
     lines[line].set(hole=way)
-    time.sleep(0.55)
-    assert engine.paths()[line]["state"] == "down" or engine.paths("remote")[line]["state"] == "down"
-    r = call.result()
-    assert r["both"]["lost"] == 0
-    for w in ways(r):
-        assert w["gap_ms"] <= 500  # the figure is the bench's
-    lines[line].set(hole=None)
-    engine.wait_up()
-
-
-def test_bulk_on_a_line_that_dies_stalls_shortly(topo, lines):
-    bulk = tunnel.Flow(topo, "call", 500, 1300, seconds=4, wait=600)
-    time.sleep(1.5)
-    lines[0].set(hole="both")
-    r = bulk.result()
-    assert r["both"]["lost"] <= 600  # of 4,000; a path that is believed in to the end loses its share of the last 2.5 s
-    for w in ways(r):
-        assert w["gap_ms"] <= 1000
-
-
-def test_lines_that_take_turns(topo, lines):
-    call = tunnel.Flow(topo, "call", 200, 160, seconds=12)
-    time.sleep(1)
-    for i in range(10):
-        lines[i % 2].set(hole="both")
-        lines[1 - i % 2].set(hole=None)
-        time.sleep(1)
-    r = call.result()
-    # The one that comes back is not used before it has proved itself; copies go on all the same.
-    assert r["both"]["lost"] / r["both"]["count"] < 0.06
+    wait_for(lambda: "down" in (engine.paths()[line]["state"], engine.paths("remote")[line]["state"]), "it is known")
+    assert call.process.poll() is None or through() >= 400  # else nothing was proven
+    assert call.result()["both"]["lost"] == 0
 
 
 def test_both_dead_and_back(topo, engine, lines):
+    call = tunnel.Flow(topo, "call", 100, 160, seconds=60)
+    through = grown(engine, "remote", "packets")
+    wait_for(lambda: through() > 50, "the call is held")
     for line in lines:
         line.set(hole="both")
-    time.sleep(3)
-    call = tunnel.Flow(topo, "call", 100, 160, seconds=6)
-    time.sleep(1)
+    wait_for(lambda: not any(p["state"] == "up" for p in engine.paths().values()), "both are dead")
     for line in lines:
         line.set(hole=None)
-    r = call.result()
-    assert r["both"]["got"] > 300  # back within 2 s of 5
-    engine.wait_up()
-
-
-def test_a_slow_line_does_not_delay_the_other(topo, lines):
-    lines[1].set(down_rate="500k", up_rate="500k", delay=80)
-    call = tunnel.Flow(topo, "call", 100, 160, seconds=6)
-    bulk = tunnel.Flow(topo, "send", 900, 1300, seconds=5, wait=0)
-    r = call.result()
-    bulk.result()
-    assert r["both"]["lost"] == 0
-    assert r["up"]["p99"] < 10 + 150 and r["down"]["p99"] < 10 + 125
+    through = grown(engine, "remote", "packets")
+    wait_for(lambda: through() > 50, "the call is held again, by itself")
+    call.process.kill()
+    call.process.communicate()

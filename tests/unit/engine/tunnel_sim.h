@@ -37,13 +37,14 @@ struct sim_dgram {
 
 struct sim_link { /* one direction of a line */
 	uint32_t delay_us, loss_ppm, queue_us;
+	uint32_t jitter_us; /* more or less than delay_us, order kept */
 	uint32_t burst_us; /* losses come in outages of this mean length */
 	uint64_t rate;	   /* bytes a second; 0: endless */
 	bool dead, mark; /* mark: every packet as congested */
 	uint32_t mtu;	 /* longest UDP payload; 0: any */
 	uint32_t copies; /* that the network makes of each */
 	uint8_t last_tos;
-	uint64_t free_us, bad_until_us, good_until_us;
+	uint64_t free_us, bad_until_us, good_until_us, last_us;
 	struct sim_dgram *ring;
 	uint32_t head, tail;
 	uint64_t bytes, sent, lost, overflowed;
@@ -143,6 +144,10 @@ static void sim_put(struct sim *s, struct sim_link *l, uint8_t tos, const void *
 	if (l->head - l->tail == SIM_RING)
 		abort();
 	d->at_us = l->free_us + l->delay_us;
+	if (l->jitter_us)
+		d->at_us += (uint64_t)(sim_random(s) % (2 * l->jitter_us + 1)) - l->jitter_us;
+	d->at_us = d->at_us > l->last_us || !l->jitter_us ? d->at_us : l->last_us;
+	l->last_us = d->at_us;
 	d->len = (uint16_t)len;
 	d->tos = l->mark ? tos | 3 : tos;
 	memcpy(d->data, data, len);
