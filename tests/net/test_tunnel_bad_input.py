@@ -91,8 +91,7 @@ def carried(topo, engine, side):
     for packet in sent:
         inject(ns[side], tunnel.DEVICE, [packet])
         time.sleep(0.001)
-    with contextlib.suppress(TimeoutError):
-        wait_for(lambda: set(witness.seen) >= set(sent), "all packets")
+    wait_for(lambda: set(witness.seen) >= set(sent), "all packets")
     witness.stop = True
     witness.join()
     return sent, witness.seen
@@ -114,7 +113,7 @@ def heard(topo, kinds):
 
 
 @pytest.mark.parametrize("less", ["", "uso", "gso,gro,mmsg", "vnet,uso,tso"])
-def test_20_packets_arrive_as_they_were_sent(topo, monkeypatch, less):
+def test_packets_arrive_as_they_were_sent(topo, monkeypatch, less):
     monkeypatch.setenv("PLAIT_WITHOUT", less)
     with tunnel.Bare(topo) as engine:
         for side in ("local", "remote"):
@@ -128,7 +127,7 @@ def test_20_packets_arrive_as_they_were_sent(topo, monkeypatch, less):
         assert sorted(heard(topo, mixed)) == sorted(k for k in mixed if k != "wrong")
 
 
-def test_20_the_longest_and_the_shortest(topo):
+def test_the_longest_and_the_shortest(topo):
     """An empty datagram, and the longest there is, in some fifty pieces."""
     with inside(topo.server):
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -150,7 +149,7 @@ def test_20_the_longest_and_the_shortest(topo):
 
 # --- datagrams of strangers, old ones, and none ---
 
-def test_14_datagrams_that_are_too_short_or_too_long(topo):
+def test_datagrams_that_are_too_short_or_too_long(topo):
     with tunnel.Daemons(topo) as plait, inside(topo.server):
         counters = plait.pair.remote.status()["counters"]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -174,10 +173,11 @@ def plait():
             yield t
 
 
-def test_7_a_cable_is_pulled_and_put_in_again(plait):
+def test_a_cable_is_pulled_and_put_in_again(plait):
     topo = plait.topo
-    call = tunnel.Flow(topo, "call", 100, 160, seconds=6)
-    time.sleep(1)
+    call = tunnel.Flow(topo, "call", 100, 160, seconds=4)
+    heard = plait.status("remote")["classes"]["R"]["packets"]
+    wait_for(lambda: plait.status("remote")["classes"]["R"]["packets"] > heard + 30, "the call is held")
     for line in topo.line:
         line.unplug()
         wait_for(lambda i=line.index: plait.paths().get(i, {}).get("state", "gone") != "up", "the line gone")
@@ -186,37 +186,38 @@ def test_7_a_cable_is_pulled_and_put_in_again(plait):
     unchanged(call.result())
 
 
-def test_13_both_are_killed_under_traffic(plait):
+def test_both_are_killed_under_traffic(plait):
     topo = plait.topo
-    call = tunnel.Flow(topo, "call", 100, 160, seconds=10, series=1)
-    time.sleep(2)
+    call = tunnel.Flow(topo, "call", 100, 160, seconds=60)
+    heard = plait.status("remote")["classes"]["R"]["packets"]
+    wait_for(lambda: plait.status("remote")["classes"]["R"]["packets"] > heard + 30, "the call is held")
     for side in ("local", "remote"):
         plait.daemon(side).process.send_signal(signal.SIGKILL)
         plait.daemon(side).process.wait()
     for side in ("remote", "local"):
         plait.daemon(side).start()
-    begun = time.monotonic()
     plait.wait_up()
-    took = time.monotonic() - begun
-    r = call.result()
-    late = r["both"]["ms"][int(100 * (2.5 + took + 1)):]
-    assert len(late) > 200 and None not in late and r["both"]["twice"] == 0 and r["damaged"] == 0
+    wait_for(lambda: plait.status("remote")["classes"]["R"]["packets"] > 30, "it is held again")
+    call.process.kill()
+    call.process.communicate()
+    unchanged(tunnel.flow(topo, "call", 100, 160, count=100))
 
 
-def test_55_a_line_takes_1280_and_tells_nobody(plait):
+def test_a_line_takes_1280_and_tells_nobody(plait):
     """Nothing longer than 1280 gets through either line, and no ICMP says so: first one shrinks, then the other, while a call goes on."""
     topo = plait.topo
-    call = tunnel.Flow(topo, "call", 100, 160, seconds=8)
+    call = tunnel.Flow(topo, "call", 100, 160, seconds=5)
     for mtu, inner in ((1400, 1348), (1280, 1280)):
         topo.line[0].set(mtu=mtu)
-        bulk = tunnel.Flow(topo, "send", 300, 1250, seconds=2, wait=0)
+        bulk = tunnel.Flow(topo, "send", 300, 1250, seconds=60, wait=0)
         wait_for(lambda n=inner: plait.mtu() == n, f"inner MTU {inner}")
-        bulk.result()
+        bulk.process.kill()
+        bulk.process.communicate()
     topo.line[1].set(mtu=1280)
     wait_for(lambda: tunnel.flow(topo, "call", 300, 1250, count=60, wait=0) and
              all([p["mtu"] for p in plait.paths(s).values()] == [1252, 1252] for s in ("local", "remote")), "1280 on both lines, both ways")
     unchanged(call.result())
-    unchanged(tunnel.flow(topo, "call", 100, 1280 - 28, seconds=1))
+    unchanged(tunnel.flow(topo, "call", 100, 1280 - 28, count=50))
     for verb in ("down", "up"):
         moved = topo.peer(verb, size=300000)
         assert moved["ok"], moved
@@ -224,7 +225,7 @@ def test_55_a_line_takes_1280_and_tells_nobody(plait):
         line.set(mtu=0)
 
 
-def test_18_loss_costs_a_flow_with_congestion_control_little():
+def test_loss_costs_a_flow_with_congestion_control_little():
     """Two lines that lose 5 % each: what backs off when it loses gets several times through the tunnel of what it gets on one of them."""
     with Topology(lines=LINES) as topo:
         for i, line in enumerate(topo.line):
@@ -234,7 +235,7 @@ def test_18_loss_costs_a_flow_with_congestion_control_little():
             wait_for(lambda: ":5201" in topo.server.run("ss -Hltn").stdout, "iperf3 listens")
 
             def rate():
-                out = json.loads(topo.lan.run(["iperf3", "-c", SERVER4, "-C", "cubic", "-O", "2", "-t", "4", "-J"]).stdout)
+                out = json.loads(topo.lan.run(["iperf3", "-c", SERVER4, "-C", "cubic", "-O", "1", "-t", "3", "-J"]).stdout)
                 return out["end"]["sum_received"]["bits_per_second"]
             bare = rate()
             with tunnel.Bare(topo):

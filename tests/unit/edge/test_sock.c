@@ -1,4 +1,5 @@
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,9 +49,35 @@ static void room_is_made_where_there_is_none(void **state)
 	close(fd[1]);
 }
 
+static int option(int fd, int level, int name)
+{
+	int n = -1;
+	socklen_t len = sizeof(n);
+
+	assert_int_equal(getsockopt(fd, level, name, &n, &len), 0);
+	return n;
+}
+
+/* A gateway's connection tracking forgets what is half closed after a minute of silence, and what is not tracked is not taken. */
+static void a_half_closed_connection_is_not_silent_for_a_minute(void **state)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	sock_keepalive(fd, SOCK_HALF_CLOSED_S);
+	assert_int_equal(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+	assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPIDLE), 45);
+	assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPINTVL), 15); /* a lost one is made good before the minute is over */
+	assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPCNT), 4);
+	close(fd);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(room_is_made_where_there_is_none) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(room_is_made_where_there_is_none),
+		cmocka_unit_test(a_half_closed_connection_is_not_silent_for_a_minute),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
