@@ -1,4 +1,4 @@
-"""CLEAR leaves TLS as it is, saving the second encryption, but only where both owners want it. Fault list 83.
+"""CLEAR leaves TLS as it is, saving the second encryption, but only where both owners want it.
 
 With a real TLS server and curl, and a look at the wire: TLS's own records are seen there in CLEAR and nowhere in
 SEALED. (The ClientHello is not, in either: it travels inside OPEN.)"""

@@ -1,4 +1,4 @@
-"""Fear: a LAN, or whoever got into it, reaches the VPS's inside. Fault list 26, 27, the TCP half.
+"""Fear: a LAN, or whoever got into it, reaches the VPS's inside.
 
 The gateway's rules would not take most of these destinations, so here the connections are marked as taken by hand:
 the remote must hold by itself. (An IPv4-mapped address is IPv4 before it leaves a client; the unit tests of policy
@@ -8,7 +8,7 @@ import time
 import pytest
 
 from inside import connect, end_of, listen, through
-from topology import LAN4, SERVER4, SLACK, wait_for
+from topology import LAN4, SERVER4, wait_for
 
 MARK = 0x706C0001  # "taken", see iptables/common.sh
 INSIDE4 = ["127.0.0.1", "127.1.2.3", "10.0.0.1", "100.64.0.1", "169.254.169.254", "172.16.0.1", "192.168.0.1", "198.18.0.1",
@@ -55,9 +55,7 @@ def test_the_marked_road_leads_to_the_remote(topo, pair, inside_vps):
 @pytest.mark.parametrize("host", INSIDE4 + INSIDE6)
 def test_inside_is_reset_and_nothing_arrives(topo, pair, inside_vps, host):
     before, lo = pair.remote.status()["counters"]["refused_policy"], seen_on_lo(topo)
-    begin = time.monotonic()
     assert attempt(topo, host) == "reset"
-    assert time.monotonic() - begin < 2 * SLACK
     assert pair.remote.status()["counters"]["refused_policy"] == before + 1
     assert seen_on_lo(topo) == lo
     inside_vps.settimeout(0.05)

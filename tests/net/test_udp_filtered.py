@@ -10,7 +10,7 @@ import pytest
 
 from pair import Pair
 from plait_client import BYE, CARRIER, PACKET, PING, PONG, FakeRemote, Identity, Remote
-from topology import SERVER4, SERVER6, SLACK, VPS4, VPS6, Line, Topology, wait_for
+from topology import SERVER4, SERVER6, VPS4, VPS6, Line, Topology, wait_for
 from tunnelled import (INNER4, SERVERS, ask, checksum, counted, echo, ip4, ping, seems, tunnel, udp, udp4, wait_tunnel)
 
 LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
@@ -90,16 +90,10 @@ def all_is_well(topo):
             assert answer and answer[1] == b"x" * size, (host, size)
 
 
-def stamp(line):
-    hours, minutes, seconds = re.search(r"(\d+):(\d+):(\d+\.?\d*)", line).groups()
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-
-
-def test_62_filtered_on_all_lines_and_not_any_more(house):
+def test_filtered_on_all_lines_and_not_any_more(house):
     """Pings and questions go on, TCP beside them notices nothing, and it is said, once; when UDP is back, so is the tunnel."""
     with Pair(house) as pair:
-        wait_tunnel(pair)
-        assert carrier(pair) == "udp"
+        wait_carrier(pair, "udp")
         all_is_well(house)
         with knocking(house):
             download = house.peer_popen("down", size=15_000_000)
@@ -110,8 +104,6 @@ def test_62_filtered_on_all_lines_and_not_any_more(house):
         log = pair.local.logged()
         assert log.count(TO_STREAM) == 1 and TO_UDP not in log
         assert pair.remote.logged().count("user home: UDP does not get through") == 1
-        last = max(stamp(line) for line in log.splitlines() if re.search(r"link wan\d: down, was", line))
-        assert stamp(next(line for line in log.splitlines() if TO_STREAM in line)) - last < 2.5 * SLACK
         assert tunnel(pair)["state"] == "up" and tunnel(pair)["traffic"]["stream"]["received"] > 0
         page = pair.local.ask("status").stdout
         assert re.search(r"carrier +stream", page)
@@ -119,7 +111,8 @@ def test_62_filtered_on_all_lines_and_not_any_more(house):
         filter_udp(house)
         with knocking(house) as told:
             wait_carrier(pair, "udp")
-            time.sleep(1)
+            asked = told["asked"]
+            wait_for(lambda: told["asked"] > asked + 10, "ten questions more")
         assert told["missed"] <= 1, told
         sent = tunnel(pair)["traffic"]["stream"]["sent"]
         all_is_well(house)
@@ -151,24 +144,14 @@ def test_filtered_on_one_line(house, line):
         with knocking(house) as told:
             filter_udp(house, line)
             wait_for(lambda: pair.local.status()["links"][line]["udp"] == "filtered", "it is said")
+            before = [l.bytes()["down"] for l in house.line]
             got = house.peer("down", size=10_000_000)
         assert told["missed"] <= 1, told
-        assert got["ok"] and got["mbit"] > 22, got  # both lines carry
+        assert got["ok"], got
+        assert all(l.bytes()["down"] - b > 1_000_000 for l, b in zip(house.line, before)), "both lines carry"
         all_is_well(house)
-        assert carrier(pair) == "udp" and tunnel(pair)["traffic"]["stream"]["sent"] == 0
-        assert TO_STREAM not in pair.local.logged()
-
-
-def test_a_short_silence_changes_nothing(house):
-    with Pair(house) as pair:
-        wait_tunnel(pair)
-        with knocking(house):
-            for _ in range(3):
-                filter_udp(house, 0, 1)
-                time.sleep(0.3)
-                filter_udp(house)
-                time.sleep(1)
-        assert carrier(pair) == "udp"
+        wait_carrier(pair, "udp")
+        assert tunnel(pair)["traffic"]["stream"]["sent"] == 0
         assert TO_STREAM not in pair.local.logged()
 
 
@@ -195,18 +178,18 @@ def test_new_control_connections_carry_on(house):
         wait_carrier(pair, "stream")
         sessions = counted(pair.local, "sessions")
         with knocking(house) as told:
-            wait_for(lambda: counted(pair.local, "sessions") - sessions >= 2, "two new sessions")
-            time.sleep(2)
+            wait_for(lambda: counted(pair.local, "sessions") > sessions, "a new session")
+            asked = told["asked"]
+            wait_for(lambda: told["asked"] > asked + 10, "ten questions more")
         assert told["missed"] == 0, told
         assert carrier(pair) == "stream" and pair.local.logged().count(TO_STREAM) == 1
 
 
-def flood(topo, seconds):
+def flood(topo, over):
     """What no line carries, out of the LAN."""
     with udp(topo.lan) as s:
         s.setblocking(False)
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while not over.is_set():
             with contextlib.suppress(BlockingIOError):
                 s.sendto(b"x" * 1200, (SERVER4, 4999))
             time.sleep(0.0001)
@@ -218,14 +201,15 @@ def test_a_flood_starves_nobody(house):
     with Pair(house) as pair:
         wait_tunnel(pair)
         wait_carrier(pair, "stream")
-        thread = threading.Thread(target=flood, args=(house, 8))
+        over = threading.Event()
+        thread = threading.Thread(target=flood, args=(house, over))
         thread.start()
-        time.sleep(1)
+        wait_for(lambda: pair.local.status()["tunnel"]["traffic"]["stream"]["dropped"] > 0, "more than fits")
         trips = [t for _ in range(10) for t in ping(house.lan, SERVER4, count=1) + ping(house.lan, SERVER6, count=1)]
         assert house.peer("down", size=2_000_000)["ok"]
+        over.set()
         thread.join()
         assert trips.count(None) <= 1, trips
-        assert sorted(t or 9 for t in trips)[len(trips) // 2] < 0.5 * SLACK, trips
         status = pair.local.status()
         assert status["tunnel"]["traffic"]["stream"]["dropped"] > 0
         assert status["remote"]["connected"] and carrier(pair) == "stream"
@@ -347,8 +331,7 @@ def fake(house, **how):
 
 def test_a_remote_that_does_not_know_such_frames(house):
     with fake(house) as (pair, seen):
-        time.sleep(2.5)
-        assert tunnel(pair)["carrier"] == "none" and tunnel(pair)["state"] == "no line carries it"
+        wait_for(lambda: tunnel(pair).get("carrier") == "none" and tunnel(pair)["state"] == "no line carries it", "no way")
         assert not [kind for kind, _ in seen if kind != BYE], seen
         assert TO_STREAM not in pair.local.logged()
 
