@@ -76,7 +76,7 @@ def test_case_18_a_thousand_replayed_knocks(topo, target):
         answered = [s for s in crowd[-STRANGERS_MAX + 100:] if s.recv(1)]
         assert answered, "no replayed knock was answered: it was not a valid one"
         status = remote.status()
-        assert remote.cpu_seconds() - cpu < 3  # some 0.3 on a machine with nothing else to do
+        assert remote.cpu_seconds() - cpu < 3  # what catches work that is done for nothing; how much it is, is a figure
         assert status["sessions"] == 1 and status["counters"]["sessions"] == 1
         assert status["strangers"] <= STRANGERS_MAX
         assert opened(remote.call(topo.server).session, topo.server, target)[1] == 0
