@@ -1,10 +1,11 @@
 # plait: see README.md. `make` needs no root; `make deps` is the one place that installs packages.
 #
-#   make                 build/plait-local and build/plait-remote
+#   make                 build/plait-local and build/plait-remote, a line a file; V=1 shows the commands
 #   make SAN=1           the same under ASan + UBSan, in build-san/
 #   make CC=clang WERROR=1
 #   make check           unit tests under ASan + UBSan
 #   make check-net       the real daemons in network namespaces (root)
+#   make check-cross     arm64 and armhf: built, and partly run, on this machine
 #   make fuzz            every libFuzzer target for FUZZ_SECONDS
 #   make bench           speed and memory, printed as a table (root)
 #   make figures         what plait promises, and whether it is kept: 8 minutes of a quiet machine (root)
@@ -20,9 +21,11 @@ PKGS := libevent_core libcares libmnl libssl libcrypto inih jansson
 
 COMMA := ,
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith -Wvla -Wformat=2
-# clang 14 wants a second flag to believe it.
-AUTO_INIT := $(shell $(CC) -Werror -ftrivial-auto-var-init=zero -E -xc /dev/null >/dev/null 2>&1 && echo -ftrivial-auto-var-init=zero)
-HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection $(AUTO_INIT) -fPIE
+# What this compiler can do for its machine: it is asked flag by flag, once, and the answer kept beside the objects.
+HARDEN_WISHES := -fstack-protector-strong -fstack-clash-protection -fcf-protection -mbranch-protection=standard \
+	-ftrivial-auto-var-init=zero
+HARDEN := @$(BUILD)/harden-$(notdir $(firstword $(CC))) -fPIE
+HARDEN_FILE := $(patsubst @%,%,$(filter @%,$(HARDEN)))
 OPT := $(if $(SAN),-O1 -fno-omit-frame-pointer -fsanitize=address$(COMMA)undefined -fno-sanitize-recover=undefined,-O2 -D_FORTIFY_SOURCE=3)
 
 CFLAGS ?= -g
@@ -30,7 +33,11 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(if $(WERROR),-Werror) $(HARDEN) $(OPT) $(CFLAGS) -MMD -MP \
 	-DPLAIT_VERSION='"$(VERSION)"' -DPLAIT_LIBDIR='"$(PREFIX)/lib/plait"' -DPLAIT_SYSCONFDIR='"$(SYSCONFDIR)"'
 ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=address$(COMMA)undefined)
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+
+# `$(call run,CC,$@) command` says the short line, or with V=1 the command, and with -s nothing.
+SILENT := $(findstring s,$(firstword -$(MAKEFLAGS)))
+run = $(if $(V),,@$(if $(SILENT),,printf '  %-4s %s\n' $(1) $(2);))
 
 # A floor is compiled with its own and the lower include paths only, and archived on its own.
 FLOORS := value edge engine daemon
@@ -52,25 +59,31 @@ all: $(BUILD)/plait-local $(BUILD)/plait-remote
 .SECONDEXPANSION:
 
 $(BUILD)/plait-%: $$(call obj,$$*-proxy) $(LIB_daemon)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(call run,LD,$@) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 define floor
-$(BUILD)/common/$(1)/%.o: common/$(1)/%.c | deps-present
+$(BUILD)/common/$(1)/%.o: common/$(1)/%.c | deps-present $(HARDEN_FILE)
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -c -o $$@ $$<
+	$$(call run,CC,$$<) $$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -c -o $$@ $$<
 $(BUILD)/lib$(1).a: $$(call obj,common/$(1))
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(call run,AR,$$@) $$(AR) rcs $$@ $$^
 endef
 $(foreach f,$(FLOORS),$(eval $(call floor,$(f))))
 
+define proxy
+$(BUILD)/$(1)/%.o: $(1)/%.c | deps-present $(HARDEN_FILE)
+	@mkdir -p $$(@D)
+	$$(call run,CC,$$<) $$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1) -c -o $$@ $$<
+endef
+$(foreach p,local-proxy remote-proxy,$(eval $(call proxy,$(p))))
 
-$(BUILD)/local-proxy/%.o: local-proxy/%.c | deps-present
+# Asked with a function in it: some compilers object only when they have code to protect.
+$(BUILD)/harden-%: | deps-present
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(INC_daemon) -Ilocal-proxy -c -o $@ $<
-$(BUILD)/remote-proxy/%.o: remote-proxy/%.c | deps-present
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(INC_daemon) -Iremote-proxy -c -o $@ $<
+	@for flag in $(HARDEN_WISHES); do \
+		echo 'int main(void) { return 0; }' | $(CC) -Werror $$flag -S -o $@.new -xc - 2>/dev/null && echo $$flag; \
+	done >$@.flags; rm -f $@.new; mv $@.flags $@
 
 deps-present:
 	@pkg-config --exists $(PKGS) || { echo "plait: libraries are missing; run 'make deps' as root" >&2; exit 1; }
@@ -120,7 +133,10 @@ test: deps
 check-clang:
 	@$(MAKE) --no-print-directory CC=clang WERROR=1 BUILD=build-clang all tools
 
-demo: deps
+demo:
+	@echo "demo: two poor lines, and what plait makes of them, in network namespaces that are gone afterwards: downloads, uploads, calls."
+	@echo "demo: three to four minutes; before them, the packages that are missing are installed and plait is built: on a new machine, five more."
+	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory all tools
 	@PLAIT_BUILD=$(abspath $(BUILD)) PLAIT_TOOLS=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 python3 tests/demo/demo.py
 
@@ -136,7 +152,7 @@ check-install:
 .PHONY: deps install uninstall test demo test-kernel check-install check-clang
 
 clean:
-	rm -rf build build-san build-fuzz build-install build-clang
+	rm -rf build build-san build-fuzz build-install build-clang build-cross
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

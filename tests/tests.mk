@@ -1,47 +1,51 @@
 # tests.mk: how the tests are built and run. A unit test links only the floor it tests: tests/unit/FLOOR/test_NOUN.c.
 UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
-UNIT_BIN := $(patsubst tests/unit/%.c,build-san/unit/%,$(UNIT_SRC))
+UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
 
 define unit_floor
-build-san/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
+$(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -Itests/unit -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
+	$$(call run,TEST,$$@) $$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -Itests/unit -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
 endef
-USES_local_opening := $(patsubst %,build-san/local-proxy/%.o,opening_again pool upstream dial talk remote remotes revoke)
-USES_remote_nat := build-san/remote-proxy/policy.o
+USES_local_opening := $(patsubst %,$(BUILD)/local-proxy/%.o,opening_again pool upstream dial talk remote remotes revoke)
+USES_remote_nat := $(BUILD)/remote-proxy/policy.o
 # The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
 define unit_proxy
-build-san/unit/$(1)/test_%: tests/unit/$(1)/test_%.c build-san/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) $$(LIB_daemon)
+$(BUILD)/unit/$(1)/test_%: tests/unit/$(1)/test_%.c $(BUILD)/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) $$(LIB_daemon)
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter %.c %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
+	$$(call run,TEST,$$@) $$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter %.c %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
 # A proxy as a whole, all but its main.c, spoken to by what the other .c files beside the test make.
 define unit_whole
-build-san/unit/whole_$(1)/%.o: tests/unit/whole_$(1)/%.c
+$(BUILD)/unit/whole_$(1)/%.o: tests/unit/whole_$(1)/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -c -o $$@ $$<
-build-san/unit/whole_$(1)/test_%: build-san/unit/whole_$(1)/test_%.o \
-		$$(patsubst tests/%.c,build-san/%.o,$$(filter-out tests/unit/whole_$(1)/test_%,$$(wildcard tests/unit/whole_$(1)/*.c))) \
-		$$(filter-out %/main.o,$$(patsubst %.c,build-san/%.o,$$(wildcard $(1)-proxy/*.c))) $$(LIB_daemon)
-	$$(CC) -o $$@ $$(filter %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
+	$$(call run,CC,$$<) $$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -c -o $$@ $$<
+$(BUILD)/unit/whole_$(1)/test_%: $(BUILD)/unit/whole_$(1)/test_%.o \
+		$$(patsubst tests/%.c,$(BUILD)/%.o,$$(filter-out tests/unit/whole_$(1)/test_%,$$(wildcard tests/unit/whole_$(1)/*.c))) \
+		$$(filter-out %/main.o,$$(patsubst %.c,$(BUILD)/%.o,$$(wildcard $(1)-proxy/*.c))) $$(LIB_daemon)
+	$$(call run,TEST,$$@) $$(CC) -o $$@ $$(filter %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
 # The emulator's arithmetic, by a clock of the test's.
-build-san/unit/emulator/%: tests/unit/emulator/%.c $(wildcard tests/emulator/*.h) tests/emulator/direction.c tests/emulator/strip.c
+$(BUILD)/unit/emulator/%: tests/unit/emulator/%.c $(wildcard tests/emulator/*.h) tests/emulator/direction.c tests/emulator/strip.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests/emulator -o $@ $(filter %.c,$^) $(ALL_LDFLAGS) -lcmocka -lm
+	$(call run,TEST,$@) $(CC) $(ALL_CFLAGS) -Itests/emulator -o $@ $(filter %.c,$^) $(ALL_LDFLAGS) -lcmocka -lm
 
-ifdef SAN
 $(foreach f,$(FLOORS),$(eval $(call unit_floor,$(f))))
 $(foreach p,local remote,$(eval $(call unit_proxy,$(p))))
 $(eval $(call unit_whole,remote))
 unit-bins: $(UNIT_BIN)
-endif
-
-check:
-	@$(MAKE) --no-print-directory SAN=1 WERROR=1 unit-bins all
+unit-value: $(filter $(BUILD)/unit/value/%,$(UNIT_BIN))
+unit-run: all unit-bins
 	@tests/unit/run $(UNIT_BIN)
 
-.PHONY: check unit-bins
+check:
+	@$(MAKE) --no-print-directory SAN=1 WERROR=1 unit-run
+
+# For other machines than this one; see tests/cross.
+check-cross:
+	@tests/cross
+
+.PHONY: check unit-bins unit-value unit-run check-cross
 
 # The test bed: a link emulator, namespaces raised by tests/net/topology.py, and load generators for the figures, of TCP and of UDP. Root.
 TOOLS := $(BUILD)/emulator $(BUILD)/loadgen $(BUILD)/dgram
@@ -49,19 +53,19 @@ TOOL_FLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(if $(WERROR),-Werror) $(OPT) $(CFL
 
 $(BUILD)/emulator: $(wildcard tests/emulator/*.c tests/emulator/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^) -lm
+	$(call run,LD,$@) $(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^) -lm
 
 $(BUILD)/loadgen: $(wildcard tests/bench/*.c tests/bench/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
+	$(call run,LD,$@) $(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
 
 $(BUILD)/dgram: $(wildcard tests/dgram/*.c tests/dgram/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
+	$(call run,LD,$@) $(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
 
 # One end of a tunnel alone, made of the engine that is tested.
 $(BUILD)/tunnel_driver: tests/net/tunnel_driver.c $(LIB_engine)
-	$(CC) $(ALL_CFLAGS) $(INC_engine) -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
+	$(call run,LD,$@) $(CC) $(ALL_CFLAGS) $(INC_engine) -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
 
 tools: $(TOOLS)
 
@@ -82,7 +86,7 @@ check-net: all tunnel-driver
 # Vectors: made by plait's own code, kept in the repository, read by an independent decoder in Python.
 VECTORS := aes256 chacha20
 $(BUILD)/vectors: tests/vectors/make.c $(LIB_engine)
-	$(CC) $(ALL_CFLAGS) $(INC_engine) -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
+	$(call run,LD,$@) $(CC) $(ALL_CFLAGS) $(INC_engine) -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
 
 vectors: $(BUILD)/vectors
 	@for v in $(VECTORS); do $< $$v > tests/vectors/$$v.json || exit 1; done
@@ -100,7 +104,7 @@ FUZZ_OF_state = $(BUILD)/local-proxy/quota.o
 FUZZ_INC = $(INC_daemon) $(patsubst $(BUILD)/%/,-I%,$(sort $(dir $(FUZZ_OF_$*))))
 $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $$(FUZZ_OF_$$*) $(LIB_daemon)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(FUZZ_INC) -Itests/fuzz -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIB_daemon) $(ALL_LDFLAGS) $(LIBS)
+	$(call run,FUZZ,$@) $(CC) $(ALL_CFLAGS) $(FUZZ_INC) -Itests/fuzz -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIB_daemon) $(ALL_LDFLAGS) $(LIBS)
 fuzz-bins: $(FUZZ_BIN)
 
 fuzz:

@@ -308,7 +308,7 @@ struct admin *admin_new(struct event_base *base, const char *path, json_t *(*sta
 	snprintf(a->at.sun_path, sizeof(a->at.sun_path), "%s", path);
 	snprintf(a->lock_path, sizeof(a->lock_path), "%s.lock", a->at.sun_path);
 	if (strlen(path) >= sizeof(a->at.sun_path))
-		snprintf(err, err_len, "%s: longer than a socket's path may be", path);
+		snprintf(err, err_len, "%.200s: longer than a socket's path may be", path);
 	else if (!admin_open(a, err, err_len)) {
 		a->accept_ev = event_new(base, a->fd, EV_READ | EV_PERSIST, on_accept, a);
 		a->rest_ev = evtimer_new(base, on_rested, a);
