@@ -18,7 +18,7 @@ def opened(session, ns, target, early=b"x"):
     return up, up.open(SERVER4, target.port, early)["status"]
 
 
-def test_case_31_a_thousand_sockets_that_never_finish(topo, target):
+def test_a_thousand_sockets_that_never_finish_keep_nobody_out(topo, target):
     """They are capped at 512; a user who is there stays, and one who comes is served, as if nobody stood there."""
     with two_users(topo) as remote:
         control = remote.call(topo.server)
@@ -62,7 +62,7 @@ def test_strangers_beyond_the_cap_while_judged_ones_hang(topo, target):
             abort(s)
 
 
-def test_case_18_a_thousand_replayed_knocks(topo, target):
+def test_a_thousand_replayed_knocks_make_no_session(topo, target):
     """Each gets as far as a ServerHello: they make no session, cost little CPU, and keep nobody out."""
     with Remote(topo, a=Identity.new()) as remote:
         control = remote.call(topo.server)
@@ -138,7 +138,7 @@ def connect_times(session, ns, target, n):
     return sorted(times)
 
 
-def test_case_30_one_user_opens_ten_times_his_cap(topo, target):
+def test_one_user_at_ten_times_his_cap_does_not_slow_the_other(topo, target):
     """He gets what is his and 0x140 for the rest; the other one's connects take no longer than twice their time."""
     with Remote(topo, a=Identity.new(), b=Identity.new(), caps={"a": "relays = 20\nopens = 50"}) as remote:
         a, b = (remote.call(topo.server, u).session for u in "ab")

@@ -91,7 +91,7 @@ static void any_bit_flipped_ends_the_stream(void **st)
 	}
 }
 
-/* Fault 12. */
+/* Lengths that no record has are refused before anything is decrypted. */
 static void impossible_lengths(void **st)
 {
 	static const size_t lens[] = { 0, 15, 16017, 0x3fff };
@@ -108,7 +108,7 @@ static void impossible_lengths(void **st)
 	assert_int_equal(record_seal(seal, SEAL_AES256_GCM, &k, WIRE_OPEN, buf, 16001, NULL), -1);
 }
 
-/* Fault 21, and records that were dropped, swapped or repeated. */
+/* Records that were reflected, dropped, swapped or repeated. */
 static void out_of_place(void **st)
 {
 	struct seal_key up = { .key = { 1 } }, down = { .key = { 2 } }, at = up;

@@ -89,7 +89,6 @@ static void both_ends_get_the_same_keys(void **st)
 	}
 }
 
-/* Fault 4. */
 static void every_flipped_bit_is_refused(void **st)
 {
 	(void)st;
@@ -110,7 +109,6 @@ static void every_flipped_bit_is_refused(void **st)
 	}
 }
 
-/* Fault 17. */
 static void replay_at_once_and_after_65536_more(void **st)
 {
 	struct pair p = pair_new(SEAL_AES256_GCM);
@@ -140,7 +138,6 @@ static void late_but_inside_the_window_is_served(void **st)
 	pair_free(&p);
 }
 
-/* Fault 20. */
 static void swapped_onto_another_session(void **st)
 {
 	struct pair a = pair_new(SEAL_AES256_GCM), b = pair_new(SEAL_AES256_GCM);
@@ -156,7 +153,6 @@ static void swapped_onto_another_session(void **st)
 	pair_free(&b);
 }
 
-/* Fault 22. */
 static void same_number_other_salt(void **st)
 {
 	struct pair p = pair_new(SEAL_CHACHA20_POLY1305);
@@ -170,7 +166,6 @@ static void same_number_other_salt(void **st)
 	pair_free(&p);
 }
 
-/* Fault 23. */
 static void a_jump_ahead_is_refused_and_harms_nobody(void **st)
 {
 	static const uint64_t far[] = { SESSION_JUMP + 2, (uint64_t)1 << 60, UINT64_MAX - 1, UINT64_MAX };

@@ -62,7 +62,7 @@ static void attach(void **st)
 	assert_memory_equal(a.salt, got.salt, sizeof(a.salt));
 	assert_memory_equal(a.tag, got.tag, sizeof(a.tag));
 	assert_int_equal(a.ctr, got.ctr);
-	for (int len = 0; len <= 0xffff; len++) { /* fault 5: any other length */
+	for (int len = 0; len <= 0xffff; len++) { /* any other length */
 		wire_put16(b + 2, (uint16_t)len);
 		assert_int_equal(wire_get_attach(&got, b, sizeof(b)), len == 56 ? 60 : -1);
 	}
@@ -82,7 +82,7 @@ static void reset(void **st)
 	assert_int_equal(wire_get_reset(&got, b, 1), -1);
 }
 
-/* Fault 12, all 65,536 headers: below the tag or above 16,016 is never a record. */
+/* All 65,536 headers: below the tag or above 16,016 is never a record. */
 static void record_lengths(void **st)
 {
 	enum wire_kind kind;
@@ -125,7 +125,7 @@ static void open_(void **st)
 	b[1] = WIRE_OPEN_KEEP;
 	assert_int_equal(wire_get_open(&got, b, sizeof(b)), 38);
 	assert_int_equal(got.flags, WIRE_OPEN_KEEP);
-	for (int i = 2; i < 256; i++) { /* fault 10: flags that nobody knows */
+	for (int i = 2; i < 256; i++) { /* flags that nobody knows */
 		b[1] = (uint8_t)i;
 		assert_int_equal(wire_get_open(&got, b, sizeof(b)), -1);
 	}
