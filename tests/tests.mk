@@ -9,6 +9,7 @@ $(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 endef
 USES_local_opening := $(patsubst %,$(BUILD)/local-proxy/%.o,opening_again pool upstream dial talk remote remotes revoke)
 USES_remote_nat := $(BUILD)/remote-proxy/policy.o
+USES_local_remote := $(BUILD)/local-proxy/revoke.o
 # The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
 define unit_proxy
 $(BUILD)/unit/$(1)/test_%: tests/unit/$(1)/test_%.c $(BUILD)/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) $$(LIB_daemon)

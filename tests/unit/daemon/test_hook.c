@@ -150,41 +150,6 @@ static void a_program_that_fails_or_is_missing_changes_nothing(void **state)
 	run_until("fine");
 }
 
-/* It runs, and does not only wait to be collected by init. */
-static bool lives(pid_t pid)
-{
-	char path[64], text[256] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "r");
-	if (!f)
-		return false;
-	(void)!fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	return !strstr(text, ") Z ");
-}
-
-static void one_that_hangs_is_killed_with_its_children(void **state)
-{
-	uint64_t began = clock_ms();
-
-	(void)state;
-	write_program("sleep 60 & echo $!; sleep 60; echo survived");
-	tell("link-up", "adsl", "up");
-	run_until("\n");
-	pid_t child = (pid_t)atoi(said());
-	assert_true(lives(child));
-	write_program("echo next");
-	tell("link-up", "adsl", "up");
-	while (!strstr(said(), "next") && clock_ms() < began + 30000)
-		run_ms(50);
-	assert_non_null(strstr(said(), "next"));
-	assert_null(strstr(said(), "survived"));
-	assert_true(clock_ms() - began >= 9900);
-	assert_false(lives(child));
-}
-
 static unsigned descriptors(void)
 {
 	DIR *d = opendir("/proc/self/fd");
@@ -232,7 +197,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_at_a_time_and_only_the_newest_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(too_many_topics_are_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_program_that_fails_or_is_missing_changes_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(one_that_hangs_is_killed_with_its_children, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_leaked, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_is_told_without_a_program, setup, teardown),
 	};

@@ -163,7 +163,7 @@ static void comes_up_and_stays(void **state)
 {
 	struct world *w = *state;
 
-	assert_in_range(until(w, HEALTH_UP, 2000), 200, 300);
+	assert_in_range(until(w, HEALTH_UP, 2000), 200, 260); /* three probes over 200 ms */
 	run(w, 500);
 	all_up(w);
 	w->changes = 0;
@@ -189,20 +189,21 @@ static void a_line_full_from_the_start_is_as_near_as_it_is(void **state)
 	assert_in_range(w->h[REMOTE][0].min_rtt_us, 2 * idle, 2 * idle + 2 * STEP);
 }
 
-static void one_way(struct world *w, int deaf, unsigned path)
+/* phase: ms between the last probes and the death. */
+static void one_way(struct world *w, int deaf, unsigned path, unsigned phase)
 {
 	enum health_dir dead = deaf == LOCAL ? HEALTH_RX : HEALTH_TX;
 	unsigned ms = 0;
 
-	run(w, 1500);
+	run(w, 1500 + phase);
 	all_up(w);
 	w->loss_every[deaf][path] = 1;
 	for (; w->h[LOCAL][path].side[dead].state != HEALTH_SUSPECT && ms < 1000; ms++)
 		run(w, 1);
-	assert_in_range(ms, 50, 230);
+	assert_in_range(ms, 60, 130 + 4); /* what README promises, in steps of a millisecond */
 	for (; w->h[LOCAL][path].side[dead].state != HEALTH_DOWN && ms < 1000; ms++)
 		run(w, 1);
-	assert_in_range(ms, 380, 560);
+	assert_in_range(ms, 380, 490); /* silent for 400 ms, and the last word was under way when the line died */
 	assert_int_equal(w->h[LOCAL][path].side[!dead].state, HEALTH_UP);
 	assert_int_equal(w->h[LOCAL][!path].state, HEALTH_UP);
 	run(w, 300);
@@ -215,10 +216,11 @@ static void one_way(struct world *w, int deaf, unsigned path)
 static void each_way_of_each(void **state)
 {
 	for (int deaf = 0; deaf < 2; deaf++)
-		for (unsigned path = 0; path < PATHS; path++) {
-			setup(state);
-			one_way(*state, deaf, path);
-		}
+		for (unsigned path = 0; path < PATHS; path++)
+			for (unsigned phase = 0; phase < EVERY / 1000; phase += 3) {
+				setup(state);
+				one_way(*state, deaf, path, phase);
+			}
 }
 
 static void stalls_accuse_nobody(void **state)
@@ -255,7 +257,7 @@ static void loss_is_measured(void **state)
 
 static void flapping_waits_longer(void **state)
 {
-	unsigned ms, last = 0;
+	static const unsigned settle[] = { 400, 800, 1600, 3200, 3200, 3200 };
 	struct world *w = *state;
 
 	run(w, 1000);
@@ -263,16 +265,13 @@ static void flapping_waits_longer(void **state)
 		w->loss_every[LOCAL][0] = 1;
 		until(w, HEALTH_DOWN, 1000);
 		w->loss_every[LOCAL][0] = 0;
-		ms = until(w, HEALTH_UP, 10000);
-		assert_true(ms + 30 >= last);
-		last = ms;
+		assert_in_range(until(w, HEALTH_UP, 10000), settle[i], settle[i] + 60); /* the first answer is as far as the line */
 	}
-	assert_in_range(last, 3000, 3600);
 	run(w, 6000); /* up for long: forgiven */
 	w->loss_every[LOCAL][0] = 1;
 	until(w, HEALTH_DOWN, 1000);
 	w->loss_every[LOCAL][0] = 0;
-	assert_true(until(w, HEALTH_UP, 10000) < 400);
+	assert_in_range(until(w, HEALTH_UP, 10000), 200, 260);
 }
 
 static void the_kernel_knows(void **state)
@@ -302,7 +301,7 @@ static void another_address_is_another_life(void **state)
 	all_up(w);
 	assert_in_range(w->h[LOCAL][0].srtt_us, 20000, 22000);
 	assert_int_equal(w->h[LOCAL][0].side[HEALTH_TX].loss_ppm, 0);
-	one_way(w, LOCAL, 0);
+	one_way(w, LOCAL, 0, 0);
 }
 
 /* What came in before the death is told once more with the first that arrives after it: that is no answer. */
