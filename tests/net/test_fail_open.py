@@ -8,9 +8,10 @@ import time
 import pytest
 
 from inside import listen, read_exactly, through
+from leap import Leaping
 from pair import Pair
 from surfer import PAGES, Surfer, page, vps_back, vps_gone
-from topology import SERVER4, SERVER6, SLACK, Line, wait_for
+from topology import SERVER4, SERVER6, Line, wait_for
 
 LINES = [Line("50M", "50M", 10), Line("50M", "50M", 20)]
 pytestmark = pytest.mark.usefixtures("mirror")
@@ -26,30 +27,54 @@ def ready(pair):
     wait_for(lambda: pair.local.status()["rules"] != "out" and pair.local.status()["pool"]["warm"] >= 4, "interception")
 
 
+@pytest.fixture(name="shared", scope="module")
+def _shared(topo):
+    """One for all who leave it as it was; who starts another one stops it first."""
+    shared = []
+    yield shared
+    for p in shared:
+        p.stop()
+
+
 @pytest.fixture(name="pair")
-def _pair(topo, healed):
-    with Pair(topo) as p:
-        ready(p)
-        yield p
+def _pair(topo, healed, shared):
+    if not shared:
+        shared.append(Leaping(topo))
+        shared[0].start()
+    ready(shared[0])
+    return shared[0]
+
+
+@pytest.fixture(name="alone")
+def _alone(shared):
+    while shared:
+        shared.pop().stop()
+
+
+def relayed_again(topo, pair):
+    """The VPS is back: after ten good seconds (unit/local/test_interception.c), and not at once, it is used."""
+    wait_for(lambda: pair.local.status()["connected"], "a session")
+    assert pair.local.status()["rules"] == "out", "it has to prove itself first"
+    pair.leap(10, pair.local)
+    wait_for(lambda: page(topo) == "relayed", "relayed")
 
 
 def test_vps_gone_and_back_under_way(topo, pair):
-    """The figures: the first direct page within 6 s, nobody refused for longer than that, relayed again within 12 s. What was
-    relayed before goes on behind it, and what went out directly is not broken by the return."""
+    """What was relayed before goes on behind it, and what went out directly is not broken by the return. After how many seconds each
+    happens: unit/local/test_remote.c and test_interception.c."""
     with listen(topo.server, 9000) as listener:
         old = through(topo.lan, SERVER4, listener)
         surfer = Surfer(topo)
-        time.sleep(2)
+        wait_for(lambda: surfer.first("relayed", 0), "a relayed page")
         gone = surfer.now()
         vps_gone(topo)
-        wait_for(lambda: surfer.first("direct", gone), "a direct page")
+        out = wait_for(lambda: surfer.first("direct", gone), "a direct page")
         amid = [through(topo.lan, host, listener) for host in (SERVER4, SERVER6)]
         assert pair.local.status()["rules"] == "out"
-        time.sleep(3)
-        back = surfer.now()
         vps_back(topo)
+        relayed_again(topo, pair)
+        back = surfer.now()
         wait_for(lambda: surfer.first("relayed", back), "a relayed page")
-        time.sleep(1)
         pages = surfer.stop()
         for near, far in [old, *amid]:
             near.sendall(b"still there?")
@@ -59,11 +84,10 @@ def test_vps_gone_and_back_under_way(topo, pair):
             near.close()
             far.close()
     bad = [p for p in pages if p[2] not in ("relayed", "direct")]
-    out, again = surfer.first("direct", 0) - gone, surfer.first("relayed", back) - back
-    print(f"out after {out:.2f} s, in after {again:.2f} s, {len(bad)} of {len(pages)} pages failed: {bad[:1]} ... {bad[-1:]}")
-    assert 3 < out < 6 * SLACK and 9.5 < again < 12 * SLACK
+    print(f"out after {out - gone:.2f} s, {len(bad)} of {len(pages)} pages failed: {bad[:1]} ... {bad[-1:]}")
+    assert out - gone > 3, "it was not even asked twice"
     assert {p[2] for p in bad} <= {"ConnectionResetError"}
-    assert all(gone - 1 < end < gone + 6 * SLACK for _, end, _ in bad), bad
+    assert not [p for p in bad if p[0] > out or p[1] < gone - 1], "a page failed that was asked for when it was known"
 
 
 def busy(topo):
@@ -77,13 +101,14 @@ def test_a_download_goes_on_while_nobody_else_is_heard(topo, pair):
     """One full line, or a box on the way that forgot a connection: the VPS is there as long as anything arrives from it."""
     for line in topo.line:
         line.set(down_rate="8M", up_rate="8M")
+    since = len(pair.local.logged())
     download = topo.peer_popen("down", size=100_000_000)
     wait_for(lambda: len(busy(topo)) > 1, "the download uses both lines")
     topo.vps.nft(f"table inet dead {{ chain i {{ type filter hook input priority 0; meta l4proto tcp th dport 7200 jump j; }}; "
                  f"chain j {{ ip saddr . tcp sport {{ {', '.join(busy(topo))} }} accept; drop; }}; }}")
     try:
-        time.sleep(9)
-        assert "no session" not in pair.local.logged() and pair.local.status()["rules"] != "out"
+        time.sleep(6)  # who hears nobody gives up after 4.5 s
+        assert pair.local.logged()[since:].count("no session") == 0 and pair.local.status()["rules"] != "out"
         download.kill()
         wait_for(lambda: pair.local.status()["rules"] == "out", "nothing arrives any more")
         assert page(topo) == "direct"
@@ -92,22 +117,21 @@ def test_a_download_goes_on_while_nobody_else_is_heard(topo, pair):
         topo.vps.nft("delete table inet dead")
         for line in topo.line:
             line.set(down_rate="50M", up_rate="50M")
-    wait_for(lambda: page(topo) == "relayed", "a relayed page")
+    relayed_again(topo, pair)
 
 
 def test_vps_gone_while_nobody_asks(topo, pair):
     """The house sleeps, and is pinged rarely; who wakes first waits no longer than anybody."""
-    time.sleep(8)
+    pair.leap(6, pair.local)  # nobody has wanted it for five seconds
     vps_gone(topo)
-    time.sleep(1)
-    begin = time.monotonic()
-    how = []
-    while not how or how[-1] != "direct":
+    time.sleep(1.5)  # longer than between two pings while somebody wants it
+    how = [page(topo)]
+    while how[-1] != "direct":
         how.append(page(topo))
-        assert time.monotonic() - begin < 6 * SLACK, how
-    assert set(how) <= {"direct", "ConnectionResetError"} and len(how) <= 2, how
+        assert len(how) <= 2, how
+    assert set(how) <= {"direct", "ConnectionResetError"}, how
     vps_back(topo)
-    wait_for(lambda: page(topo) == "relayed", "relayed again")
+    relayed_again(topo, pair)
 
 
 def test_vps_blinks_and_nobody_goes_out_directly(topo, pair):
@@ -116,27 +140,25 @@ def test_vps_blinks_and_nobody_goes_out_directly(topo, pair):
     surfer = Surfer(topo)
     instants = []
     for _ in range(3):
-        time.sleep(2)
+        before = surfer.now()
+        wait_for(lambda: surfer.first("relayed", before), "a page")
         instants.append(surfer.now())
         vps_gone(topo)
         time.sleep(2)
         vps_back(topo)
-    time.sleep(2)
+    before = surfer.now()
+    wait_for(lambda: surfer.first("relayed", before), "a page")
     pages = [p for p in surfer.stop() if not any(-0.5 < p[0] - t < 0.5 and p[2] == "ConnectionResetError" for t in instants)]
     assert {how for _, _, how in pages} == {"relayed"}, [p for p in pages if p[2] != "relayed"]
-    assert max(end - begun for begun, end, _ in pages) < 5 * SLACK
 
 
 def test_remote_stopped(topo, pair):
     """Its host answers with resets, and the process stays away."""
     assert page(topo) == "relayed"
     pair.remote.stop()
-    begin = time.monotonic()
     wait_for(lambda: page(topo) == "direct", "direct")
-    begin = time.monotonic()
     pair.remote.start()
-    wait_for(lambda: page(topo) == "relayed", "relayed")
-    assert time.monotonic() - begin > 9.5, "it has to prove itself first"
+    relayed_again(topo, pair)
 
 
 def test_all_lines_gone_and_back(topo, pair):
@@ -147,10 +169,10 @@ def test_all_lines_gone_and_back(topo, pair):
     for line in topo.line:
         line.plug()
     wait_for(lambda: page(topo, 2) == "direct", "direct")
-    wait_for(lambda: page(topo) == "relayed", "relayed")
+    relayed_again(topo, pair)
 
 
-def test_drained_rules_go_with_the_last_relay(topo, pair):
+def test_drained_rules_take_nothing_new(topo, pair):
     with listen(topo.server, 9001) as listener:
         near, far = through(topo.lan, SERVER4, listener)
         vps_gone(topo)
@@ -158,41 +180,35 @@ def test_drained_rules_go_with_the_last_relay(topo, pair):
         assert "inet plait" in topo.gw.run("nft list tables").stdout
         near.close()
         far.close()
-        pair.local.process.send_signal(0)
         near2, far2 = through(topo.lan, SERVER4, listener)
         vps_back(topo)
-        wait_for(lambda: page(topo) == "relayed", "relayed")
+        relayed_again(topo, pair)
         near2.sendall(b"direct still")
         assert read_exactly(far2, 12) == b"direct still"
         near2.close()
         far2.close()
 
 
-def test_reject_never_goes_out_directly(topo):
+def test_reject_never_goes_out_directly(topo, alone):
     """on_remote_down = reject: from the start, and when the VPS goes, whoever asks is reset at once."""
     with Pair(topo, wait=False, local_set={"local.on_remote_down": "reject"}) as pair:
         pair.remote.stop()
         wait_for(lambda: pair.local.status() and pair.local.status()["rules"] != "out", "interception")
         for _ in range(3):
-            begin = time.monotonic()
             assert page(topo) == "ConnectionResetError"
-            assert time.monotonic() - begin < 0.5 * SLACK
         pair.remote.start()
         pair.wait_connected()
         assert page(topo) == "relayed"
         vps_gone(topo)
-        begin, pages = time.monotonic(), []
-        while time.monotonic() - begin < 8:
-            asked = time.monotonic()
-            pages.append((page(topo), time.monotonic() - asked))
-            time.sleep(0.1)
+        pages = [page(topo)]
+        wait_for(lambda: pages.append(page(topo)) or not pair.local.status()["connected"], "it is known")
+        pages += [page(topo) for _ in range(10)]
         vps_back(topo)
-        assert {how for how, _ in pages} == {"ConnectionResetError"}, pages
-        assert pages[-1][1] < 0.5 * SLACK and max(t for _, t in pages) < 6 * SLACK
+        assert set(pages) == {"ConnectionResetError"}, pages
         wait_for(lambda: page(topo) == "relayed", "relayed")
 
 
-def test_80_wrong_server_key_is_named_and_the_house_is_online(topo):
+def test_wrong_server_key_is_named_and_the_house_is_online(topo, alone):
     stranger = Pair(topo).local.make_key()
     with Pair(topo, wait=False, local_set={"remote.key": stranger}) as pair:
         wait_for(lambda: "its key (plait-remote pubkey) the one in [remote] key" in pair.local.logged(), "a hint")
@@ -200,47 +216,42 @@ def test_80_wrong_server_key_is_named_and_the_house_is_online(topo):
         assert pair.local.status()["rules"] == "out"
 
 
-def broken_scripts(topo, failures):
-    """The directory of scripts, all of which fail so often before they work."""
+def broken_scripts(topo):
+    """The directory of scripts, all of which fail until there is a file `mended` beside them."""
     there = topo.new_dir("rules")
     for name in ("nftables", "tproxy", "redirect", "common.sh", "words.sh"):
         text = (topo.rules_dir() / name).read_text()
         if not name.endswith(".sh"):
-            count = there / f"{name}.count"
-            text = text.replace("here=", f'echo "$1" >>{count}\n[ "$1" = down ] || [ "$(grep -c up {count})" -gt {failures} ] || exit 9\n'
-                                "here=", 1)
+            text = text.replace("here=", f'[ "$1" = down ] || [ -e {there}/mended ] || exit 9\nhere=', 1)
         (there / name).write_text(text)
         (there / name).chmod(stat.S_IRWXU)
     return there
 
 
-def test_rules_that_cannot_be_put_in_are_tried_again(topo):
+def test_rules_that_cannot_be_put_in_are_tried_again(topo, alone):
     """At boot another program may hold the lock, or a module may not be loaded yet."""
-    with Pair(topo, local_set={"lan.rules_dir": broken_scripts(topo, 2)}) as pair:
-        assert page(topo, 1) == "direct"
-        wait_for(lambda: page(topo) == "relayed", "relayed")
-        assert pair.local.logged().count("the LAN is not intercepted") == 2
-
-
-def test_68_crash_loop_leaves_the_house_online(topo):
-    """Killed again and again, at any moment of its start: never offline for longer than a second."""
-    with Pair(topo) as pair:
-        ready(pair)
-        offline = []
-        for i in range(8):
-            pair.local.process.kill()
-            pair.local.process.wait()
-            begin = time.monotonic()
-            wait_for(lambda: page(topo, 0.3) in ("direct", "relayed"), "online")
-            offline.append(time.monotonic() - begin)
-            pair.local.start()
-            time.sleep(0.05 * i)
-        pair.wait_connected()
-        assert max(offline) < 1, offline
+    scripts = broken_scripts(topo)
+    with Pair(topo, local_set={"lan.rules_dir": scripts}) as pair:
+        assert page(topo) == "direct"
+        wait_for(lambda: pair.local.logged().count("the LAN is not intercepted") >= 2, "tried again")
+        assert page(topo) == "direct"
+        (scripts / "mended").touch()
         wait_for(lambda: page(topo) == "relayed", "relayed")
 
 
-def test_81_lan_device_that_comes_later(topo):
+def test_crash_loop_leaves_the_house_online(topo, pair):
+    """Killed again and again, at any moment of its start: the guard of each brings the house online before another one begins."""
+    for i in range(8):
+        pair.local.process.kill()
+        pair.local.process.wait()
+        wait_for(lambda: page(topo, 1) in ("direct", "relayed"), "online")
+        pair.local.start()
+        time.sleep(0.05 * i)
+    pair.wait_connected()
+    wait_for(lambda: page(topo) == "relayed", "relayed")
+
+
+def test_lan_device_that_comes_later(topo, alone):
     """Not there when plait-local starts; when it comes, its connections are taken."""
     with Pair(topo, local_set={"lan.device": "late0"}) as pair:
         wait_for(lambda: pair.local.status()["rules"] != "out", "interception")

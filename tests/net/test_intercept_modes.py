@@ -101,8 +101,8 @@ def is_direct(topo, listener):
 
 
 @EVERY_WAY
-def test_killed_and_the_house_is_online_within_a_second(topo, listener, way):
-    """Fault list 64, 65, and the debris: killed, started, ended in order, nothing is left."""
+def test_killed_and_the_house_is_online(topo, listener, way):
+    """And the debris: killed, started, ended in order, nothing is left."""
     before = {ns.short: kernel_of(ns, False) for ns in (topo.gw, topo.vps)}
     with intercepting(topo, local_set=WAYS[way]) as pair:
         near, _ = through(topo.lan, SERVER4, listener)
@@ -146,7 +146,7 @@ def test_gateways_own_connections_and_no_loop(topo, listener, way):
 
 @EVERY_WAY
 def test_bypass_and_straight_to_us(topo, listener, way):
-    """Fault list 34: to plait's own port, and to the VPS's."""
+    """To plait's own port, and to the VPS's."""
     with intercepting(topo, local_set={**WAYS[way], "lan.bypass": f"11.9.0.0/24, {SERVER6}"}) as pair:
         assert way_of(topo, listener) == "direct"
         assert way_of(topo, listener, host=SERVER6) == "direct"
@@ -169,7 +169,7 @@ def connect_to_the_vps(topo):
 
 
 def test_lan_device_as_the_way_to_the_vps(topo, listener):
-    """Fault list 35: the VPS's address is routed into the LAN, whose router sends it back to us: intercepted, it would
+    """The VPS's address is routed into the LAN, whose router sends it back to us: intercepted, it would
     be carried by the very connection it makes. It never becomes a relay, and it eats no descriptors."""
     with intercepting(topo) as pair:
         topo.gw.nft("table inet loop { chain pre { type filter hook prerouting priority mangle + 2; "

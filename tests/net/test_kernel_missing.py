@@ -44,7 +44,7 @@ def has(daemon, cap):
 
 @pytest.mark.parametrize("where", ["both", "gw", "vps"])
 def test_without_mptcp(topo, listener, where):
-    """Fault list 93: plain TCP, one warning, flagged."""
+    """Plain TCP, one warning, flagged."""
     spaces = {"both": (topo.gw, topo.vps), "gw": (topo.gw,), "vps": (topo.vps,)}[where]
     for ns in spaces:
         ns.sysctl(net__mptcp__enabled=0)
@@ -65,7 +65,7 @@ def test_without_mptcp(topo, listener, where):
 
 
 def test_gaps_are_named_with_what_they_cost(topo):
-    """Fault list 94, 98 in their present shape: status names each feature, and beside a missing one what goes with it."""
+    """Status names each feature, and beside a missing one what goes with it."""
     topo.vps.sysctl(net__mptcp__enabled=0)
     topo.gw.sysctl(net__mptcp__enabled=0)
     try:
@@ -97,7 +97,7 @@ def test_without_ipv6_of_the_vps_a_v6_destination_is_refused_not_half_proxied(to
 
 
 def test_without_ipv6_of_the_gateway_ipv4_works_and_v6_is_not_taken(topo, listener):
-    """Fault list 99. With IPv6 off the gateway forwards none, so there is nothing to take: no rule, no trace of it.
+    """With IPv6 off the gateway forwards none, so there is nothing to take: no rule, no trace of it.
     Last in this module, since switching IPv6 off takes the addresses away."""
     topo.gw.sysctl(net__ipv6__conf__all__disable_ipv6=1, net__ipv6__conf__default__disable_ipv6=1)
     with Pair(topo) as pair:

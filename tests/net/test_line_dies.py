@@ -9,11 +9,10 @@ import pytest
 from inside import accept, background, connect, end_of, read_exactly, reset
 from peer import Check, send_pattern
 from test_links import Bed
-from topology import SERVER4, SLACK, Line, wait_for
+from topology import SERVER4, Line, wait_for
 from tunnelled import ping
 
 TWO = [Line("20M", "20M", 10, queue_ms=100), Line("20M", "20M", 30, queue_ms=100)]
-WARM_S = 1.0
 
 
 @pytest.fixture(scope="module", name="bed")
@@ -55,11 +54,6 @@ class Stream:
                 self.check.add(data)
                 self.at.append(self.check.at)
 
-    def pause(self, begin):
-        """The longest that was not over before `begin`."""
-        times = [*self.at, time.monotonic()]
-        return max(b - a for a, b in zip(times, times[1:]) if b > begin)
-
     def finish(self, seconds=60):
         self.halt.set()
         self.writer.join(seconds)
@@ -68,35 +62,37 @@ class Stream:
 
 
 def stream(bed, way):
+    """On its way, over both lines."""
     near, far = bed.through()
-    return Stream(far, near) if way == "down" else Stream(near, far)
+    before = [line.bytes()[way] for line in bed.topo.line]
+    s = Stream(far, near) if way == "down" else Stream(near, far)
+    wait_for(lambda: all(line.bytes()[way] - b > 300_000 for line, b in zip(bed.topo.line, before)), "both lines carry it")
+    return s
 
 
-# --- fault list 48: one of two lines swallows everything, or one direction of everything ---
+def goes_on(s):
+    """A megabyte more arrives than had been written by now: what had been is through, whatever line it went by."""
+    through = s.sent
+    wait_for(lambda: s.check.size > through + 1_000_000, "the stream goes on")
+
+
+# --- one of two lines swallows everything, or one direction of everything; how long that is noticed is a figure ---
 
 @pytest.mark.parametrize("way", ["down", "up"])
 @pytest.mark.parametrize("line", [0, 1], ids=["first line", "second line"])
 @pytest.mark.parametrize("hole", ["both", "up", "down"])
-def test_a_stream_goes_on_within_a_second(bed, way, line, hole):
+def test_a_stream_goes_on(bed, way, line, hole):
     s = stream(bed, way)
-    time.sleep(WARM_S)
-    begin = time.monotonic()
     bed.topo.line[line].set(hole=hole)
-    wait_for(lambda: s.at[-1] > begin + 2, "the stream goes on")
-    assert s.pause(begin) < 0.9 * SLACK
+    goes_on(s)
     s.finish()
 
 
-def ask(s, seconds, every=0.02):
-    """The longest that one of many small questions waited for its answer."""
-    until, worst = time.monotonic() + seconds, 0
-    while time.monotonic() < until:
-        begin = time.monotonic()
+def ask(s, count):
+    """Many small questions, one after the other."""
+    for _ in range(count):
         s.sendall(b"?" * 64)
         read_exactly(s, 64)
-        worst = max(worst, time.monotonic() - begin)
-        time.sleep(every)
-    return worst
 
 
 def answer(s):
@@ -106,14 +102,14 @@ def answer(s):
 
 
 @pytest.mark.parametrize("line", [0, 1], ids=["first line", "second line"])
-def test_small_questions_beside_it_hardly_wait(bed, line):
+def test_small_questions_beside_it_are_answered(bed, line):
     near, far = bed.through()
     background(answer, far)
     s = stream(bed, "down")
-    asking = background(ask, near, WARM_S + 2)
-    time.sleep(WARM_S)
+    near.settimeout(20)
+    ask(near, 20)
     bed.topo.line[line].set(hole="both")
-    assert asking.join() < 0.6 * SLACK
+    ask(near, 40)
     s.finish()
     reset(near)
 
@@ -121,15 +117,14 @@ def test_small_questions_beside_it_hardly_wait(bed, line):
 # --- new connections ---
 
 def first_byte(bed, results):
-    begin = time.monotonic()
     try:
         near = connect(bed.topo.lan, SERVER4, 7001)
         near.sendall(b"x")
         assert read_exactly(near, 1) == b"x"
-        results.append((begin, time.monotonic() - begin))
+        results.append("served")
         near.close()
     except (OSError, EOFError) as e:
-        results.append((begin, repr(e)))
+        results.append(repr(e))
 
 
 def test_a_hundred_new_connections_while_the_default_line_is_dead(bed):
@@ -137,7 +132,6 @@ def test_a_hundred_new_connections_while_the_default_line_is_dead(bed):
     results, threads = [], []
     try:
         bed.topo.line[0].set(hole="both")
-        begin = time.monotonic()
         for _ in range(100):
             threads.append(background(first_byte, bed, results))
             time.sleep(0.02)
@@ -145,11 +139,7 @@ def test_a_hundred_new_connections_while_the_default_line_is_dead(bed):
             t.join()
     finally:
         server.kill()
-    took = [t for _, t in results]
-    assert len(took) == 100 and all(isinstance(t, float) for t in took), took
-    assert max(took) < 0.6 * SLACK
-    known = sorted(t for b, t in results if b - begin > 0.4)
-    assert known[len(known) // 2] < 0.09 * SLACK, "a round trip and a half of the line that lives is 90 ms"
+    assert results == ["served"] * 100, results
 
 
 def test_a_modem_that_answers_though_its_internet_is_dead(bed):
@@ -161,11 +151,9 @@ def test_a_modem_that_answers_though_its_internet_is_dead(bed):
         assert None not in ping(bed.topo.gw, bed.topo.gateway(0), count=1)
         wait_for(lambda: bed.link("wan1")["standing"] == "out", "line 1 is out")
         assert bed.link("wan1")["judge"] == "health"
-        begin = time.monotonic()
-        bed.carries(200_000, seconds=5)
+        bed.carries(200_000)
         near.sendall(b"still there")
         assert read_exactly(far, 11) == b"still there"
-        assert time.monotonic() - begin < 3 * SLACK
     finally:
         isp.nft("delete table inet cut")
     reset(near)
@@ -174,23 +162,26 @@ def test_a_modem_that_answers_though_its_internet_is_dead(bed):
 
 # --- a line that a connection has lost before ---
 
+def grown(line, seconds):
+    before = line.bytes()["down"]
+    time.sleep(seconds)
+    return line.bytes()["down"] - before
+
+
 @pytest.mark.parametrize("lost", [0, 1], ids=["first", "joined"])
 def test_a_subflow_was_reset_and_then_the_other_line_dies(lost):
     """A box on the way may reset one subflow, and the kernel does not join it again by itself: the last line's death is survived all the same."""
     with Bed([Line("20M", "20M", 10), Line("20M", "20M", 60)]) as bed:  # connections begin on line 1, which is much nearer
         wait_for(lambda: all(l["standing"] == "in" for l in bed.local()["links"]), "all lines in")
         s = stream(bed, "down")
-        time.sleep(WARM_S)
         bed.topo.gw.nft("table inet rude { chain o { type filter hook output priority 0; "
                         f"ip saddr 192.168.{lost + 1}.2 tcp dport 7200 "
                         "reject with tcp reset; }; }")
-        time.sleep(0.5)
+        wait_for(lambda: grown(bed.topo.line[lost], 0.3) < 30_000, "the subflow is gone")
         bed.topo.gw.nft("delete table inet rude")
-        time.sleep(0.5)
-        begin = time.monotonic()
         bed.topo.line[1 - lost].set(hole="both")
         wait_for(lambda: bed.link(f"wan{2 - lost}")["standing"] == "out" and bed.link(f"wan{1 + lost}")["standing"] == "in", "one is left")
-        wait_for(lambda: s.at[-1] > begin + 2, "the stream goes on")
+        goes_on(s)
         s.finish(30)
 
 
@@ -204,7 +195,9 @@ def test_a_subflow_was_reset_under_a_request_and_then_the_other_line_dies():
     """So is the other line's death before the answer: a request that was served waits for it on its own connection."""
     with Bed([Line("20M", "20M", 10), Line("20M", "20M", 60)]) as bed:
         wait_for(lambda: all(l["path"]["state"] == "up" for l in bed.local()["links"]), "all lines up")
+        bed.pair.leap(60, bed.pair.local)
         wait_for(lambda: not bed.local()["uneasy"], "answers are not kept for a second asking")
+        wait_for(lambda: all(l["path"]["state"] == "up" for l in bed.local()["links"]) and bed.local()["pool"]["warm"] >= 4, "all is as before")
         bed.topo.vps.nft("table inet mute { chain o { type filter hook output priority 0; tcp sport 7200 meta length > 90 drop; }; }")
         near = connect(bed.topo.lan, SERVER4, bed.listener.getsockname()[1], timeout=20)
         near.sendall(b"hello")
@@ -226,24 +219,23 @@ def test_a_subflow_was_reset_under_a_request_and_then_the_other_line_dies():
 
 # --- all lines ---
 
-def test_all_lines_dead_for_half_a_minute(bed):
-    """Fault list 49: what was open goes on when the first of them is back."""
+def test_all_lines_dead_for_a_while(bed):
+    """What was open goes on when the first of them is back. Longer than a session lasts, and than the pause until a line is tried again."""
     s = stream(bed, "down")
-    time.sleep(WARM_S)
     for line in bed.topo.line:
         line.set(hole="both")
-    time.sleep(30)
+    time.sleep(12)
+    arrived = s.check.size
     bed.topo.line[1].set(hole=None)
-    begin = time.monotonic()
-    wait_for(lambda: s.at[-1] > begin, "the stream goes on")
+    wait_for(lambda: s.check.size > arrived, "the stream goes on")
     bed.topo.line[0].set(hole=None)
-    time.sleep(2)
+    goes_on(s)
     s.finish()
 
 
 def test_unacknowledged_for_too_long_is_a_reset():
-    """Fault list 50, with a shorter patience."""
-    with Bed(TWO, {"local_set": {"relay.stall": "20s"}, "remote_set": {"relay.stall": "20s"}}) as bed:
+    """With a shorter patience than 90 s."""
+    with Bed(TWO, {"local_set": {"relay.stall": "6s"}, "remote_set": {"relay.stall": "6s"}}) as bed:
         near, far = bed.through()
         for line in bed.topo.line:
             line.set(hole="both")
@@ -252,4 +244,4 @@ def test_unacknowledged_for_too_long_is_a_reset():
         begin = time.monotonic()
         assert end_of(near, 60) == "reset"
         assert end_of(far, 60) == "reset"
-        assert 15 < time.monotonic() - begin < 50 * SLACK
+        assert time.monotonic() - begin > 4, "a line that pauses for a moment is no death"

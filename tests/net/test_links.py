@@ -1,12 +1,10 @@
 """Fear: lines that come, go, renumber, are all alike, speak one family only, lose, shrink or are tampered with."""
-import time
-
 import pytest
 
 from inside import background, end_of, listen, read_exactly, through
-from pair import Pair
+from leap import Leaping
 from peer import read_pattern, send_pattern
-from topology import SERVER4, SERVER6, SLACK, Line, Topology, wait_for
+from topology import SERVER4, SERVER6, Line, Topology, wait_for
 
 VPS = "::ffff:11.7.0.2"
 TWO = [Line("20M", "20M", 5), Line("20M", "20M", 15)]
@@ -24,7 +22,7 @@ class Bed:
         try:
             if self.prepare:
                 self.prepare(self.topo)
-            self.pair = Pair(self.topo, **self.how).start()
+            self.pair = Leaping(self.topo, **self.how).start()
             wait_for(lambda: self.local()["rules"] != "out", "interception")
             self.listener = listen(self.topo.server, 9000)
         except BaseException:
@@ -85,7 +83,7 @@ def _sound():
         yield b
 
 
-# --- fault list 51: bad lines, each worse than the other ---
+# --- bad lines, each worse than the other ---
 
 @pytest.mark.parametrize("faults", [
     {"loss": 1}, {"loss": 5}, {"loss": 20}, {"jitter": 10}, {"reorder": 20}, {"duplicate": 20}, {"corrupt": 2},
@@ -101,7 +99,7 @@ def test_bad_lines_deliver_every_byte(bed, faults):
             line.set(both=dict.fromkeys(faults, 0))
 
 
-# --- fault list 55: a small path whose messages about it are swallowed ---
+# --- a small path whose messages about it are swallowed ---
 
 @pytest.mark.parametrize("host", [SERVER4, SERVER6], ids=["v4", "v6"])
 def test_mtu_1280_with_icmp_blocked(bed, host):
@@ -120,7 +118,7 @@ def test_mtu_1280_with_icmp_blocked(bed, host):
         bed.topo.inet.ip("link set isp1 mtu 1500")
 
 
-# --- fault list 52: a middlebox that knows no MPTCP ---
+# --- a middlebox that knows no MPTCP ---
 
 @pytest.mark.parametrize("which", ["both lines", "line 1"])
 def test_stripped_mptcp_options_work_as_tcp_and_are_flagged(which):
@@ -143,17 +141,15 @@ def test_stripped_mptcp_options_work_as_tcp_and_are_flagged(which):
 # --- lines that change under running relays ---
 
 def test_renumbered_line_keeps_relays_and_carries_again(sound):
-    """Fault list 63: the DHCP server gives another address."""
+    """The DHCP server gives another address."""
     near, far = sound.through()
     gw = sound.topo.gw
     gw.ip("addr del 192.168.2.2/24 dev wan2", "addr add 192.168.2.77/24 dev wan2", *sound.topo.wan_routes(1))
-    begin = time.monotonic()
     wait_for(lambda: sound.link("wan2")["address4"] == "192.168.2.77", "the new address is known")
     before = sound.topo.line[1].bytes()["down"]
     pump = background(send_pattern, far, 3, 12_000_000)
     check = background(read_pattern, near, 3, 0, 12_000_000)
     wait_for(lambda: sound.topo.line[1].bytes()["down"] - before > 500_000, "the old relay uses the new address")
-    assert time.monotonic() - begin < 5 * SLACK
     pump.join()
     assert check.join().exact
     near.close()
@@ -170,12 +166,11 @@ def test_unplugged_and_back_under_a_download(sound, index):
     line, size = sound.topo.line[index], 24_000_000
     pump = background(send_pattern, far, 4, size)
     check = background(read_pattern, near, 4, 0, size)
-    time.sleep(0.7)
+    started = line.bytes()["down"]
+    wait_for(lambda: line.bytes()["down"] - started > 500_000, "the relay uses it")
     line.unplug()
     wait_for(lambda: not sound.link(line.device)["up"], "the line is down")
-    begin = time.monotonic()
-    sound.carries(100_000, seconds=10)  # new connections do not wait for the dead one
-    assert time.monotonic() - begin < 3 * SLACK
+    sound.carries(100_000)  # new connections do not wait for the dead one, while it is dead
     line.plug()
     sound.topo.gw.ip(*[f"addr replace {a} dev {line.device}" + (" nodad" if ":" in a else "")
                      for a in sound.topo.wan_addresses(index)], *sound.topo.wan_routes(index))

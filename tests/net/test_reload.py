@@ -1,5 +1,4 @@
-"""Fear: a config cannot be changed without throwing everybody out; or a reload half works, leaks, or does nothing and does not say so.
-Fault list 72, 73, 79."""
+"""Fear: a config cannot be changed without throwing everybody out; or a reload half works, leaks, or does nothing and does not say so."""
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ from pair import Pair
 from peer import read_pattern, send_pattern
 from plait_client import Identity
 from surfer import page
-from topology import BUILD, SERVER4, SLACK, Line, wait_for
+from topology import BUILD, SERVER4, Line, wait_for
 
 LINES = [Line("50M", "50M", 5), Line("50M", "50M", 20)]
 pytestmark = pytest.mark.usefixtures("mirror")
@@ -59,7 +58,7 @@ def size_of(daemon):
     return len(os.listdir(f"/proc/{daemon.pid}/fd")), daemon.pss_kib()
 
 
-def test_72_two_hundred_reloads_under_load(topo, house, listener):
+def test_two_hundred_reloads_under_load(topo, house, listener):
     """Descriptors and memory stay as they are, and nobody who loads or connects meanwhile notices."""
     reloads = int(os.environ.get("PLAIT_RELOADS", "200"))
     size = 100_000 * reloads
@@ -92,7 +91,7 @@ def test_72_two_hundred_reloads_under_load(topo, house, listener):
         assert counters["relays_failed"] == counters["relays_reset"] == 0
 
 
-def test_79_a_faulty_config_changes_nothing_and_says_where(topo, house, listener):
+def test_a_faulty_config_changes_nothing_and_says_where(topo, house, listener):
     near, far = through(topo.lan, SERVER4, listener)
     for d in (house.local, house.remote):
         good = d.config.read_text()
@@ -166,8 +165,7 @@ def test_on_remote_down_changes_live(topo, house):
     house.remote.process.wait()
     wait_for(lambda: page(topo, 1) == "direct", "direct")
     house.change(house.local, {"local.on_remote_down": "reject"})
-    begin = time.monotonic()
-    assert page(topo) == "ConnectionResetError" and time.monotonic() - begin < 1 * SLACK
+    assert page(topo) == "ConnectionResetError"
     house.change(house.local, {"local.on_remote_down": "direct"})
     assert page(topo) == "direct"
     house.remote.start()
@@ -183,8 +181,8 @@ def test_policy_changes_live(topo, house):
     assert ask(house.remote, "status")["users"][0]["relays_max"] == 1
 
 
-def test_73_users_come_and_go_and_others_notice_nothing(topo, house, listener):
-    """Who is taken out of the file is out within a second; who stays, stays where he is; who comes can come at once."""
+def test_users_come_and_go_and_others_notice_nothing(topo, house, listener):
+    """Who is taken out of the file is out at once; who stays, stays where he is; who comes can come at once."""
     near, far = through(topo.lan, SERVER4, listener)
     inner = house.local.status()["tunnel"]["inner4"]
     for i in range(3):
@@ -205,7 +203,7 @@ def test_73_users_come_and_go_and_others_notice_nothing(topo, house, listener):
     assert house.local.status()["tunnel"]["inner4"] == inner
     mine = house.local.make_key()
     house.change(house.remote, {"user home.key": Identity.new().pin64})
-    assert {end_of(near, 2), end_of(far, 2)} == {"reset"}
+    assert {end_of(near), end_of(far)} == {"reset"}
     wait_for(lambda: not house.local.status()["connected"], "no session")
     assert house.remote.status()["sessions"] == house.remote.status()["relays"] == 0
     assert page(topo, 8) in ("ConnectionResetError", "direct")
