@@ -126,7 +126,7 @@ uninstall:
 
 # Everything that a user's machine should pass; ALSO names more. A sub-make, because the packages change what pkg-config says.
 test: deps
-	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),5) tests/all "$(MAKE)" check check-install fuzz $(ALSO)
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),5) tests/all "$(MAKE)" check check-vectors check-install fuzz $(ALSO)
 	@echo "test: everything passed"
 
 # Both compilers, without a warning.

@@ -42,9 +42,9 @@ unit-run: all unit-bins
 check:
 	@$(MAKE) --no-print-directory SAN=1 WERROR=1 unit-run
 
-# For other machines than this one; see tests/cross.
+# For other machines than this one; see tests/cross, which ends with 77 where it could not try.
 check-cross:
-	@tests/cross
+	@tests/cross || [ $$? = 77 ]
 
 .PHONY: check unit-bins unit-value unit-run check-cross
 
