@@ -18,7 +18,7 @@ $(BUILD)/unit/$(1)/test_%: tests/unit/$(1)/test_%.c $(BUILD)/$(1)-proxy/%.o $$$$
 endef
 # A proxy as a whole, all but its main.c, spoken to by what the other .c files beside the test make.
 define unit_whole
-$(BUILD)/unit/whole_$(1)/%.o: tests/unit/whole_$(1)/%.c
+$(BUILD)/unit/whole_$(1)/%.o: tests/unit/whole_$(1)/%.c | $(HARDEN_FILE)
 	@mkdir -p $$(@D)
 	$$(call run,CC,$$<) $$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -c -o $$@ $$<
 $(BUILD)/unit/whole_$(1)/test_%: $(BUILD)/unit/whole_$(1)/test_%.o \
@@ -27,7 +27,7 @@ $(BUILD)/unit/whole_$(1)/test_%: $(BUILD)/unit/whole_$(1)/test_%.o \
 	$$(call run,TEST,$$@) $$(CC) -o $$@ $$(filter %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
 # The emulator's arithmetic, by a clock of the test's.
-$(BUILD)/unit/emulator/%: tests/unit/emulator/%.c $(wildcard tests/emulator/*.h) tests/emulator/direction.c tests/emulator/strip.c
+$(BUILD)/unit/emulator/%: tests/unit/emulator/%.c $(wildcard tests/emulator/*.h) tests/emulator/direction.c tests/emulator/strip.c | $(HARDEN_FILE)
 	@mkdir -p $(@D)
 	$(call run,TEST,$@) $(CC) $(ALL_CFLAGS) -Itests/emulator -o $@ $(filter %.c,$^) $(ALL_LDFLAGS) -lcmocka -lm
 
