@@ -98,9 +98,9 @@ def test_no_process_is_left_when_the_daemon_ends():
 
 
 def test_a_quota_is_told():
-    with Told(**{"link wan2.quota": "2M"}) as told:
+    with Told(**{"link wan2.quota": "20M"}) as told:
         told.topo.serve()
-        assert told.topo.peer("down", size=8_000_000)["ok"]
+        assert told.topo.peer("down", size=60_000_000)["ok"]
         told.wait("quota-warning", "wan2")
         told.wait("quota-spent", "wan2")
         told.wait("link-off", "wan2")

@@ -42,7 +42,8 @@ def kernel_of(ns, settings=True):
 @pytest.fixture(scope="module", name="listener")
 def _listener(topo):
     for tool in ("iptables", "ip6tables"):  # their empty base chains are there from now on
-        for table, chains in (("mangle", "PREROUTING OUTPUT"), ("nat", "PREROUTING OUTPUT"), ("filter", "INPUT")):
+        for table, chains in (("mangle", "PREROUTING FORWARD OUTPUT"), ("nat", "PREROUTING OUTPUT POSTROUTING"),
+                              ("filter", "INPUT FORWARD")):
             for chain in chains.split():
                 topo.gw.run(f"for do in A D; do {tool} -w -t {table} -$do {chain} -j ACCEPT; done")
     with listen(topo.server, 9000) as s:

@@ -184,7 +184,7 @@ def test_dropped_syns_do_not_switch_mptcp_off():
         assert house.topo.gw.run("cat /proc/sys/net/mptcp/blackhole_timeout").stdout == "0\n"
         for line in (0, 1):
             drop(house, line, True)
-        house.topo.lan.run("timeout 4 python3 -c 'import socket; socket.create_connection((\"11.9.0.2\", 9000), 3).sendall(b\"x\")'", check=False)
+        house.topo.lan.run("timeout 4 python3 -c 'import socket; socket.create_connection((\"11.9.0.2\", 9001), 3).sendall(b\"x\")'", check=False)
         for name in ("wan1", "wan2"):  # the session is gone: all that is dialled is dialled with options that are dropped
             wait_for(lambda i=int(name[3]) - 1: counted(house, i) >= 8, "SYNs were lost and sent again")
         for line in (0, 1):
