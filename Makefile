@@ -78,6 +78,13 @@ $(BUILD)/$(1)/%.o: $(1)/%.c | deps-present $(HARDEN_FILE)
 endef
 $(foreach p,local-proxy remote-proxy,$(eval $(call proxy,$(p))))
 
+# Where things are installed is compiled into these: another PREFIX than last time makes them anew.
+KNOW_WHERE := common/daemon/options local-proxy/config local-proxy/main remote-proxy/config remote-proxy/main remote-proxy/status
+$(KNOW_WHERE:%=$(BUILD)/%.o): $(BUILD)/where
+$(BUILD)/where: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VERSION) $(PREFIX) $(SYSCONFDIR)' | cmp -s - $@ || echo '$(VERSION) $(PREFIX) $(SYSCONFDIR)' >$@
+
 # Asked with a function in it: some compilers object only when they have code to protect.
 $(BUILD)/harden-%: | deps-present
 	@mkdir -p $(@D)
@@ -124,9 +131,12 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	-@rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBDIR) $(DESTDIR)$(CONFDIR) 2>/dev/null
 
+# Seconds of each fuzz target in `make test`; `make fuzz` by itself takes FUZZ_SECONDS.
+TEST_FUZZ_SECONDS ?= 5
+
 # Everything that a user's machine should pass; ALSO names more. A sub-make, because the packages change what pkg-config says.
 test: deps
-	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),5) tests/all "$(MAKE)" check check-vectors check-install fuzz $(ALSO)
+	@FUZZ_SECONDS=$(TEST_FUZZ_SECONDS) tests/all "$(MAKE)" check check-vectors check-install fuzz $(ALSO)
 	@echo "test: everything passed"
 
 # Both compilers, without a warning.
@@ -156,7 +166,7 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all clean deps-present
+.PHONY: all clean deps-present FORCE
 
 # An object is kept though only a test names it.
 .SECONDARY:
