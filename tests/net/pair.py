@@ -144,11 +144,21 @@ class Pair:
 
     def start(self):
         self.write_configs()
-        self.start_remotes()
-        self.local.start()
-        if self.wait:
-            self.wait_connected()
+        try:
+            self.start_remotes()
+            self.local.start()
+            if self.wait:
+                self.wait_connected()
+        except BaseException:
+            self.kill()  # what is left running would be in the way of every test that follows
+            raise
         return self
+
+    def kill(self):
+        for d in (self.local, self.remote):
+            if d.alive():
+                d.process.kill()
+                d.process.wait()
 
     def start_remotes(self):
         self.remote.start()
@@ -178,8 +188,6 @@ class Pair:
         if kind is None:
             self.stop()
             return
-        for d in (self.local, self.remote):  # a failure is being reported already
-            if d.alive():
-                d.process.kill()
-                d.process.wait()
+        self.kill()  # a failure is being reported already
+        for d in (self.local, self.remote):
             print(f"--- {d.program.name}\n{d.logged()[-4000:]}")

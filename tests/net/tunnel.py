@@ -116,7 +116,7 @@ class Bare:
 
     def wait_up(self, n=None):
         n = n or len(self.ways)
-        wait_for(lambda: all(sum(p["state"] == "up" and p["mtu"] > 1232 for p in self.status(s)["paths"]) >= n
+        wait_for(lambda: all(sum(p["state"] == "up" and (p["mtu"] > 1232 or not self.probed) for p in self.status(s)["paths"]) >= n
                              for s in self.ends), f"{n} paths up")
 
     def pid(self, side):
@@ -154,16 +154,20 @@ class Daemons:
     """plait-local and plait-remote, as a user runs them; the same questions as to Bare."""
     name = "plait"
 
-    def __init__(self, topo, options=None, **pair_options):
-        """options: of [tunnel], on both sides."""
+    def __init__(self, topo, options=None, probed=True, **pair_options):
+        """options: of [tunnel], on both sides. probed: it begins when every path takes more than the least, which it must be able to."""
         both = {f"tunnel.{k}": v for k, v in (options or {}).items()}
         for side in ("local_set", "remote_set"):
             pair_options[side] = {**both, **pair_options.get(side, {})}
-        self.topo, self.pair = topo, Pair(topo, **pair_options)
+        self.topo, self.probed, self.pair = topo, probed, Pair(topo, **pair_options)
 
     def start(self):
         self.pair.start()
-        self.wait_up()
+        try:
+            self.wait_up()
+        except BaseException:
+            self.pair.kill()
+            raise
         return self
 
     __enter__ = start
