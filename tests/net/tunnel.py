@@ -116,7 +116,7 @@ class Bare:
 
     def wait_up(self, n=None):
         n = n or len(self.ways)
-        wait_for(lambda: all(sum(p["state"] == "up" and (p["mtu"] > 1232 or not self.probed) for p in self.status(s)["paths"]) >= n
+        wait_for(lambda: all(sum(p["state"] == "up" and p["mtu"] > 1232 for p in self.status(s)["paths"]) >= n
                              for s in self.ends), f"{n} paths up")
 
     def pid(self, side):
@@ -194,7 +194,7 @@ class Daemons:
             try:
                 if self.pair.local.status()["tunnel"]["state"] != "up":
                     return False
-                return all(sum(p["state"] == "up" and p["mtu"] > 1232 for p in self.status(side)["paths"]) >= n
+                return all(sum(p["state"] == "up" and (p["mtu"] > 1232 or not self.probed) for p in self.status(side)["paths"]) >= n
                            for side in ("local", "remote"))
             except (KeyError, IndexError, TypeError):
                 return False  # not that far
