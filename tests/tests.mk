@@ -75,7 +75,7 @@ tunnel-driver: $(BUILD)/tunnel_driver
 
 PYTEST ?= pytest-3
 # Several modules at a time, by tests/net/run. T='names' runs what pytest's -k finds, here and now.
-NET_JOBS ?= 5
+NET_JOBS ?= 4
 NET_BUILD := $(if $(SAN),build-san,build)
 NET_ENV = PLAIT_BUILD=$(NET_BUILD) PYTEST=$(PYTEST) NET_JOBS=$(NET_JOBS)
 check-net: all tunnel-driver

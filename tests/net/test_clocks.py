@@ -122,7 +122,10 @@ def test_suspended_for_two_hours(topo, listener, which):
         sessions = counter(pair.local, "sessions")
         for daemon, clock in sleepers:
             daemon.process.send_signal(signal.SIGSTOP)
-            time.sleep(0.5)  # longer than it takes to call a line dead
+            if which == "remote":  # a shorter pause ends no session: who wakes up finds that he was asked meanwhile
+                wait_for(lambda: not pair.local.status()["connected"], "the VPS is missed")
+            else:
+                time.sleep(0.5)  # longer than it takes to call a line dead
             clock.forward(7200, real=7200)
             daemon.process.send_signal(signal.SIGCONT)
         wait_for(lambda: counter(pair.local, "sessions") > sessions, "another session")

@@ -89,15 +89,17 @@ def test_user_cap_of_relays(topo, target):
     """The sixth of five is refused with 0x140; the other user is not; who ends one may open one."""
     with Remote(topo, a=Identity.new(), b=Identity.new(), caps={"a": "relays = 5"}) as remote:
         a, b = (remote.call(topo.server, u).session for u in "ab")
+        before = target.dialled
         mine = [opened(a, topo.server, target) for _ in range(5)]
         assert [status for _, status in mine] == [0] * 5
-        dialled = target.dialled
+        wait_for(lambda: target.dialled == before + 5, "all five have arrived")
         refused, status = opened(a, topo.server, target)
         assert status == NO_RESOURCES
         refused.sock.settimeout(5)
         assert ending(refused.sock)[0] in ("eof", "reset")
         assert opened(b, topo.server, target)[1] == 0
-        assert target.dialled == dialled + 1
+        wait_for(lambda: target.dialled >= before + 6, "the other user's has arrived")
+        assert target.dialled == before + 6
         mine[0][0].close()
         wait_for(lambda: remote.user("a")["relays"] == 4, "the relay has ended")
         assert opened(a, topo.server, target)[1] == 0
