@@ -42,7 +42,7 @@ unit-run: all unit-bins
 check:
 	@$(MAKE) --no-print-directory SAN=1 WERROR=1 unit-run
 
-# For other machines than this one; see tests/cross, which ends with 77 where it could not try.
+# For other machines than this one; where tests/cross could not try, it says NOT TRIED and ends with 77.
 check-cross:
 	@tests/cross || [ $$? = 77 ]
 

@@ -4,7 +4,7 @@ import threading
 import time
 
 from pair import Pair
-from plait_client import BYE, NO_RESOURCES, Identity, Remote, Target, Tls, abort, connect, decode, ending, knock, two_users
+from plait_client import NO_RESOURCES, Identity, Remote, Target, Tls, abort, connect, decode, ending, knock, two_users
 from topology import SERVER4, Line, wait_for
 
 LINES = [Line()]
@@ -166,43 +166,6 @@ def test_one_user_at_ten_times_his_cap_does_not_slow_the_other(topo, target):
         assert statuses.count(0) == 20 and set(statuses) == {0, NO_RESOURCES}
         assert statistics.median(busy) <= 2 * statistics.median(quiet) + 2, (quiet, busy)
         assert busy[98] <= 2 * quiet[98] + 20, (quiet, busy)  # this process is also the other user, in one interpreter
-
-
-def test_cap_of_the_pool(topo, target):
-    """Eight wait, and for a moment a few more; for the next the one goes that has waited longest. The other user's stay."""
-    with Remote(topo, a=Identity.new(), b=Identity.new(), extra="[pool]\ncap = 8\n") as remote:
-        a, b = (remote.call(topo.server, u) for u in "ab")
-        assert a.welcome["pool_cap"] == 8
-        other = b.session.attach(topo.server)
-        waiting = [a.session.attach(topo.server) for _ in range(8 + 16 + 6)]
-        for up in waiting[:6]:
-            assert up.ending() == ("reset", [])
-        for up in waiting[-8:]:
-            assert up.open(SERVER4, target.port)["status"] == 0
-        assert other.open(SERVER4, target.port)["status"] == 0
-
-
-def test_age_of_the_pool(topo, target):
-    """Who has waited for the age and a fifth is reset."""
-    with Remote(topo, a=Identity.new(), extra="[pool]\nage = 1s\n") as remote:
-        up = remote.call(topo.server).session.attach(topo.server)
-        begin = time.monotonic()
-        assert up.ending() == ("reset", [])
-        assert time.monotonic() - begin > 1.1
-
-
-def test_cap_of_sessions(topo, target):
-    """A fifth session of a user ends the oldest, with BYE; the other four and their connections live."""
-    with Remote(topo, a=Identity.new()) as remote:
-        controls = [remote.call(topo.server) for _ in range(4)]
-        waiting = controls[0].session.attach(topo.server)
-        controls.append(remote.call(topo.server))
-        kind, why = controls[0].recv()
-        assert kind == BYE and b"too many sessions" in why
-        assert remote.status()["sessions"] == 4
-        assert waiting.open(SERVER4, target.port)["status"] == 0  # what is attached keeps its keys
-        for c in controls[1:]:
-            assert opened(c.session, topo.server, target)[1] == 0
 
 
 def test_refusals_are_resets_at_the_client(topo):

@@ -12,7 +12,7 @@ import pytest
 
 from inside import inside
 from leap import Leaping
-from topology import VPS4, Line, wait_for
+from topology import VPS4, Line, wait_for, within
 
 LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
 PORT = 7200
@@ -71,11 +71,8 @@ class Shared:
         return self.pair
 
     def is_well(self):
-        """Within three seconds: a line that has lost much is called lossy until much more has passed, which at rest takes hours."""
-        end = time.monotonic() + 3
-        while not (all_up(self.pair) and far_up(self.pair)) and time.monotonic() < end:
-            time.sleep(0.05)
-        return all_up(self.pair) and far_up(self.pair)
+        """A line that has lost much is called lossy until much more has passed, which at rest takes hours."""
+        return within(3, lambda: all_up(self.pair) and far_up(self.pair))
 
 
 @pytest.fixture(scope="module", name="shared", autouse=True)

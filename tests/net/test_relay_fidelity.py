@@ -116,7 +116,7 @@ def test_large_upload_by_curl(topo, pair):
     web.server_close()
     assert out.stdout.decode() == hashlib.sha256(body).hexdigest()
     shares = [l.bytes()["up"] - up[l.name] for l in topo.line]
-    assert min(shares) > BIG // 20, f"one line did nearly all: {shares}"
+    assert min(shares) > BIG // 20, f"one line did nearly all: {shares}"  # what the two make together is a figure
 
 
 # --- half-close ---

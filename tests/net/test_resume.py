@@ -9,7 +9,7 @@ from inside import background
 from pair import Pair
 from plait_client import decode, open_plain, resume_plain, two_users
 from test_process_faults import Orders, order
-from topology import SERVER4, Line, wait_for
+from topology import SERVER4, Line, wait_for, within
 
 LINES = [Line("50M", "50M", 5), Line("50M", "50M", 15)]
 DATA, OPEN, FIN = decode.DATA, decode.OPEN, decode.FIN
@@ -140,14 +140,6 @@ def test_without_a_resume_it_is_reset(topo, remote, session, target):
         wait_for(lambda: remote.status()["dialling"] == 0, "it was given up after 30 s")
 
 
-def served(orders, name):
-    """Within three seconds."""
-    end = time.monotonic() + 3
-    while name not in orders.seen and time.monotonic() < end:
-        time.sleep(0.01)
-    return name in orders.seen
-
-
 def test_a_house_whose_lines_are_uneasy(topo):
     """All subflows are reset between OPEN and ACCEPT; the order is served once, and answered."""
     orders = Orders(topo.server, 9200)
@@ -165,7 +157,7 @@ def test_a_house_whose_lines_are_uneasy(topo):
             wait_for(lambda: pair.local.status()["pool"]["warm"] >= 4, "warm connections")  # a cold one asks and waits before OPEN
             topo.vps.nft("table inet mute { chain o { type filter hook output priority 0; tcp sport 7200 drop; }; }")
             asking = background(order, topo, name)
-            if not served(orders, name):  # on a busy machine the lines were found dead before it left
+            if not within(3, lambda: name in orders.seen):  # on a busy machine the lines were found dead before it left
                 topo.vps.nft("delete table inet mute")
                 assert asking.join()[0] == "done"
                 continue

@@ -15,7 +15,9 @@ from peer import read_pattern, send_pattern
 from topology import Line, Topology, wait_for
 
 TWO = [Line("20M", "20M", 5), Line("20M", "20M", 15)]
-FEW = 100_000  # bytes of a line in a second that carries nothing: probes, acknowledgements of what was under way
+# Bytes of a line in a second that carries nothing, 4 % of what it can: probes, and what the kernel reinjects on a backup when a
+# primary was slow to acknowledge.
+FEW = 100_000
 
 
 class House:

@@ -479,6 +479,16 @@ def _catch_signals():
 LIMIT_S = 60  # catches what never happens; how long something may take is asserted where the clock is passed in, or a figure
 
 
+def within(seconds, condition):
+    """Whether it comes true in that time: for what may well not, and is no fault then."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def wait_for(condition, what):
     """Polls until condition() is true; its value. An AssertionError names what did not happen."""
     end = time.monotonic() + LIMIT_S

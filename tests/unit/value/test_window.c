@@ -48,7 +48,8 @@ static void every_short_story(void **st)
 	(void)st;
 	for (unsigned i = 0; i < 330 * 330; i++) {
 		window_init(&w, words, 2);
-		memset(&m, 0, sizeof(m));
+		memset(m.seen, 0, m.next); /* no more than is set: this is run a hundred thousand times, by qemu too */
+		m.next = 0;
 		m.bits = 64;
 		agree(&w, &m, i / 330);
 		agree(&w, &m, i % 330);

@@ -64,14 +64,19 @@ static void the_fifth_session_of_a_user_ends_his_oldest(void **state)
 {
 	struct world *w = *state;
 	struct gateway *g[SESSIONS + 1], *other = gateway_call(w, USER_B);
+	struct upstream *attached = NULL;
 	uint8_t value[WIRE_FRAME_MAX];
 	size_t len;
 
-	for (unsigned i = 0; i <= SESSIONS; i++)
+	for (unsigned i = 0; i <= SESSIONS; i++) {
 		g[i] = gateway_call(w, USER_A);
+		if (i == 0)
+			attached = upstream_new(g[0]);
+	}
 	assert_int_equal(gateway_recv(g[0], value, &len), WIRE_BYE);
 	assert_non_null(memmem(value, len, "too many sessions", 17));
 	assert_int_equal(gateway_recv(g[0], value, &len), -1);
+	assert_int_equal(upstream_open(attached, NULL, ""), WIRE_OK); /* it keeps its keys */
 	for (unsigned i = 1; i <= SESSIONS; i++)
 		assert_int_equal(upstream_open(upstream_new(g[i]), NULL, ""), WIRE_OK);
 	assert_int_equal(upstream_open(upstream_new(other), NULL, ""), WIRE_OK);
