@@ -40,25 +40,32 @@ SILENT := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run = $(if $(V),,@$(if $(SILENT),,printf '  %-4s %s\n' $(1) $(2);))
 
 # A floor is compiled with its own and the lower include paths only, and archived on its own.
-FLOORS := value edge engine daemon
-INC_value := -Icommon/value
-INC_edge := $(INC_value) -Icommon/edge $(PKG_CFLAGS)
-INC_engine := $(INC_edge) -Icommon/engine
-INC_daemon := $(INC_engine) -Icommon/daemon
+# Relay and tunnel are one floor, and do not know each other.
+FLOORS := base sys session relay tunnel host
+INC_base := -Icommon/base
+INC_sys := $(INC_base) -Icommon/sys $(PKG_CFLAGS)
+INC_session := $(INC_sys) -Icommon/session
+INC_relay := $(INC_session) -Icommon/relay
+INC_tunnel := $(INC_session) -Icommon/tunnel
+INC_host := $(INC_relay) -Icommon/tunnel -Icommon/host
 # Archives in link order, top down, for what sits on each floor.
-LIB_value := $(BUILD)/libvalue.a
-LIB_edge := $(BUILD)/libedge.a $(LIB_value)
-LIB_engine := $(BUILD)/libengine.a $(LIB_edge)
-LIB_daemon := $(BUILD)/libdaemon.a $(LIB_engine)
+LIB_base := $(BUILD)/libbase.a
+LIB_sys := $(BUILD)/libsys.a $(LIB_base)
+LIB_session := $(BUILD)/libsession.a $(LIB_sys)
+LIB_relay := $(BUILD)/librelay.a $(LIB_session)
+LIB_tunnel := $(BUILD)/libtunnel.a $(LIB_session)
+LIB_host := $(BUILD)/libhost.a $(BUILD)/libtunnel.a $(LIB_relay)
 
-src = $(wildcard $(1)/*.c)
+# A proxy has folders of rooms, all of which it may use.
+src = $(wildcard $(1)/*.c $(1)/*/*.c)
 obj = $(patsubst %.c,$(BUILD)/%.o,$(call src,$(1)))
+proxy_inc = $(INC_host) $(patsubst %/,-I%,$(1)-proxy/ $(wildcard $(1)-proxy/*/))
 
 all: $(BUILD)/plait-local $(BUILD)/plait-remote
 
 .SECONDEXPANSION:
 
-$(BUILD)/plait-%: $$(call obj,$$*-proxy) $(LIB_daemon)
+$(BUILD)/plait-%: $$(call obj,$$*-proxy) $(LIB_host)
 	$(call run,LD,$@) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 define floor
@@ -72,14 +79,14 @@ endef
 $(foreach f,$(FLOORS),$(eval $(call floor,$(f))))
 
 define proxy
-$(BUILD)/$(1)/%.o: $(1)/%.c | deps-present $(HARDEN_FILE)
+$(BUILD)/$(1)-proxy/%.o: $(1)-proxy/%.c | deps-present $(HARDEN_FILE)
 	@mkdir -p $$(@D)
-	$$(call run,CC,$$<) $$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1) -c -o $$@ $$<
+	$$(call run,CC,$$<) $$(CC) $$(ALL_CFLAGS) $$(call proxy_inc,$(1)) -c -o $$@ $$<
 endef
-$(foreach p,local-proxy remote-proxy,$(eval $(call proxy,$(p))))
+$(foreach p,local remote,$(eval $(call proxy,$(p))))
 
 # Where things are installed is compiled into these: another PREFIX than last time makes them anew.
-KNOW_WHERE := common/daemon/options local-proxy/config local-proxy/main remote-proxy/config remote-proxy/main remote-proxy/status
+KNOW_WHERE := common/host/options local-proxy/config local-proxy/main remote-proxy/config remote-proxy/main remote-proxy/status
 $(KNOW_WHERE:%=$(BUILD)/%.o): $(BUILD)/where
 $(BUILD)/where: FORCE
 	@mkdir -p $(@D)

@@ -5,26 +5,27 @@ UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
 define unit_floor
 $(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 	@mkdir -p $$(@D)
-	$$(call run,TEST,$$@) $$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -Itests/unit -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter value,$(1)),,$$(LIBS)) -lcmocka
+	$$(call run,TEST,$$@) $$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -Itests/unit -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter base,$(1)),,$$(LIBS)) -lcmocka
 endef
-USES_local_opening := $(patsubst %,$(BUILD)/local-proxy/%.o,opening_again pool upstream dial talk remote remotes revoke)
-USES_remote_nat := $(BUILD)/remote-proxy/policy.o
-USES_local_remote := $(BUILD)/local-proxy/revoke.o
+USES_local_opening := opening_again pool upstream dial talk remote remotes revoke
+USES_remote_nat := policy
+USES_local_remote := revoke
+room_obj = $(foreach room,$(2),$(filter %/$(room).o,$(call obj,$(1)-proxy)))
 # The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
 define unit_proxy
-$(BUILD)/unit/$(1)/test_%: tests/unit/$(1)/test_%.c $(BUILD)/$(1)-proxy/%.o $$$$(USES_$(1)_$$$$*) $$(LIB_daemon)
+$(BUILD)/unit/$(1)/test_%: tests/unit/$(1)/test_%.c $$$$(call room_obj,$(1),$$$$* $$$$(USES_$(1)_$$$$*)) $$(LIB_host)
 	@mkdir -p $$(@D)
-	$$(call run,TEST,$$@) $$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -o $$@ $$(filter %.c %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
+	$$(call run,TEST,$$@) $$(CC) $$(ALL_CFLAGS) $$(call proxy_inc,$(1)) -Itests/unit -o $$@ $$(filter %.c %.o,$$^) $$(LIB_host) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
 # A proxy as a whole, all but its main.c, spoken to by what the other .c files beside the test make.
 define unit_whole
 $(BUILD)/unit/whole_$(1)/%.o: tests/unit/whole_$(1)/%.c | $(HARDEN_FILE)
 	@mkdir -p $$(@D)
-	$$(call run,CC,$$<) $$(CC) $$(ALL_CFLAGS) $$(INC_daemon) -I$(1)-proxy -Itests/unit -c -o $$@ $$<
+	$$(call run,CC,$$<) $$(CC) $$(ALL_CFLAGS) $$(call proxy_inc,$(1)) -Itests/unit -c -o $$@ $$<
 $(BUILD)/unit/whole_$(1)/test_%: $(BUILD)/unit/whole_$(1)/test_%.o \
 		$$(patsubst tests/%.c,$(BUILD)/%.o,$$(filter-out tests/unit/whole_$(1)/test_%,$$(wildcard tests/unit/whole_$(1)/*.c))) \
-		$$(filter-out %/main.o,$$(patsubst %.c,$(BUILD)/%.o,$$(wildcard $(1)-proxy/*.c))) $$(LIB_daemon)
-	$$(call run,TEST,$$@) $$(CC) -o $$@ $$(filter %.o,$$^) $$(LIB_daemon) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
+		$$(filter-out %/main.o,$$(call obj,$(1)-proxy)) $$(LIB_host)
+	$$(call run,TEST,$$@) $$(CC) -o $$@ $$(filter %.o,$$^) $$(LIB_host) $$(ALL_LDFLAGS) $$(LIBS) -lcmocka
 endef
 # The emulator's arithmetic, by a clock of the test's.
 $(BUILD)/unit/emulator/%: tests/unit/emulator/%.c $(wildcard tests/emulator/*.h) tests/emulator/direction.c tests/emulator/strip.c | $(HARDEN_FILE)
@@ -35,7 +36,7 @@ $(foreach f,$(FLOORS),$(eval $(call unit_floor,$(f))))
 $(foreach p,local remote,$(eval $(call unit_proxy,$(p))))
 $(eval $(call unit_whole,remote))
 unit-bins: $(UNIT_BIN)
-unit-value: $(filter $(BUILD)/unit/value/%,$(UNIT_BIN))
+unit-base: $(filter $(BUILD)/unit/base/%,$(UNIT_BIN))
 unit-run: all unit-bins
 	@tests/unit/run $(UNIT_BIN)
 
@@ -46,7 +47,7 @@ check:
 check-cross:
 	@tests/cross || [ $$? = 77 ]
 
-.PHONY: check unit-bins unit-value unit-run check-cross
+.PHONY: check unit-bins unit-base unit-run check-cross
 
 # The test bed: a link emulator, namespaces raised by tests/net/topology.py, and load generators for the figures, of TCP and of UDP. Root.
 TOOLS := $(BUILD)/emulator $(BUILD)/loadgen $(BUILD)/dgram
@@ -64,9 +65,9 @@ $(BUILD)/dgram: $(wildcard tests/dgram/*.c tests/dgram/*.h)
 	@mkdir -p $(@D)
 	$(call run,LD,$@) $(CC) $(TOOL_FLAGS) -o $@ $(filter %.c,$^)
 
-# One end of a tunnel alone, made of the engine that is tested.
-$(BUILD)/tunnel_driver: tests/net/tunnel_driver.c $(LIB_engine)
-	$(call run,LD,$@) $(CC) $(ALL_CFLAGS) $(INC_engine) -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
+# One end of a tunnel alone, made of the code that is tested.
+$(BUILD)/tunnel_driver: tests/net/tunnel_driver.c $(LIB_tunnel)
+	$(call run,LD,$@) $(CC) $(ALL_CFLAGS) $(INC_tunnel) -o $@ $< $(LIB_tunnel) $(ALL_LDFLAGS) $(LIBS)
 
 tools: $(TOOLS)
 
@@ -86,8 +87,8 @@ check-net: all tunnel-driver
 
 # Vectors: made by plait's own code, kept in the repository, read by an independent decoder in Python.
 VECTORS := aes256 chacha20
-$(BUILD)/vectors: tests/vectors/make.c $(LIB_engine)
-	$(call run,LD,$@) $(CC) $(ALL_CFLAGS) $(INC_engine) -o $@ $< $(LIB_engine) $(ALL_LDFLAGS) $(LIBS)
+$(BUILD)/vectors: tests/vectors/make.c $(LIB_tunnel)
+	$(call run,LD,$@) $(CC) $(ALL_CFLAGS) $(INC_tunnel) -o $@ $< $(LIB_tunnel) $(ALL_LDFLAGS) $(LIBS)
 
 vectors: $(BUILD)/vectors
 	@for v in $(VECTORS); do $< $$v > tests/vectors/$$v.json || exit 1; done
@@ -100,12 +101,12 @@ check-vectors: $(BUILD)/vectors
 FUZZ_SECONDS ?= 20
 FUZZ_BIN := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 # What of a proxy a target needs, and so whose headers.
-FUZZ_OF_nat = $(BUILD)/remote-proxy/nat.o $(BUILD)/remote-proxy/policy.o
-FUZZ_OF_state = $(BUILD)/local-proxy/quota.o
-FUZZ_INC = $(INC_daemon) $(patsubst $(BUILD)/%/,-I%,$(sort $(dir $(FUZZ_OF_$*))))
-$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $$(FUZZ_OF_$$*) $(LIB_daemon)
+FUZZ_OF_nat = $(BUILD)/remote-proxy/udp/nat.o $(BUILD)/remote-proxy/tcp/policy.o
+FUZZ_OF_state = $(BUILD)/local-proxy/wan/quota.o
+FUZZ_INC = $(INC_host) $(if $(findstring remote-,$(FUZZ_OF_$*)),$(call proxy_inc,remote)) $(if $(findstring local-,$(FUZZ_OF_$*)),$(call proxy_inc,local))
+$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $$(FUZZ_OF_$$*) $(LIB_host)
 	@mkdir -p $(@D)
-	$(call run,FUZZ,$@) $(CC) $(ALL_CFLAGS) $(FUZZ_INC) -Itests/fuzz -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIB_daemon) $(ALL_LDFLAGS) $(LIBS)
+	$(call run,FUZZ,$@) $(CC) $(ALL_CFLAGS) $(FUZZ_INC) -Itests/fuzz -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIB_host) $(ALL_LDFLAGS) $(LIBS)
 fuzz-bins: $(FUZZ_BIN)
 
 fuzz:

@@ -86,7 +86,7 @@ def test_a_config_with_a_mistake_is_refused(bench, verb):
 
 @pytest.mark.parametrize("verb", ["check", "run"])
 def test_a_key_that_others_may_read_is_refused(bench, verb):
-    """Of what else can be wrong with it see tests/unit/edge/test_identity.c."""
+    """Of what else can be wrong with it see tests/unit/sys/test_identity.c."""
     bench.key.chmod(0o640)
     bench.refused(verb, f"{bench.key}: others may read the key")
 

@@ -57,7 +57,7 @@ def test_a_line_that_got_better_is_taken_back_when_there_is_more_to_carry():
 def test_a_line_that_brings_its_part_is_never_put_aside(lines):
     with Unequal(*lines) as house:
         house.flow()
-        time.sleep(8)  # five seconds are enough for a verdict; a hundred of them stand in unit/value/test_weigh.c
+        time.sleep(8)  # five seconds are enough for a verdict; a hundred of them stand in unit/base/test_weigh.c
         house.flow(up=True)
         time.sleep(6)
         house.end_flows()

@@ -85,7 +85,7 @@ def test_a_program_that_hangs_delays_nobody():
             wait_for(lambda: told.pair.local.status()["links"][1]["up"], "and up")
         assert len(told.events()) == 1, "two at a time"
         assert "killed" not in told.pair.local.logged(), "the house waited for it"
-        told.pair.leap(10, told.pair.local)  # to the millisecond: unit/daemon/test_hook_limit.c
+        told.pair.leap(10, told.pair.local)  # to the millisecond: unit/host/test_hook_limit.c
         wait_for(lambda: len(told.events()) >= 2, "the next event after the first was killed")
         assert told.pair.local.logged().count("killed after 10 s") == 1
 

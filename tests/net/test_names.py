@@ -158,7 +158,7 @@ class Watched:
 
 def test_no_answer_at_the_start_and_none_while_the_remote_is_away(topo, dns):
     """It connects when the name has an address, which stays when the remote has gone and the name server as well. All else that
-    a name server can say, and when it is asked again, is in tests/unit/edge/test_resolve.c."""
+    a name server can say, and when it is asked again, is in tests/unit/sys/test_resolve.c."""
     dns.moods["vps.example"] = silent
     with Pair(topo, host="vps.example", local_set={"remote.resolver": SERVER4}, wait=False) as pair:
         local = Watched(pair.local)

@@ -166,7 +166,7 @@ def test_measures_are_right(topo):
 @pytest.mark.parametrize("way", ["both", "up", "down"])
 @pytest.mark.parametrize("line", [0, 1])
 def test_silent_death_is_known(topo, way, line):
-    """After how many milliseconds it is suspected and down is asserted in unit/value/test_health.c."""
+    """After how many milliseconds it is suspected and down is asserted in unit/base/test_health.c."""
     with healthy(topo) as pair, business(topo):
         device = topo.line[line].device
         for _ in range(2):
@@ -272,7 +272,7 @@ def test_the_local_starts_again(topo):
 
 
 def test_idle_costs_little(topo):
-    """What it costs in a day unit/engine/test_rest.c counts, without a clock; here the daemons themselves let it rest."""
+    """What it costs in a day unit/tunnel/test_rest.c counts, without a clock; here the daemons themselves let it rest."""
     with healthy(topo) as pair:
         fall_asleep(pair)
         assert sent_within(pair, 4) <= 8, "a probe and its answer on each line, at most, or there is one every second"
@@ -509,7 +509,7 @@ def test_hints_from_strangers_do_nothing(topo):
 
 
 def test_flapping_makes_no_storm(topo):
-    """How much longer it waits each time is asserted in unit/value/test_health.c."""
+    """How much longer it waits each time is asserted in unit/base/test_health.c."""
     with healthy(topo) as pair, business(topo):
         begun = time.time()
         for _ in range(6):

@@ -188,7 +188,7 @@ def test_a_metered_line_rests_until_there_is_much_to_carry():
     """After how many seconds it joins in and rests again is asserted in unit/local/test_thrift.c."""
     with House(**{"link wan2__metered": "yes"}) as house:
         wait_for(lambda: house.link("wan2")["state"] == "idle", "it rests")
-        wait_for(lambda: house.rate(1, 3) < 150, "idle, bytes a second")  # what a day costs, unit/engine/test_rest.c counts
+        wait_for(lambda: house.rate(1, 3) < 150, "idle, bytes a second")  # what a day costs, unit/tunnel/test_rest.c counts
         house.topo.line[0].unplug()
         wait_for(lambda: house.link("wan2")["state"] == "up", "it is used when nothing else is left")
         house.flow()

@@ -1,5 +1,5 @@
 """Fears: packets are lost though another line would have carried them; a line that dies in silence is heard. That real daemons on real lines do it at
-all; how much is lost and how late the rest is, tests/unit/engine/test_tunnel_loss.c says, by a clock of its own."""
+all; how much is lost and how late the rest is, tests/unit/tunnel/test_tunnel_loss.c says, by a clock of its own."""
 import pytest
 
 import tunnel
