@@ -9,17 +9,17 @@
 #include "tune.h"
 #include "config.h"
 #include "daemon.h"
-#include "dock.h"
-#include "egress.h"
-#include "gate.h"
+#include "demux.h"
+#include "return_routes.h"
+#include "acceptor.h"
 #include "guard.h"
-#include "hall.h"
+#include "requests.h"
 #include "identity.h"
 #include "log.h"
 #include "options.h"
-#include "own.h"
+#include "own_addrs.h"
 #include "policy.h"
-#include "quiet.h"
+#include "tarpit.h"
 #include "relay.h"
 #include "reload.h"
 #include "sessions.h"
@@ -39,17 +39,17 @@ struct remote {
 	struct identity *identity;
 	struct daemon_base daemon;
 	struct policy *policy;
-	struct own *own;
-	struct egress *egress;
+	struct own_addrs *own_addrs;
+	struct return_routes *return_routes;
 	struct seal *seal;
 	struct relay_loop *relays;
 	struct users *users;
-	struct quiet *quiet;
-	struct dock *dock;
-	struct carrier *carrier;
+	struct tarpit *tarpit;
+	struct demux *demux;
+	struct fallback *fallback;
 	struct sessions *sessions;
-	struct hall *hall;
-	struct gate *gate;
+	struct requests *requests;
+	struct acceptor *acceptor;
 	struct admin *admin;
 	struct tune *tune;
 	struct guard *guard;
@@ -62,8 +62,8 @@ static json_t *remote_status(void *arg)
 	const struct remote *r = arg;
 
 	return status_make(&(struct status_rooms){ .config = &r->config, .caps = &r->caps, .users = r->users,
-						   .sessions = r->sessions, .dock = r->dock, .tundev = r->tundev, .quiet = r->quiet, .hall = r->hall,
-						   .egress = r->egress });
+						   .sessions = r->sessions, .demux = r->demux, .tundev = r->tundev, .tarpit = r->tarpit, .requests = r->requests,
+						   .return_routes = r->return_routes });
 }
 
 /* What can be wrong with what the owner wrote is told before anything is touched. Asking for status needs no key. */
@@ -91,9 +91,9 @@ static int remote_start_host(struct remote *r)
 	r->admin = admin_new(r->daemon.base, r->config.control, remote_status, r, r->err, sizeof(r->err));
 	if (!r->admin || !(r->tune = tune_new("plait-remote")) || !(r->policy = policy_new(&r->config)))
 		return -1;
-	r->own = own_new(r->daemon.base, r->policy);
-	r->egress = r->own ? egress_new(r->daemon.base, &r->config) : NULL;
-	return r->egress ? 0 : -1;
+	r->own_addrs = own_addrs_new(r->daemon.base, r->policy);
+	r->return_routes = r->own_addrs ? return_routes_new(r->daemon.base, &r->config) : NULL;
+	return r->return_routes ? 0 : -1;
 }
 
 /* A relay has sent much: the way to each of the gateway's lines learns from it. */
@@ -105,9 +105,9 @@ static void on_observed(void *arg, int wan_fd)
 	bool much = false;
 
 	for (size_t i = 0; i < n; i++)
-		much |= egress_learn(r->egress, &path[i]);
+		much |= return_routes_learn(r->return_routes, &path[i]);
 	for (size_t i = 0; much && i < n; i++) /* they have each other's subflows */
-		hall_renew(r->hall, &path[i].peer);
+		requests_renew(r->requests, &path[i].peer);
 }
 
 static int remote_start_relays(struct remote *r)
@@ -131,36 +131,36 @@ static int remote_start_rooms(struct remote *r)
 	uint8_t pin[WIRE_PIN];
 
 	identity_pin(r->identity, pin);
-	if (!(r->carrier = carrier_new(sock_congestion_choice(&r->caps, r->config.congestion))) ||
-	    !(r->tundev = tundev_new(base, &r->config, r->policy, r->seal, r->guard, r->carrier)))
+	if (!(r->fallback = fallback_new(sock_congestion_choice(&r->caps, r->config.congestion))) ||
+	    !(r->tundev = tundev_new(base, &r->config, r->policy, r->seal, r->guard, r->fallback)))
 		return -1;
-	r->dock = dock_new(base, &r->config, r->seal, tundev_why(r->tundev) ? NULL : &tundev_ops, r->tundev);
-	if (!r->dock || !(r->quiet = quiet_new(base)) ||
-	    !(r->sessions = sessions_new(base, &r->config, r->identity, r->users, r->quiet, r->dock, r->carrier)) ||
-	    !(r->hall = hall_new(base, &r->config, r->policy, r->seal, r->relays)))
+	r->demux = demux_new(base, &r->config, r->seal, tundev_why(r->tundev) ? NULL : &tundev_ops, r->tundev);
+	if (!r->demux || !(r->tarpit = tarpit_new(base)) ||
+	    !(r->sessions = sessions_new(base, &r->config, r->identity, r->users, r->tarpit, r->demux, r->fallback)) ||
+	    !(r->requests = requests_new(base, &r->config, r->policy, r->seal, r->relays)))
 		return -1;
 	sessions_on_welcome(r->sessions, tundev_welcome, r->tundev);
-	r->gate = gate_new(base, pin, &(struct gate_rooms){ r->seal, r->sessions, r->hall, r->quiet });
-	return r->gate ? gate_listen(r->gate, &r->config, &r->caps) : -1;
+	r->acceptor = acceptor_new(base, pin, &(struct acceptor_rooms){ r->seal, r->sessions, r->requests, r->tarpit });
+	return r->acceptor ? acceptor_listen(r->acceptor, &r->config, &r->caps) : -1;
 }
 
 static void remote_end(struct remote *r)
 {
 	guard_unwatch(r->guard);
-	gate_free(r->gate);
+	acceptor_free(r->acceptor);
 	if (r->relays) /* what ends from now on teaches nobody */
 		relay_loop_observe(r->relays, NULL, NULL);
-	hall_free(r->hall);
+	requests_free(r->requests);
 	sessions_free(r->sessions);
-	dock_free(r->dock);
+	demux_free(r->demux);
 	tundev_free(r->tundev);
-	carrier_free(r->carrier);
-	quiet_free(r->quiet);
+	fallback_free(r->fallback);
+	tarpit_free(r->tarpit);
 	relay_loop_free(r->relays);
 	seal_free(r->seal);
 	users_free(r->users);
-	egress_free(r->egress);
-	own_free(r->own);
+	return_routes_free(r->return_routes);
+	own_addrs_free(r->own_addrs);
 	policy_free(r->policy);
 	tune_free(r->tune);
 	admin_free(r->admin);
@@ -179,7 +179,7 @@ static void drop_users(struct remote *r)
 		if (!r->config.users[i].gone)
 			continue;
 		sessions_drop(r->sessions, user);
-		hall_drop(r->hall, user);
+		requests_drop(r->requests, user);
 		relay_loop_clear(r->relays, user);
 	}
 }

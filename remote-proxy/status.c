@@ -11,8 +11,8 @@ json_t *status_make(const struct status_rooms *r)
 			 "listen", addr_print(&r->config->listen, at), "kernel", vitals_kernel(r->caps), "memory",
 			 vitals_memory(), "sessions", (json_int_t)sessions_count(r->sessions), "relays",
 			 (json_int_t)users_relays(r->users), "relays_max", (json_int_t)r->config->max_relays,
-			 "strangers", (json_int_t)quiet_strangers(r->quiet), "dialling",
-			 (json_int_t)hall_dialling(r->hall), "users", users_status(r->users), "egress",
-			 egress_status(r->egress), "gateways", dock_status(r->dock), "tunnel",
+			 "strangers", (json_int_t)tarpit_strangers(r->tarpit), "dialling",
+			 (json_int_t)requests_dialling(r->requests), "users", users_status(r->users), "egress",
+			 return_routes_status(r->return_routes), "gateways", demux_status(r->demux), "tunnel",
 			 tundev_status(r->tundev), "counters", admin_counters());
 }

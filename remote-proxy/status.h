@@ -5,10 +5,10 @@
 #include <jansson.h>
 
 #include "config.h"
-#include "dock.h"
-#include "egress.h"
-#include "hall.h"
-#include "quiet.h"
+#include "demux.h"
+#include "return_routes.h"
+#include "requests.h"
+#include "tarpit.h"
 #include "sessions.h"
 #include "sock.h"
 #include "tundev.h"
@@ -19,11 +19,11 @@ struct status_rooms {
 	const struct sock_caps *caps;
 	const struct users *users;
 	const struct sessions *sessions;
-	const struct dock *dock;
+	const struct demux *demux;
 	const struct tundev *tundev;
-	const struct quiet *quiet;
-	const struct hall *hall;
-	const struct egress *egress;
+	const struct tarpit *tarpit;
+	const struct requests *requests;
+	const struct return_routes *return_routes;
 };
 
 json_t *status_make(const struct status_rooms *rooms);

@@ -8,7 +8,7 @@ $(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 	$$(call run,TEST,$$@) $$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -Itests/unit -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter base,$(1)),,$$(LIBS)) -lcmocka
 endef
 USES_local_opening := opening_again pool upstream dial talk remote remotes revoke
-USES_remote_nat := policy
+USES_remote_inner_addrs := policy
 USES_local_remote := revoke
 room_obj = $(foreach room,$(2),$(filter %/$(room).o,$(call obj,$(1)-proxy)))
 # The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
@@ -101,7 +101,7 @@ check-vectors: $(BUILD)/vectors
 FUZZ_SECONDS ?= 20
 FUZZ_BIN := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 # What of a proxy a target needs, and so whose headers.
-FUZZ_OF_nat = $(BUILD)/remote-proxy/udp/nat.o $(BUILD)/remote-proxy/tcp/policy.o
+FUZZ_OF_nat = $(BUILD)/remote-proxy/udp/inner_addrs.o $(BUILD)/remote-proxy/tcp/policy.o
 FUZZ_OF_state = $(BUILD)/local-proxy/wan/quota.o
 FUZZ_INC = $(INC_host) $(if $(findstring remote-,$(FUZZ_OF_$*)),$(call proxy_inc,remote)) $(if $(findstring local-,$(FUZZ_OF_$*)),$(call proxy_inc,local))
 $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $$(FUZZ_OF_$$*) $(LIB_host)

@@ -1,17 +1,17 @@
 /* Theory of operation
  *
- * A caller is a control connection: first a stranger in the TLS handshake, then a user who has
+ * A control connection is first a stranger in the TLS handshake, then a user who has
  * five seconds to say HELLO. The answer is WELCOME, and with it a session exists: an entry in
- * the table by sid. Whoever is no user, or fails the handshake, is handed to `quiet`.
+ * the table by sid. Whoever is no user, or fails the handshake, is handed to `tarpit`.
  *
- * A session outlives its caller by GRACE: the gateway may have lost one line only, and its
+ * A session outlives its control by GRACE: the gateway may have lost one line only, and its
  * attached connections and its REVOKEs are still good when it comes back with a new
- * caller (and so a new session). When a caller says HELLO with the boot id of an older
- * one, it replaces that one: the old session and its caller have GRACE left, so nothing in
+ * control (and so a new session). When a control says HELLO with the boot id of an older
+ * one, it replaces that one: the old session and its control have GRACE left, so nothing in
  * flight is lost. A connection that is attached keeps its own reference and needs the table no
  * more. A user has at most four sessions; the oldest goes for the fifth.
  *
- * One tick a second looks at all clocks: callers without HELLO, silent callers (the
+ * One tick a second looks at all clocks: controls without HELLO, silent controls (the
  * gateway pings), and sessions whose grace is over. */
 #include "sessions.h"
 
@@ -33,24 +33,24 @@
 #define GRACE_MS 60000
 #define SESSIONS_A_USER 4
 
-struct caller {
+struct control_conn {
 	struct sessions *all;
 	struct control *control;
 	struct user *user;   /* NULL: still a stranger */
-	struct entry *entry; /* NULL: no HELLO yet, or its session went */
+	struct known_session *entry; /* NULL: no HELLO yet, or its session went */
 	bool greeted;
 	uint64_t accepted_ms, heard_ms;
-	TAILQ_ENTRY(caller) link;
+	TAILQ_ENTRY(control_conn) link;
 };
 
-struct entry {
+struct known_session {
 	uint8_t sid[WIRE_SID];
 	uint8_t boot[16];
 	struct session *session;
 	uint32_t index; /* of its datagrams */
 	struct user *user;
-	struct caller *caller; /* NULL: gone */
-	uint64_t ends_ms;      /* 0: not while its caller lives */
+	struct control_conn *control; /* NULL: gone */
+	uint64_t ends_ms;      /* 0: not while its control lives */
 	UT_hash_handle hh;     /* in order of birth */
 };
 
@@ -58,12 +58,12 @@ struct sessions {
 	struct event_base *base;
 	const struct config *config;
 	struct users *users;
-	struct quiet *quiet;
-	struct dock *dock;
-	struct carrier *carrier;
+	struct tarpit *tarpit;
+	struct demux *demux;
+	struct fallback *fallback;
 	struct tls_ctx *tls;
-	struct entry *by_sid;
-	TAILQ_HEAD(, caller) callers; /* in order of arrival */
+	struct known_session *by_sid;
+	TAILQ_HEAD(, control_conn) controls; /* in order of arrival */
 	struct event tick;
 	struct log_limit said;
 	uint8_t secret[32], boot[16];
@@ -73,64 +73,64 @@ struct sessions {
 
 /* --- sessions --- */
 
-static void entry_free(struct sessions *s, struct entry *e)
+static void known_session_free(struct sessions *s, struct known_session *e)
 {
 	HASH_DEL(s->by_sid, e);
-	if (e->caller)
-		e->caller->entry = NULL;
+	if (e->control)
+		e->control->entry = NULL;
 	user_session(e->user, -1);
-	dock_leave(s->dock, e->index);
+	demux_leave(s->demux, e->index);
 	session_put(e->session);
 	free(e);
 }
 
-static void entry_orphan(struct entry *e)
+static void known_session_orphan(struct known_session *e)
 {
-	e->caller = NULL;
+	e->control = NULL;
 	if (!e->ends_ms)
 		e->ends_ms = clock_ms() + GRACE_MS;
 }
 
-/* --- callers --- */
+/* --- controls --- */
 
-static void caller_free(struct caller *c)
+static void control_conn_free(struct control_conn *c)
 {
-	TAILQ_REMOVE(&c->all->callers, c, link);
+	TAILQ_REMOVE(&c->all->controls, c, link);
 	if (c->user)
-		carrier_left(c->all->carrier, c->user, c->control);
+		fallback_left(c->all->fallback, c->user, c->control);
 	if (c->entry)
-		entry_orphan(c->entry);
+		known_session_orphan(c->entry);
 	free(c);
 }
 
-static void caller_bye(struct caller *c, const char *why)
+static void control_conn_bye(struct control_conn *c, const char *why)
 {
 	control_send(c->control, WIRE_BYE, why, strlen(why));
 	control_free(c->control);
-	caller_free(c);
+	control_conn_free(c);
 }
 
 /* A stranger after all: it learns nothing from that. */
-static void caller_hush(struct caller *c)
+static void control_conn_hush(struct control_conn *c)
 {
-	quiet_take(c->all->quiet, control_release(c->control), c->accepted_ms);
-	caller_free(c);
+	tarpit_take(c->all->tarpit, control_release(c->control), c->accepted_ms);
+	control_conn_free(c);
 }
 
-static void entry_end(struct sessions *s, struct entry *e, const char *why)
+static void known_session_end(struct sessions *s, struct known_session *e, const char *why)
 {
-	struct caller *c = e->caller;
+	struct control_conn *c = e->control;
 
-	entry_free(s, e);
+	known_session_free(s, e);
 	if (c)
-		caller_bye(c, why);
+		control_conn_bye(c, why);
 }
 
 /* --- HELLO --- */
 
 static void replace_older(struct sessions *s, const struct user *user, const uint8_t boot[16])
 {
-	struct entry *e, *next, *oldest = NULL;
+	struct known_session *e, *next, *oldest = NULL;
 
 	HASH_ITER(hh, s->by_sid, e, next) {
 		if (e->user != user)
@@ -140,13 +140,13 @@ static void replace_older(struct sessions *s, const struct user *user, const uin
 			e->ends_ms = clock_ms() + GRACE_MS;
 	}
 	if (oldest && user_sessions(user) >= SESSIONS_A_USER)
-		entry_end(s, oldest, "too many sessions of one user");
+		known_session_end(s, oldest, "too many sessions of one user");
 }
 
-static struct entry *entry_new(struct caller *c, const struct wire_hello *h)
+static struct known_session *known_session_new(struct control_conn *c, const struct wire_hello *h)
 {
 	bool aes = h->flags & WIRE_F_AES && seal_has_aes();
-	struct entry *e = calloc(1, sizeof(*e));
+	struct known_session *e = calloc(1, sizeof(*e));
 	uint8_t exported[32];
 
 	if (!e)
@@ -161,15 +161,15 @@ static struct entry *entry_new(struct caller *c, const struct wire_hello *h)
 	}
 	memcpy(e->boot, h->boot, sizeof(e->boot));
 	e->user = c->user;
-	e->caller = c;
+	e->control = c;
 	c->entry = e;
 	user_session(c->user, 1);
-	e->index = dock_admit(c->all->dock, c->user, h->boot, e->session);
+	e->index = demux_admit(c->all->demux, c->user, h->boot, e->session);
 	HASH_ADD(hh, c->all->by_sid, sid, WIRE_SID, e);
 	return e;
 }
 
-static void fill_welcome(const struct caller *c, struct wire_welcome *w)
+static void fill_welcome(const struct control_conn *c, struct wire_welcome *w)
 {
 	const struct config *config = c->all->config;
 	const struct config_user *user = user_config(c->user);
@@ -190,19 +190,19 @@ static void fill_welcome(const struct caller *c, struct wire_welcome *w)
 		c->all->fill(c->all->fill_arg, c->user, w);
 }
 
-static void caller_greet(struct caller *c, const uint8_t *value, size_t len)
+static void control_conn_greet(struct control_conn *c, const uint8_t *value, size_t len)
 {
 	struct wire_welcome w = { 0 };
 	uint8_t out[WIRE_WELCOME_LEN];
 	struct wire_hello h;
 
 	if (c->greeted || wire_get_hello(&h, value, len) <= 0 || h.version != WIRE_VERSION) {
-		caller_bye(c, "unexpected HELLO or version");
+		control_conn_bye(c, "unexpected HELLO or version");
 		return;
 	}
 	replace_older(c->all, c->user, h.boot);
-	if (!entry_new(c, &h)) {
-		caller_bye(c, "out of memory");
+	if (!known_session_new(c, &h)) {
+		control_conn_bye(c, "out of memory");
 		return;
 	}
 	c->greeted = true;
@@ -217,14 +217,14 @@ static void caller_greet(struct caller *c, const uint8_t *value, size_t len)
 /* --- REVOKE --- */
 
 /* Whatever we cannot vouch for counts as served. */
-static void caller_revoke(struct caller *c, const uint8_t *value, size_t len)
+static void control_conn_revoke(struct control_conn *c, const uint8_t *value, size_t len)
 {
 	uint8_t out[WIRE_REVOKED_LEN];
 	struct wire_revoke r;
-	struct entry *e;
+	struct known_session *e;
 
 	if (wire_get_revoke(&r, value, len) <= 0) {
-		caller_bye(c, "malformed REVOKE");
+		control_conn_bye(c, "malformed REVOKE");
 		return;
 	}
 	HASH_FIND(hh, c->all->by_sid, r.sid, WIRE_SID, e);
@@ -233,117 +233,117 @@ static void caller_revoke(struct caller *c, const uint8_t *value, size_t len)
 		r.verdict = WIRE_NOT_SERVED;
 	wire_put_revoked(out, &r);
 	if (control_send(c->control, WIRE_REVOKED, out, sizeof(out)) < 0)
-		caller_bye(c, "answers are not read");
+		control_conn_bye(c, "answers are not read");
 }
 
 /* --- callbacks of a control connection --- */
 
 static void on_up(void *arg, const uint8_t pin[WIRE_PIN])
 {
-	struct caller *c = arg;
+	struct control_conn *c = arg;
 	char text[SEAL_B64_LEN];
 
 	c->user = users_find(c->all->users, pin);
 	c->heard_ms = clock_ms();
 	if (c->user) {
-		quiet_leave(c->all->quiet);
+		tarpit_leave(c->all->tarpit);
 		return;
 	}
 	seal_b64(text, pin);
 	log_limited(&c->all->said, "control: no user has the key %s", text);
-	caller_hush(c);
+	control_conn_hush(c);
 }
 
 static void on_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
 {
-	struct caller *c = arg;
+	struct control_conn *c = arg;
 
 	c->heard_ms = clock_ms();
 	if (type == WIRE_HELLO)
-		caller_greet(c, value, len);
+		control_conn_greet(c, value, len);
 	else if (!c->greeted)
-		caller_bye(c, "HELLO comes first");
+		control_conn_bye(c, "HELLO comes first");
 	else if (type == WIRE_PING && control_send(c->control, WIRE_PONG, value, len) < 0)
-		caller_bye(c, "answers are not read");
+		control_conn_bye(c, "answers are not read");
 	else if (type == WIRE_REVOKE)
-		caller_revoke(c, value, len);
+		control_conn_revoke(c, value, len);
 	else if (type == WIRE_PACKET || type == WIRE_CARRIER)
-		carrier_frame(c->all->carrier, c->user, c->control, type, value, len);
+		fallback_frame(c->all->fallback, c->user, c->control, type, value, len);
 	else if (type == WIRE_BYE)
-		caller_bye(c, "bye");
+		control_conn_bye(c, "bye");
 	/* Others are for a later version. */
 }
 
 static void on_room(void *arg)
 {
-	struct caller *c = arg;
+	struct control_conn *c = arg;
 
-	carrier_room(c->all->carrier, c->user, c->control);
+	fallback_room(c->all->fallback, c->user, c->control);
 }
 
 static void on_down(void *arg, const char *why)
 {
-	struct caller *c = arg;
+	struct control_conn *c = arg;
 
 	if (!c->user) {
 		log_limited(&c->all->said, "control: a stranger failed the handshake: %s", why);
-		caller_hush(c);
+		control_conn_hush(c);
 		return;
 	}
 	log_info("user %s: control connection ended: %s", user_config(c->user)->name, why);
 	control_free(c->control);
-	caller_free(c);
+	control_conn_free(c);
 }
 
 void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms)
 {
 	static const struct control_ops ops = { .up = on_up, .frame = on_frame, .down = on_down, .room = on_room };
-	struct caller *c = calloc(1, sizeof(*c));
+	struct control_conn *c = calloc(1, sizeof(*c));
 	uint64_t passed = clock_ms() - accepted_ms;
 
 	if (!c) {
-		quiet_take(s->quiet, fd, accepted_ms);
+		tarpit_take(s->tarpit, fd, accepted_ms);
 		return;
 	}
 	c->all = s;
 	c->accepted_ms = accepted_ms;
 	c->control = control_new(s->base, s->tls, fd, NULL, &ops, c);
 	if (!c->control) {
-		quiet_leave(s->quiet);
+		tarpit_leave(s->tarpit);
 		free(c);
 		return;
 	}
 	control_hurry(c->control, passed < HANDSHAKE_MS ? HANDSHAKE_MS - passed : 0);
-	TAILQ_INSERT_TAIL(&s->callers, c, link);
+	TAILQ_INSERT_TAIL(&s->controls, c, link);
 }
 
 bool sessions_evict(struct sessions *s, uint64_t before_ms)
 {
-	struct caller *c;
+	struct control_conn *c;
 
-	TAILQ_FOREACH(c, &s->callers, link)
+	TAILQ_FOREACH(c, &s->controls, link)
 		if (!c->user)
 			break;
 	if (!c || c->accepted_ms >= before_ms)
 		return false;
-	quiet_leave(s->quiet);
+	tarpit_leave(s->tarpit);
 	sock_close_reset(control_release(c->control));
-	caller_free(c);
+	control_conn_free(c);
 	return true;
 }
 
 void sessions_drop(struct sessions *s, const struct user *user)
 {
-	struct caller *c, *after;
-	struct entry *e, *next;
+	struct control_conn *c, *after;
+	struct known_session *e, *next;
 
 	HASH_ITER(hh, s->by_sid, e, next)
 		if (e->user == user)
-			entry_end(s, e, "not a user any more");
-	for (c = TAILQ_FIRST(&s->callers); c; c = after) {
+			known_session_end(s, e, "not a user any more");
+	for (c = TAILQ_FIRST(&s->controls); c; c = after) {
 		after = TAILQ_NEXT(c, link);
 		if (c->user == user)
-			caller_bye(c, "not a user any more");
+			control_conn_bye(c, "not a user any more");
 	}
 }
 
@@ -351,23 +351,23 @@ void sessions_drop(struct sessions *s, const struct user *user)
 
 static void check_callers(struct sessions *s, uint64_t now)
 {
-	struct caller *c, *next;
+	struct control_conn *c, *next;
 
-	for (c = TAILQ_FIRST(&s->callers); c; c = next) {
+	for (c = TAILQ_FIRST(&s->controls); c; c = next) {
 		next = TAILQ_NEXT(c, link);
 		if (!c->user)
 			continue; /* its handshake has a clock of its own */
 		if (!c->greeted && now - c->heard_ms > HELLO_MS)
-			caller_bye(c, "no HELLO in time");
+			control_conn_bye(c, "no HELLO in time");
 		else if (now - c->heard_ms > SILENT_MS)
-			caller_bye(c, "nothing heard for 90 s");
+			control_conn_bye(c, "nothing heard for 90 s");
 	}
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct sessions *s = arg;
-	struct entry *e, *next;
+	struct known_session *e, *next;
 	uint64_t now = clock_ms();
 
 	(void)fd;
@@ -375,14 +375,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	check_callers(s, now);
 	HASH_ITER(hh, s->by_sid, e, next)
 		if (e->ends_ms && now >= e->ends_ms)
-			entry_end(s, e, "replaced");
+			known_session_end(s, e, "replaced");
 }
 
 /* --- the table --- */
 
 struct session *sessions_find(struct sessions *s, const uint8_t sid[WIRE_SID], struct user **user)
 {
-	struct entry *e;
+	struct known_session *e;
 
 	HASH_FIND(hh, s->by_sid, sid, WIRE_SID, e);
 	if (!e)
@@ -409,8 +409,8 @@ unsigned sessions_count(const struct sessions *s)
 }
 
 struct sessions *sessions_new(struct event_base *base, const struct config *config, const struct identity *id,
-			      struct users *users, struct quiet *quiet, struct dock *dock,
-			      struct carrier *carrier)
+			      struct users *users, struct tarpit *tarpit, struct demux *demux,
+			      struct fallback *fallback)
 {
 	struct timeval second = { .tv_sec = 1 };
 	struct sessions *s = calloc(1, sizeof(*s));
@@ -425,10 +425,10 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 	s->base = base;
 	s->config = config;
 	s->users = users;
-	s->quiet = quiet;
-	s->dock = dock;
-	s->carrier = carrier;
-	TAILQ_INIT(&s->callers);
+	s->tarpit = tarpit;
+	s->demux = demux;
+	s->fallback = fallback;
+	TAILQ_INIT(&s->controls);
 	identity_secret(id, "plait sid", s->secret);
 	seal_random(s->boot, sizeof(s->boot));
 	event_assign(&s->tick, base, -1, EV_PERSIST, on_tick, s);
@@ -444,17 +444,17 @@ void sessions_on_welcome(struct sessions *s, void (*fill)(const void *arg, const
 
 void sessions_free(struct sessions *s)
 {
-	struct caller *c;
+	struct control_conn *c;
 
 	if (!s)
 		return;
-	while ((c = TAILQ_FIRST(&s->callers))) {
+	while ((c = TAILQ_FIRST(&s->controls))) {
 		if (!c->user)
-			quiet_leave(s->quiet);
-		caller_bye(c, "the remote is stopping");
+			tarpit_leave(s->tarpit);
+		control_conn_bye(c, "the remote is stopping");
 	}
 	while (s->by_sid)
-		entry_free(s, s->by_sid);
+		known_session_free(s, s->by_sid);
 	event_del(&s->tick);
 	tls_ctx_free(s->tls);
 	seal_wipe(s->secret, sizeof(s->secret));

@@ -6,24 +6,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "carrier.h"
+#include "fallback.h"
 #include "config.h"
-#include "dock.h"
+#include "demux.h"
 #include "identity.h"
-#include "quiet.h"
+#include "tarpit.h"
 #include "session.h"
 #include "users.h"
 
 struct sessions;
 
 struct sessions *sessions_new(struct event_base *base, const struct config *config, const struct identity *id,
-			      struct users *users, struct quiet *quiet, struct dock *dock,
-			      struct carrier *carrier); /* NULL: no memory */
+			      struct users *users, struct tarpit *tarpit, struct demux *demux,
+			      struct fallback *fallback); /* NULL: no memory */
 /* Who knows more for a user's WELCOME: the tunnel. */
 void sessions_on_welcome(struct sessions *s, void (*fill)(const void *arg, const struct user *user, struct wire_welcome *w), const void *arg);
 void sessions_free(struct sessions *s);					 /* says BYE to all */
 
-/* A connection whose knock was right: TLS follows. Owns fd; it is still a stranger (quiet_enter was called). */
+/* A connection whose knock was right: TLS follows. Owns fd; it is still a stranger (tarpit_enter was called). */
 void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms);
 
 /* Resets whoever has been in the handshake longest, if accepted before that moment; false: there is none. */

@@ -1,6 +1,6 @@
 /* Theory of operation
  *
- * One TUN device serves all users. What comes out of a user's tunnel is checked (nat.h) and written to the device; what the kernel sends
+ * One TUN device serves all users. What comes out of a user's tunnel is checked (inner_addrs.h) and written to the device; what the kernel sends
  * into the device is read, its destination tells whose it is, and that user's tunnel takes it. Nothing waits here: reading goes on
  * for a number of rounds while there is something, each tunnel that was given packets is told when the batch is over, and a user who is
  * away loses what is sent to him.
@@ -22,12 +22,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "carrier.h"
+#include "fallback.h"
 #include "counter.h"
 #include "forwarding.h"
 #include "hold.h"
 #include "log.h"
-#include "nat.h"
+#include "inner_addrs.h"
 #include "rtnl_own.h"
 #include "tun.h"
 #include "tunnel.h"
@@ -50,8 +50,8 @@ struct tundev {
 	const struct config *config;
 	struct seal *seal;
 	struct guard *guard;
-	struct carrier *carrier;
-	struct nat *nat;
+	struct fallback *fallback;
+	struct inner_addrs *inner_addrs;
 	struct tun *tun;
 	struct netlink *nl;
 	struct hold *hold;
@@ -70,7 +70,7 @@ static void on_deliver(void *arg, uint8_t *packet, size_t len)
 {
 	struct port *p = arg;
 
-	if (nat_may_pass(p->dev->nat, p->user, packet, len))
+	if (inner_addrs_may_pass(p->dev->inner_addrs, p->user, packet, len))
 		tun_write(p->dev->tun, packet, len);
 }
 
@@ -94,7 +94,7 @@ static void on_mtu(void *arg, unsigned mtu)
 
 static void send_one(struct tundev *t, const struct tun_packet *packet)
 {
-	int user = nat_owner(t->nat, packet->data, packet->len);
+	int user = inner_addrs_owner(t->inner_addrs, packet->data, packet->len);
 	struct port *p = user < 0 ? NULL : &t->port[user];
 
 	if (p && p->tunnel) {
@@ -151,7 +151,7 @@ static int add_user(const struct tundev *t, struct rtnl_set *s, const struct por
 	for (int i = 0; i < 2; i++) {
 		struct prefix host = { .bits = 128 };
 
-		if (!p->tunnel || !nat_inner(t->nat, p->user, families[i], &a))
+		if (!p->tunnel || !inner_addrs_inner(t->inner_addrs, p->user, families[i], &a))
 			continue;
 		memcpy(host.ip, a.ip, sizeof(host.ip));
 		err |= add_route(t, s, &host, p->mtu);
@@ -174,7 +174,7 @@ static int sync_routes(struct tundev *t, bool in)
 	for (int v6 = 0; in && v6 < 2; v6++) {
 		struct rtnl_new_rule rule = { .v6 = v6, .priority = rtnl_range_nat.priority, .table = rtnl_range_nat.table };
 
-		if (nat_own(t->nat, v6 ? AF_INET6 : AF_INET, &a))
+		if (inner_addrs_own(t->inner_addrs, v6 ? AF_INET6 : AF_INET, &a))
 			err |= rtnl_set_rule(&want, &rule);
 	}
 	if (!err)
@@ -201,7 +201,7 @@ static struct assoc *raise(void *arg, struct user *user)
 	if (!p->tunnel)
 		return NULL;
 	p->mtu = tunnel_mtu(p->tunnel);
-	carrier_tunnel(t->carrier, user, p->tunnel);
+	fallback_tunnel(t->fallback, user, p->tunnel);
 	event_active(&t->routes_due, 0, 0);
 	return tunnel_assoc(p->tunnel);
 }
@@ -212,13 +212,13 @@ static void raze(void *arg, struct user *user, struct assoc *a)
 	struct port *p = &t->port[user_index(user)];
 
 	(void)a;
-	carrier_tunnel(t->carrier, user, NULL);
+	fallback_tunnel(t->fallback, user, NULL);
 	tunnel_free(p->tunnel);
 	p->tunnel = NULL;
 	event_active(&t->routes_due, 0, 0);
 }
 
-const struct dock_ops tundev_ops = { raise, raze };
+const struct demux_ops tundev_ops = { raise, raze };
 
 void tundev_welcome(const void *tundev, const struct user *user, struct wire_welcome *w)
 {
@@ -228,9 +228,9 @@ void tundev_welcome(const void *tundev, const struct user *user, struct wire_wel
 
 	if (t->why[0])
 		return;
-	if (nat_inner(t->nat, user_index(user), AF_INET, &a))
+	if (inner_addrs_inner(t->inner_addrs, user_index(user), AF_INET, &a))
 		memcpy(w->inner4, addr_bytes(&a, &len), sizeof(w->inner4));
-	if (nat_inner(t->nat, user_index(user), AF_INET6, &a))
+	if (inner_addrs_inner(t->inner_addrs, user_index(user), AF_INET6, &a))
 		memcpy(w->inner6, a.ip, sizeof(w->inner6));
 	w->mtu = DEVICE_MTU;
 	if (t->port[user_index(user)].tunnel)
@@ -243,7 +243,7 @@ static void forward(struct tundev *t)
 {
 	struct addr a;
 
-	forwarding_on(t->hold, nat_own(t->nat, AF_INET, &a), nat_own(t->nat, AF_INET6, &a));
+	forwarding_on(t->hold, inner_addrs_own(t->inner_addrs, AF_INET, &a), inner_addrs_own(t->inner_addrs, AF_INET6, &a));
 }
 
 static size_t own_hosts(const struct config *c, struct prefix *out)
@@ -335,7 +335,7 @@ static int open_device(struct tundev *t)
 		struct prefix host = { .bits = 128 };
 		int err;
 
-		if (!nat_own(t->nat, families[i], &a))
+		if (!inner_addrs_own(t->inner_addrs, families[i], &a))
 			continue;
 		memcpy(host.ip, a.ip, sizeof(host.ip));
 		err = tun_add_address(t->tun, &host);
@@ -387,13 +387,13 @@ static void stop(struct tundev *t)
 }
 
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard, struct carrier *carrier)
+			  struct guard *guard, struct fallback *fallback)
 {
 	struct tundev *t = calloc(1, sizeof(*t));
 
 	if (t)
 		t->port = calloc(CONFIG_USERS, sizeof(*t->port));
-	if (!t || !t->port || !(t->nat = nat_new(config, policy))) {
+	if (!t || !t->port || !(t->inner_addrs = inner_addrs_new(config, policy))) {
 		tundev_free(t);
 		return NULL;
 	}
@@ -401,7 +401,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	t->config = config;
 	t->seal = seal;
 	t->guard = guard;
-	t->carrier = carrier;
+	t->fallback = fallback;
 	event_assign(&t->routes_due, base, -1, 0, on_routes_due, t);
 	for (unsigned u = 0; u < CONFIG_USERS; u++)
 		t->port[u] = (struct port){ .dev = t, .user = u };
@@ -420,7 +420,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 
 int tundev_renew(struct tundev *t, const struct config *next)
 {
-	return nat_renew(t->nat, next);
+	return inner_addrs_renew(t->inner_addrs, next);
 }
 
 /* The firewall lets in what `allow` names. */
@@ -459,7 +459,7 @@ void tundev_free(struct tundev *t)
 		event_del(&t->routes_due);
 		stop(t);
 	}
-	nat_free(t->nat);
+	inner_addrs_free(t->inner_addrs);
 	free(t->port);
 	free(t);
 }
@@ -474,9 +474,9 @@ static json_t *port_status(const struct tundev *t, const struct port *p)
 	char four[ADDR_STRLEN] = "", six[ADDR_STRLEN] = "";
 	struct addr a;
 
-	if (nat_inner(t->nat, p->user, AF_INET, &a))
+	if (inner_addrs_inner(t->inner_addrs, p->user, AF_INET, &a))
 		addr_print_ip(&a, four);
-	if (nat_inner(t->nat, p->user, AF_INET6, &a))
+	if (inner_addrs_inner(t->inner_addrs, p->user, AF_INET6, &a))
 		addr_print_ip(&a, six);
 	return json_pack("{s:s, s:s, s:s, s:s, s:o}", "user", t->config->users[p->user].name, "inner4", four, "inner6", six, "carrier",
 			 p->tunnel ? tunnel_carrier(p->tunnel) : "none", "tunnel", p->tunnel ? tunnel_status(p->tunnel) : json_null());

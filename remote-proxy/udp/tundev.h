@@ -6,9 +6,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "carrier.h"
+#include "fallback.h"
 #include "config.h"
-#include "dock.h"
+#include "demux.h"
 #include "guard.h"
 #include "policy.h"
 #include "seal.h"
@@ -19,16 +19,16 @@ struct tundev;
 /* Makes the device, routes and rules. Where that cannot be done, or is not wanted, there is no tunnel, and tundev_why() says why. NULL: a
  * sentence was logged, and this machine cannot be used as it is configured. */
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard, struct carrier *carrier);
+			  struct guard *guard, struct fallback *fallback);
 /* Before the config becomes `next`: -1, and a sentence was logged: it cannot. Behind it: makes the rest true. */
 int tundev_renew(struct tundev *t, const struct config *next);
 void tundev_reload(struct tundev *t);
-void tundev_free(struct tundev *t); /* takes all out; after the dock; NULL is fine */
+void tundev_free(struct tundev *t); /* takes all out; after demux; NULL is fine */
 
 const char *tundev_why(const struct tundev *t); /* NULL: it works */
 
-/* For the dock: a user's association is that of his tunnel. */
-extern const struct dock_ops tundev_ops;
+/* For demux: a user's association is that of his tunnel. */
+extern const struct demux_ops tundev_ops;
 
 /* Fills in what a user's WELCOME says of the tunnel: nothing while there is none. */
 void tundev_welcome(const void *tundev, const struct user *user, struct wire_welcome *w);

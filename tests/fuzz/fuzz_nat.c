@@ -3,11 +3,11 @@
 
 #include "fuzz.h"
 #include "log.h"
-#include "nat.h"
+#include "inner_addrs.h"
 
 static struct config config;
 static struct policy *policy;
-static struct nat *nat;
+static struct inner_addrs *nat;
 
 static struct prefix net(const char *text)
 {
@@ -31,7 +31,7 @@ static void begin(void)
 	policy = policy_new(&config);
 	MUST(policy && !addr_parse(&own, "198.51.100.7", 0));
 	policy_add_own(policy, &own);
-	nat = nat_new(&config, policy);
+	nat = inner_addrs_new(&config, policy);
 	MUST(nat);
 }
 
@@ -50,7 +50,7 @@ static bool equals(const struct addr *a, unsigned user, int family)
 {
 	struct addr inner;
 
-	return nat_inner(nat, user, family, &inner) && addr_same_ip(a, &inner);
+	return inner_addrs_inner(nat, user, family, &inner) && addr_same_ip(a, &inner);
 }
 
 /* The addresses stand where they stand in every packet. */
@@ -83,9 +83,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	p = malloc(size ? size : 1);
 	if (size)
 		memcpy(p, data + 1, size);
-	if (nat_may_pass(nat, user, p, size))
+	if (inner_addrs_may_pass(nat, user, p, size))
 		passed(user, p, size);
-	owner = nat_owner(nat, p, size);
+	owner = inner_addrs_owner(nat, p, size);
 	MUST(owner >= -1 && owner < 3);
 	free(p);
 	return 0;

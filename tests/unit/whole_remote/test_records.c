@@ -251,7 +251,7 @@ static void a_request_without_its_last_byte_dials_nobody(void **state)
 	shutdown(up->fd, SHUT_WR);
 	assert_int_equal(upstream_ending(up), AT_RESET);
 	assert_int_equal(w->dialled, 0);
-	assert_int_equal(hall_waiting(w->r.hall, world_user(w, USER_A)), 0);
+	assert_int_equal(requests_waiting(w->r.requests, world_user(w, USER_A)), 0);
 }
 
 /* --- records --- */

@@ -52,7 +52,7 @@ static void eighty_wait_and_no_more(void **state)
 	assert_int_equal(a->welcome.pool_cap, 64);
 	for (i = 0; i < PLACES + 6; i++)
 		up[i] = upstream_new(a);
-	assert_int_equal(hall_waiting(w->r.hall, world_user(w, USER_A)), PLACES);
+	assert_int_equal(requests_waiting(w->r.requests, world_user(w, USER_A)), PLACES);
 	for (i = 0; i < 6; i++)
 		assert_int_equal(upstream_ending(up[i]), AT_RESET);
 	for (; i < PLACES + 6; i++)

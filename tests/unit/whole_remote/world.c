@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "caller.h"
-#include "gate.h"
+#include "acceptor.h"
 #include "log.h"
 #include "seal.h"
 #include "sock.h"
@@ -119,7 +119,7 @@ void world_admit(struct world *w, int *remote_fd)
 	assert_true(fd >= 0);
 	if (remote_fd)
 		*remote_fd = fd;
-	gate_take(w->r.gate, fd);
+	acceptor_take(w->r.acceptor, fd);
 }
 
 int world_connect(struct world *w, int *remote_fd)
@@ -269,24 +269,24 @@ static void remote_start(struct world *w)
 	w->r.seal = seal_new();
 	w->r.relays = relay_loop_new(w->base, w->r.seal, &limits);
 	relay_loop_congestion(w->r.relays, "");
-	w->r.carrier = carrier_new("");
-	w->r.dock = dock_new(w->base, w->config, w->r.seal, NULL, NULL);
-	w->r.quiet = quiet_new(w->base);
-	w->r.sessions = sessions_new(w->base, w->config, w->key[REMOTE], w->r.users, w->r.quiet, w->r.dock, w->r.carrier);
-	w->r.hall = hall_new(w->base, w->config, w->r.policy, w->r.seal, w->r.relays);
+	w->r.fallback = fallback_new("");
+	w->r.demux = demux_new(w->base, w->config, w->r.seal, NULL, NULL);
+	w->r.tarpit = tarpit_new(w->base);
+	w->r.sessions = sessions_new(w->base, w->config, w->key[REMOTE], w->r.users, w->r.tarpit, w->r.demux, w->r.fallback);
+	w->r.requests = requests_new(w->base, w->config, w->r.policy, w->r.seal, w->r.relays);
 	identity_pin(w->key[REMOTE], w->pin);
-	w->r.gate = gate_new(w->base, w->pin, &(struct gate_rooms){ w->r.seal, w->r.sessions, w->r.hall, w->r.quiet });
-	assert_non_null(w->r.gate);
+	w->r.acceptor = acceptor_new(w->base, w->pin, &(struct acceptor_rooms){ w->r.seal, w->r.sessions, w->r.requests, w->r.tarpit });
+	assert_non_null(w->r.acceptor);
 }
 
 static void remote_stop(struct world *w)
 {
-	gate_free(w->r.gate);
-	hall_free(w->r.hall);
+	acceptor_free(w->r.acceptor);
+	requests_free(w->r.requests);
 	sessions_free(w->r.sessions);
-	dock_free(w->r.dock);
-	carrier_free(w->r.carrier);
-	quiet_free(w->r.quiet);
+	demux_free(w->r.demux);
+	fallback_free(w->r.fallback);
+	tarpit_free(w->r.tarpit);
 	relay_loop_free(w->r.relays);
 	assert_int_equal(users_relays(w->r.users), 0);
 	seal_free(w->r.seal);
@@ -345,7 +345,7 @@ static void load_config(struct world *w, const char *pin_a, const char *pin_b)
 	if (config_load(w->config, path, err, sizeof(err)))
 		fail_msg("%s", err);
 	unlink(path);
-	w->config->listen.port = 0; /* of the dock: any */
+	w->config->listen.port = 0; /* of the datagrams: any */
 }
 
 static void meet(struct world *w)

@@ -1,7 +1,7 @@
 /* world: all rooms of plait-remote but its main.c in the loop of the test, under a clock of the test's own, and one destination behind it.
  *
  * Connections are real TCP over the loopback, because what is asserted is often a reset; but the test accepts them itself and hands
- * them to the gate. All that a test opens ends with its world. */
+ * them to the acceptor. All that a test opens ends with its world. */
 #ifndef WORLD_H
 #define WORLD_H
 
@@ -19,9 +19,9 @@
 
 #include "config.h"
 #include "counter.h"
-#include "hall.h"
+#include "requests.h"
 #include "identity.h"
-#include "quiet.h"
+#include "tarpit.h"
 #include "relay.h"
 #include "sessions.h"
 #include "users.h"
@@ -51,7 +51,7 @@ struct world {
 	struct identity *key[WORLD_KEYS];
 	uint8_t pin[WIRE_PIN]; /* the remote's */
 	struct seal *seal;	/* of those outside; the remote has its own */
-	int door, server;	/* listening: where the gate's visitors arrive, and the destination */
+	int door, server;	/* listening: where those arrive whom the acceptor takes, and the destination */
 	struct addr door_addr, server_addr;
 	struct event *arriving;
 	unsigned dialled;
@@ -63,12 +63,12 @@ struct world {
 		struct seal *seal;
 		struct relay_loop *relays;
 		struct users *users;
-		struct quiet *quiet;
-		struct dock *dock;
-		struct carrier *carrier;
+		struct tarpit *tarpit;
+		struct demux *demux;
+		struct fallback *fallback;
 		struct sessions *sessions;
-		struct hall *hall;
-		struct gate *gate;
+		struct requests *requests;
+		struct acceptor *acceptor;
 	} r;
 };
 
@@ -97,7 +97,7 @@ void world_change_key(struct world *w); /* nor has it that one any more */
 
 struct user *world_user(struct world *w, enum world_who who);
 
-/* A connection that the gate has taken, not blocking; `remote_fd` (NULL: never mind) is the gate's end of it. */
+/* A connection that the acceptor has taken, not blocking; `remote_fd` (NULL: never mind) is the acceptor's end of it. */
 int world_connect(struct world *w, int *remote_fd);
 int world_connect_mptcp(struct world *w); /* the same over Multipath TCP, if this kernel has it */
 /* As above, but it waits at the door for world_admit(). */

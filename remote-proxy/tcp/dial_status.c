@@ -1,4 +1,4 @@
-#include "refusal.h"
+#include "dial_status.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -20,7 +20,7 @@ static bool has_source(const struct addr *dst)
 	return has;
 }
 
-uint16_t refusal_of(int err, const struct addr *dst)
+uint16_t dial_status_of(int err, const struct addr *dst)
 {
 	if (err == EADDRNOTAVAIL && dst && !has_source(dst))
 		return WIRE_UNREACHABLE;

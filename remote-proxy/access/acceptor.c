@@ -1,18 +1,18 @@
 /* Theory of operation
  *
- * A visitor is a connection that has not said yet what it is. It has ten seconds for its first
+ * A arrival is a connection that has not said yet what it is. It has ten seconds for its first
  * bytes. They are read one message deep: never more than a KNOCK, or, when the first
  * byte says ATTACH, than an ATTACH, because what follows belongs to TLS or to the record
- * layer. Then it is passed on, and the gate knows it no more:
+ * layer. Then it is passed on, and the acceptor knows it no more:
  *
  *   KNOCK with the right mac              -> sessions (still a stranger)
- *   ATTACH that its session admits        -> hall
- *   ATTACH whose session we once made     -> RESET, then quiet: an OPEN follows, and closing
+ *   ATTACH that its session admits        -> requests
+ *   ATTACH whose session we once made     -> RESET, then tarpit: an OPEN follows, and closing
  *                                            before it is read would abort the RESET
- *   everything else, and those who took too long or closed -> quiet
+ *   everything else, and those who took too long or closed -> tarpit
  *
  * The last line is one function for all causes. */
-#include "gate.h"
+#include "acceptor.h"
 
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -23,7 +23,7 @@
 
 #include "clock.h"
 #include "counter.h"
-#include "egress.h"
+#include "return_routes.h"
 #include "listener.h"
 #include "log.h"
 
@@ -31,65 +31,65 @@
 #define KEEPALIVE_S 60
 #define RESETS_A_SECOND 50
 
-struct visitor {
-	struct gate *gate;
+struct arrival {
+	struct acceptor *acceptor;
 	int fd;
 	uint64_t accepted_ms;
 	size_t len;
 	uint8_t head[WIRE_ATTACH_LEN];
 	struct event rd, clock;
-	TAILQ_ENTRY(visitor) link;
+	TAILQ_ENTRY(arrival) link;
 };
 
-struct gate {
+struct acceptor {
 	struct event_base *base;
-	struct gate_rooms to;
+	struct acceptor_rooms to;
 	uint8_t pin[WIRE_PIN];
 	struct listener *listener;
 	uint64_t resets_s; /* the second that `resets` counts in */
 	unsigned resets;
-	TAILQ_HEAD(, visitor) visitors; /* in order of arrival */
+	TAILQ_HEAD(, arrival) arrivals; /* in order of arrival */
 };
 
 /* Frees all but the socket. */
-static int visitor_sweep(struct visitor *v)
+static int arrival_sweep(struct arrival *v)
 {
 	int fd = v->fd;
 
 	event_del(&v->rd);
 	event_del(&v->clock);
-	TAILQ_REMOVE(&v->gate->visitors, v, link);
+	TAILQ_REMOVE(&v->acceptor->arrivals, v, link);
 	free(v);
 	return fd;
 }
 
-static void visitor_hush(struct visitor *v)
+static void arrival_hush(struct arrival *v)
 {
-	struct quiet *quiet = v->gate->to.quiet;
+	struct tarpit *tarpit = v->acceptor->to.tarpit;
 	uint64_t accepted_ms = v->accepted_ms;
 
-	quiet_take(quiet, visitor_sweep(v), accepted_ms);
+	tarpit_take(tarpit, arrival_sweep(v), accepted_ms);
 }
 
-static void visitor_turn_out(struct visitor *v)
+static void arrival_turn_out(struct arrival *v)
 {
-	quiet_leave(v->gate->to.quiet);
-	sock_close_reset(visitor_sweep(v));
+	tarpit_leave(v->acceptor->to.tarpit);
+	sock_close_reset(arrival_sweep(v));
 }
 
-static void knock_arrived(struct visitor *v)
+static void knock_arrived(struct arrival *v)
 {
-	struct sessions *sessions = v->gate->to.sessions;
+	struct sessions *sessions = v->acceptor->to.sessions;
 	uint64_t accepted_ms = v->accepted_ms;
 	struct wire_knock k;
 
-	if (wire_get_knock(&k, v->head, v->len) <= 0 || !session_knock_ok(&k, v->gate->pin))
-		visitor_hush(v);
+	if (wire_get_knock(&k, v->head, v->len) <= 0 || !session_knock_ok(&k, v->acceptor->pin))
+		arrival_hush(v);
 	else
-		sessions_control(sessions, visitor_sweep(v), accepted_ms);
+		sessions_control(sessions, arrival_sweep(v), accepted_ms);
 }
 
-static bool may_send_reset(struct gate *g)
+static bool may_send_reset(struct acceptor *g)
 {
 	uint64_t second = clock_ms() / 1000;
 
@@ -99,66 +99,66 @@ static bool may_send_reset(struct gate *g)
 	return g->resets++ < RESETS_A_SECOND;
 }
 
-static void attach_unknown(struct visitor *v, const struct wire_attach *a)
+static void attach_unknown(struct arrival *v, const struct wire_attach *a)
 {
-	struct gate *g = v->gate;
+	struct acceptor *g = v->acceptor;
 	uint8_t reset[WIRE_RESET_LEN];
 
 	counters.attach_unknown++;
 	if (sessions_forgot(g->to.sessions, a->sid, reset) && may_send_reset(g) &&
 	    write(v->fd, reset, sizeof(reset)) != (ssize_t)sizeof(reset))
 		log_debug("a RESET was not taken");
-	visitor_hush(v);
+	arrival_hush(v);
 }
 
-static void attach_refused(struct visitor *v, enum session_verdict verdict)
+static void attach_refused(struct arrival *v, enum session_verdict verdict)
 {
 	if (verdict == SESSION_REPLAYED)
 		counters.attach_replayed++;
 	else
 		counters.attach_forged++;
-	visitor_hush(v);
+	arrival_hush(v);
 }
 
-static void attach_arrived(struct visitor *v)
+static void attach_arrived(struct arrival *v)
 {
-	struct gate *g = v->gate;
-	struct hall_guest guest = { .fd = v->fd };
+	struct acceptor *g = v->acceptor;
+	struct requests_arrival request = { .fd = v->fd };
 	enum session_verdict verdict;
 	struct seal_key keys[2];
 	struct wire_attach a;
 
 	if (wire_get_attach(&a, v->head, v->len) <= 0) {
-		visitor_hush(v);
+		arrival_hush(v);
 		return;
 	}
-	guest.session = sessions_find(g->to.sessions, a.sid, &guest.user);
-	if (!guest.session) {
+	request.session = sessions_find(g->to.sessions, a.sid, &request.user);
+	if (!request.session) {
 		attach_unknown(v, &a);
 		return;
 	}
-	verdict = session_admit(guest.session, g->to.seal, &a, v->head, keys);
+	verdict = session_admit(request.session, g->to.seal, &a, v->head, keys);
 	if (verdict != SESSION_OK) {
 		attach_refused(v, verdict);
 		return;
 	}
-	guest.ctr = a.ctr;
-	guest.up = keys[0];
-	guest.down = keys[1];
-	visitor_sweep(v);
-	quiet_leave(g->to.quiet);
-	hall_enter(g->to.hall, &guest);
+	request.ctr = a.ctr;
+	request.up = keys[0];
+	request.down = keys[1];
+	arrival_sweep(v);
+	tarpit_leave(g->to.tarpit);
+	requests_enter(g->to.requests, &request);
 	seal_wipe(keys, sizeof(keys));
-	seal_wipe(&guest, sizeof(guest));
+	seal_wipe(&request, sizeof(request));
 }
 
 /* How long the message is that the first byte promises. */
-static size_t promised(const struct visitor *v)
+static size_t promised(const struct arrival *v)
 {
 	return v->len && v->head[0] == WIRE_ATTACH ? WIRE_ATTACH_LEN : WIRE_KNOCK_LEN;
 }
 
-static bool can_become_valid(const struct visitor *v)
+static bool can_become_valid(const struct arrival *v)
 {
 	struct wire_attach a;
 	struct wire_knock k;
@@ -168,7 +168,7 @@ static bool can_become_valid(const struct visitor *v)
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct visitor *v = arg;
+	struct arrival *v = arg;
 	ssize_t n;
 
 	(void)what;
@@ -181,7 +181,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		v->len += (size_t)n;
 	} while (v->len < promised(v) && can_become_valid(v));
 	if (n <= 0 || v->len < promised(v))
-		visitor_hush(v);
+		arrival_hush(v);
 	else if (v->head[0] == WIRE_ATTACH)
 		attach_arrived(v);
 	else
@@ -192,29 +192,29 @@ static void on_clock(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	visitor_hush(arg);
+	arrival_hush(arg);
 }
 
 /* Whoever comes may be a user. When the places are taken, one who was found out already makes room, or else whoever has
  * been here longest: a user authenticates in a round trip or two. */
-static bool find_place(struct gate *g)
+static bool find_place(struct acceptor *g)
 {
-	struct visitor *oldest = TAILQ_FIRST(&g->visitors);
+	struct arrival *oldest = TAILQ_FIRST(&g->arrivals);
 
-	if (quiet_enter(g->to.quiet))
+	if (tarpit_enter(g->to.tarpit))
 		return true;
-	if (!quiet_evict(g->to.quiet) && !sessions_evict(g->to.sessions, oldest ? oldest->accepted_ms : UINT64_MAX)) {
+	if (!tarpit_evict(g->to.tarpit) && !sessions_evict(g->to.sessions, oldest ? oldest->accepted_ms : UINT64_MAX)) {
 		if (!oldest)
 			return false;
-		visitor_turn_out(oldest);
+		arrival_turn_out(oldest);
 	}
-	return quiet_enter(g->to.quiet);
+	return tarpit_enter(g->to.tarpit);
 }
 
-void gate_take(struct gate *g, int fd)
+void acceptor_take(struct acceptor *g, int fd)
 {
 	const struct timeval limit = { .tv_sec = HEADER_S };
-	struct visitor *v;
+	struct arrival *v;
 
 	if (!find_place(g)) {
 		sock_close_reset(fd);
@@ -222,16 +222,16 @@ void gate_take(struct gate *g, int fd)
 	}
 	v = calloc(1, sizeof(*v));
 	if (!v) {
-		quiet_leave(g->to.quiet);
+		tarpit_leave(g->to.tarpit);
 		sock_close_reset(fd);
 		return;
 	}
-	v->gate = g;
+	v->acceptor = g;
 	v->fd = fd;
 	v->accepted_ms = clock_ms();
 	event_assign(&v->rd, g->base, fd, EV_READ | EV_PERSIST, on_readable, v);
 	event_assign(&v->clock, g->base, -1, 0, on_clock, v);
-	TAILQ_INSERT_TAIL(&g->visitors, v, link);
+	TAILQ_INSERT_TAIL(&g->arrivals, v, link);
 	event_add(&v->rd, NULL);
 	event_add(&v->clock, &limit);
 	on_readable(fd, EV_READ, v); /* most say at once what they are */
@@ -240,12 +240,12 @@ void gate_take(struct gate *g, int fd)
 static void on_accept(void *arg, int fd, const struct addr *peer)
 {
 	(void)peer;
-	gate_take(arg, fd);
+	acceptor_take(arg, fd);
 }
 
 static int listen_at(const struct config *config, const struct sock_caps *caps)
 {
-	struct sock_wan opt = { .congestion = SOCK_WAITING, .mark = EGRESS_MARK, .keepalive = KEEPALIVE_S };
+	struct sock_wan opt = { .congestion = SOCK_WAITING, .mark = RETURN_ROUTES_MARK, .keepalive = KEEPALIVE_S };
 	char at[ADDR_STRLEN];
 	int fd;
 
@@ -259,7 +259,7 @@ static int listen_at(const struct config *config, const struct sock_caps *caps)
 	return fd;
 }
 
-int gate_listen(struct gate *g, const struct config *config, const struct sock_caps *caps)
+int acceptor_listen(struct acceptor *g, const struct config *config, const struct sock_caps *caps)
 {
 	int fd = listen_at(config, caps);
 
@@ -271,25 +271,25 @@ int gate_listen(struct gate *g, const struct config *config, const struct sock_c
 	return g->listener ? 0 : -1;
 }
 
-struct gate *gate_new(struct event_base *base, const uint8_t pin[WIRE_PIN], const struct gate_rooms *rooms)
+struct acceptor *acceptor_new(struct event_base *base, const uint8_t pin[WIRE_PIN], const struct acceptor_rooms *rooms)
 {
-	struct gate *g = calloc(1, sizeof(*g));
+	struct acceptor *g = calloc(1, sizeof(*g));
 
 	if (!g)
 		return NULL;
 	g->base = base;
 	g->to = *rooms;
 	memcpy(g->pin, pin, WIRE_PIN);
-	TAILQ_INIT(&g->visitors);
+	TAILQ_INIT(&g->arrivals);
 	return g;
 }
 
-void gate_free(struct gate *g)
+void acceptor_free(struct acceptor *g)
 {
 	if (!g)
 		return;
 	listener_free(g->listener);
-	while (TAILQ_FIRST(&g->visitors))
-		visitor_turn_out(TAILQ_FIRST(&g->visitors));
+	while (TAILQ_FIRST(&g->arrivals))
+		arrival_turn_out(TAILQ_FIRST(&g->arrivals));
 	free(g);
 }

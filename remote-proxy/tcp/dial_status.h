@@ -1,6 +1,6 @@
-/* refusal: what the gateway is told when a destination could not be reached. */
-#ifndef PLAIT_REFUSAL_H
-#define PLAIT_REFUSAL_H
+/* dial_status: what the gateway is told when a destination could not be reached. */
+#ifndef PLAIT_DIAL_STATUS_H
+#define PLAIT_DIAL_STATUS_H
 
 #include <stdint.h>
 
@@ -8,6 +8,6 @@
 
 /* The wire status (RFC 8803's words) for the errno of connecting to dst; NULL: it came later than from connect() itself. A port
  * that answers with RST counts as reset. */
-uint16_t refusal_of(int err, const struct addr *dst);
+uint16_t dial_status_of(int err, const struct addr *dst);
 
 #endif

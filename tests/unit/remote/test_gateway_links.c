@@ -5,7 +5,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "peers.h"
+#include "gateway_links.h"
 
 static struct addr numbered(unsigned i)
 {
@@ -16,23 +16,23 @@ static struct addr numbered(unsigned i)
 	return a;
 }
 
-static struct peer *at(struct peers *all, unsigned i)
+static struct gateway_link *at(struct gateway_links *all, unsigned i)
 {
 	struct addr a = numbered(i);
 
-	return peers_at(all, &a);
+	return gateway_links_at(all, &a);
 }
 
 static void an_address_is_one_peer_whatever_its_port(void **state)
 {
-	static struct peers all;
+	static struct gateway_links all;
 	struct addr a = numbered(1);
-	struct peer *p = peers_at(&all, &a);
+	struct gateway_link *p = gateway_links_at(&all, &a);
 
 	(void)state;
 	p->down.packets = 80;
 	a.port = 9;
-	assert_ptr_equal(peers_at(&all, &a), p);
+	assert_ptr_equal(gateway_links_at(&all, &a), p);
 	assert_int_equal(all.n, 1);
 	assert_int_equal(at(&all, 2)->down.packets, 0);
 	assert_int_equal(all.n, 2);
@@ -40,14 +40,14 @@ static void an_address_is_one_peer_whatever_its_port(void **state)
 
 static void the_least_recently_learnt_goes(void **state)
 {
-	static struct peers all;
+	static struct gateway_links all;
 
 	(void)state;
-	for (unsigned i = 0; i < PEERS_MAX; i++)
+	for (unsigned i = 0; i < GATEWAY_LINKS_MAX; i++)
 		at(&all, i)->down.packets = 1000 + i;
 	at(&all, 0);
-	assert_int_equal(at(&all, PEERS_MAX)->down.packets, 0);
-	assert_int_equal(all.n, PEERS_MAX);
+	assert_int_equal(at(&all, GATEWAY_LINKS_MAX)->down.packets, 0);
+	assert_int_equal(all.n, GATEWAY_LINKS_MAX);
 	assert_int_equal(at(&all, 0)->down.packets, 1000);
 	assert_int_equal(at(&all, 2)->down.packets, 1002);
 	assert_int_equal(at(&all, 1)->down.packets, 0);

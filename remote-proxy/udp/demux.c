@@ -1,16 +1,16 @@
 /* Theory of operation
  *
- * One socket hears all gateways. A datagram names an index, 24 random bits that WELCOME told, and the index names a guest: a user
+ * One socket hears all gateways. A datagram names an index, 24 random bits that WELCOME told, and the index names a gateway: a user
  * with an association. Each session has an index of its own; while an older session has its grace, its index leads to the same
- * guest. The guest goes with its last index.
+ * gateway. The gateway goes with its last index.
  *
- * A user has one guest. A HELLO with another boot id is another process of the same gateway: the old indexes are forgotten at once, and the
+ * A user has one gateway. A HELLO with another boot id is another process of the same gateway: the old indexes are forgotten at once, and the
  * association begins anew. (Two gateways with one key would take it from each other; each needs a key of its own.)
  *
  * A datagram with an index that nobody has is answered by eight bytes, so that a gateway of before our restart comes back before
  * its next keepalive. That is less than was received, limited to a few a second for all, says nothing but that something
  * is here, and the gateway takes it as a hint only. */
-#include "dock.h"
+#include "demux.h"
 
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -27,39 +27,39 @@
 #define HINTS_A_SECOND 20
 #define TRIES 16
 
-struct guest {
+struct gateway {
 	struct user *user;
 	uint8_t boot[16];
 	struct assoc *assoc;
-	unsigned berths;
+	unsigned indexes;
 };
 
-struct berth { /* one session's index */
+struct demux_index { /* one session's index */
 	uint32_t index;
-	struct guest *guest;
+	struct gateway *gateway;
 	UT_hash_handle hh;
 };
 
-struct dock {
+struct demux {
 	struct event_base *base;
 	struct seal *seal;
-	struct dock_ops ops;
+	struct demux_ops ops;
 	void *arg;
 	struct udp *udp;
 	struct event readable;
-	struct berth *berths;
-	struct guest *guests[CONFIG_USERS]; /* by user_index() */
+	struct demux_index *indexes;
+	struct gateway *gateways[CONFIG_USERS]; /* by user_index() */
 	uint64_t hint_ms;
 	unsigned hints;
 	struct assoc *waiting[UDP_BATCH]; /* were told that more follows; it may be for another, or for nobody */
 	unsigned n_waiting;
 };
 
-/* --- guests --- */
+/* --- gateways --- */
 
-static void guest_free(struct dock *d, struct guest *g)
+static void gateway_free(struct demux *d, struct gateway *g)
 {
-	d->guests[user_index(g->user)] = NULL;
+	d->gateways[user_index(g->user)] = NULL;
 	if (d->ops.raze)
 		d->ops.raze(d->arg, g->user, g->assoc);
 	else
@@ -67,32 +67,32 @@ static void guest_free(struct dock *d, struct guest *g)
 	free(g);
 }
 
-static void berth_free(struct dock *d, struct berth *b)
+static void index_free(struct demux *d, struct demux_index *b)
 {
-	struct guest *g = b->guest;
+	struct gateway *g = b->gateway;
 
-	HASH_DEL(d->berths, b);
+	HASH_DEL(d->indexes, b);
 	free(b);
-	if (--g->berths == 0)
-		guest_free(d, g);
+	if (--g->indexes == 0)
+		gateway_free(d, g);
 }
 
-static void forget_berths(struct dock *d, struct guest *g)
+static void forget_berths(struct demux *d, struct gateway *g)
 {
-	struct berth *b, *next;
+	struct demux_index *b, *next;
 
-	HASH_ITER(hh, d->berths, b, next)
-		if (b->guest == g) {
-			HASH_DEL(d->berths, b);
+	HASH_ITER(hh, d->indexes, b, next)
+		if (b->gateway == g) {
+			HASH_DEL(d->indexes, b);
 			free(b);
 		}
-	g->berths = 0;
+	g->indexes = 0;
 }
 
-static struct guest *guest_new(struct dock *d, struct user *user)
+static struct gateway *gateway_new(struct demux *d, struct user *user)
 {
 	static const struct assoc_ops bare;
-	struct guest *g = calloc(1, sizeof(*g));
+	struct gateway *g = calloc(1, sizeof(*g));
 
 	if (!g)
 		return NULL;
@@ -102,69 +102,69 @@ static struct guest *guest_new(struct dock *d, struct user *user)
 		free(g);
 		return NULL;
 	}
-	d->guests[user_index(user)] = g;
+	d->gateways[user_index(user)] = g;
 	return g;
 }
 
-static struct guest *find_guest(struct dock *d, struct user *user, const uint8_t boot[16])
+static struct gateway *find_guest(struct demux *d, struct user *user, const uint8_t boot[16])
 {
-	struct guest *g = d->guests[user_index(user)];
+	struct gateway *g = d->gateways[user_index(user)];
 
 	if (g && memcmp(g->boot, boot, sizeof(g->boot)) != 0) {
 		forget_berths(d, g);
 		assoc_restart(g->assoc);
 	}
 	if (!g)
-		g = guest_new(d, user);
+		g = gateway_new(d, user);
 	if (g)
 		memcpy(g->boot, boot, sizeof(g->boot));
 	return g;
 }
 
-static uint32_t free_index(struct dock *d)
+static uint32_t free_index(struct demux *d)
 {
 	for (int i = 0; i < TRIES; i++) {
 		uint32_t index = 0;
-		struct berth *b;
+		struct demux_index *b;
 
 		seal_random(&index, 3);
-		HASH_FIND(hh, d->berths, &index, sizeof(index), b);
+		HASH_FIND(hh, d->indexes, &index, sizeof(index), b);
 		if (index && !b)
 			return index;
 	}
 	return 0;
 }
 
-uint32_t dock_admit(struct dock *d, struct user *user, const uint8_t boot[16], struct session *s)
+uint32_t demux_admit(struct demux *d, struct user *user, const uint8_t boot[16], struct session *s)
 {
-	struct guest *g = d->udp ? find_guest(d, user, boot) : NULL;
-	struct berth *b = g ? calloc(1, sizeof(*b)) : NULL;
+	struct gateway *g = d->udp ? find_guest(d, user, boot) : NULL;
+	struct demux_index *b = g ? calloc(1, sizeof(*b)) : NULL;
 
 	if (!b || !(b->index = free_index(d))) {
 		free(b);
-		if (g && !g->berths)
-			guest_free(d, g);
+		if (g && !g->indexes)
+			gateway_free(d, g);
 		return 0;
 	}
-	b->guest = g;
-	g->berths++;
-	HASH_ADD(hh, d->berths, index, sizeof(b->index), b);
+	b->gateway = g;
+	g->indexes++;
+	HASH_ADD(hh, d->indexes, index, sizeof(b->index), b);
 	assoc_rekey(g->assoc, s, b->index);
 	return b->index;
 }
 
-void dock_leave(struct dock *d, uint32_t index)
+void demux_leave(struct demux *d, uint32_t index)
 {
-	struct berth *b;
+	struct demux_index *b;
 
-	HASH_FIND(hh, d->berths, &index, sizeof(index), b);
+	HASH_FIND(hh, d->indexes, &index, sizeof(index), b);
 	if (b)
-		berth_free(d, b);
+		index_free(d, b);
 }
 
 /* --- datagrams --- */
 
-static bool may_hint(struct dock *d)
+static bool may_hint(struct demux *d)
 {
 	uint64_t now = clock_ms();
 
@@ -175,7 +175,7 @@ static bool may_hint(struct dock *d)
 	return d->hints++ < HINTS_A_SECOND;
 }
 
-static void hint(struct dock *d, const struct udp_got *got, const struct wire_dgram *was)
+static void hint(struct demux *d, const struct udp_got *got, const struct wire_dgram *was)
 {
 	struct wire_dgram answer = { .type = WIRE_DG_UNKNOWN, .index = was->index, .low = was->low };
 	uint8_t out[WIRE_DG_HDR];
@@ -188,14 +188,14 @@ static void hint(struct dock *d, const struct udp_got *got, const struct wire_dg
 	udp_flush(d->udp);
 }
 
-static void batch_end(struct dock *d)
+static void batch_end(struct demux *d)
 {
 	for (unsigned i = 0; i < d->n_waiting; i++)
 		assoc_batch_end(d->waiting[i]);
 	d->n_waiting = 0;
 }
 
-static void let_wait(struct dock *d, struct assoc *a)
+static void let_wait(struct demux *d, struct assoc *a)
 {
 	if (d->n_waiting && d->waiting[d->n_waiting - 1] == a)
 		return;
@@ -204,23 +204,23 @@ static void let_wait(struct dock *d, struct assoc *a)
 	d->waiting[d->n_waiting++] = a;
 }
 
-static void take(struct dock *d, const struct udp_got *got)
+static void take(struct demux *d, const struct udp_got *got)
 {
 	struct wire_dgram hdr;
-	struct berth *b;
+	struct demux_index *b;
 
 	if (wire_get_dgram(&hdr, got->data, got->len) < 0) {
 		counters.udp_malformed++;
 		return;
 	}
-	HASH_FIND(hh, d->berths, &hdr.index, sizeof(hdr.index), b);
+	HASH_FIND(hh, d->indexes, &hdr.index, sizeof(hdr.index), b);
 	if (!b) {
 		hint(d, got, &hdr);
 		return;
 	}
-	assoc_input(b->guest->assoc, d->udp, got);
+	assoc_input(b->gateway->assoc, d->udp, got);
 	if (got->more)
-		let_wait(d, b->guest->assoc);
+		let_wait(d, b->gateway->assoc);
 }
 
 /* Packets wait in the datagrams they came in until their batch is over; then the next one takes their place. */
@@ -233,7 +233,7 @@ static void on_datagram(void *arg, const struct udp_got *got)
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct dock *d = arg;
+	struct demux *d = arg;
 
 	(void)fd;
 	(void)what;
@@ -242,9 +242,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* --- life --- */
 
-struct dock *dock_new(struct event_base *base, const struct config *config, struct seal *seal, const struct dock_ops *ops, void *arg)
+struct demux *demux_new(struct event_base *base, const struct config *config, struct seal *seal, const struct demux_ops *ops, void *arg)
 {
-	struct dock *d = calloc(1, sizeof(*d));
+	struct demux *d = calloc(1, sizeof(*d));
 	char text[ADDR_STRLEN];
 
 	if (!d)
@@ -264,28 +264,28 @@ struct dock *dock_new(struct event_base *base, const struct config *config, stru
 	return d;
 }
 
-void dock_free(struct dock *d)
+void demux_free(struct demux *d)
 {
 	if (!d)
 		return;
-	while (d->berths)
-		berth_free(d, d->berths);
+	while (d->indexes)
+		index_free(d, d->indexes);
 	if (d->udp)
 		event_del(&d->readable);
 	udp_close(d->udp);
 	free(d);
 }
 
-json_t *dock_status(const struct dock *d)
+json_t *demux_status(const struct demux *d)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < CONFIG_USERS; i++) {
-		const struct guest *g = d->guests[i];
+		const struct gateway *g = d->gateways[i];
 
 		if (g)
 			json_array_append_new(list, json_pack("{s:s, s:i, s:o}", "user", user_config(g->user)->name, "indexes",
-							      (int)g->berths, "paths", assoc_status(g->assoc)));
+							      (int)g->indexes, "paths", assoc_status(g->assoc)));
 	}
 	return list;
 }

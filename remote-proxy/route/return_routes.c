@@ -11,11 +11,11 @@
  *
  * With initcwnd = auto the copies stay as they are, and each address of a gateway's line gets a route of its own: that of main it would
  * take (the longest prefix), with the window learnt for it (see estimate.h). While downloads run, and when they end, what TCP
- * measured on each path is told here. There are PEERS_MAX such routes at most.
+ * measured on each path is told here. There are GATEWAY_LINKS_MAX such routes at most.
  *
  * Whatever changes in the kernel's routes or rules, all is computed anew and the difference is written (see rtnl_own). The limit of
  * subflows is raised so that every line of a gateway may join, and addresses to announce become `signal` endpoints. */
-#include "egress.h"
+#include "return_routes.h"
 
 #include <errno.h>
 #include <linux/fib_rules.h>
@@ -25,14 +25,14 @@
 
 #include "log.h"
 #include "mptcp_pm.h"
-#include "peers.h"
+#include "gateway_links.h"
 #include "rtnl.h"
 #include "rtnl_own.h"
 
 #define DEBOUNCE_MS 20
 #define ROUTES_MAX 1024
 
-struct egress {
+struct return_routes {
 	const struct config *config;
 	struct netlink *nl;
 	struct mptcp_pm *pm; /* NULL: a kernel without MPTCP */
@@ -41,7 +41,7 @@ struct egress {
 	struct mptcp_endpoint announced[2];
 	size_t n_announced;
 	size_t routes, learnt;
-	struct peers peers;
+	struct gateway_links gateway_links;
 	const char *why; /* there is no table; "" when there is */
 };
 
@@ -122,7 +122,7 @@ static int want_rule(struct rtnl_set *want, bool v6)
 		.v6 = v6,
 		.priority = rtnl_range_egress.priority,
 		.table = rtnl_range_egress.table,
-		.mark = EGRESS_MARK,
+		.mark = RETURN_ROUTES_MARK,
 		.mask = UINT32_MAX,
 	};
 
@@ -130,7 +130,7 @@ static int want_rule(struct rtnl_set *want, bool v6)
 }
 
 /* Why there should be no table of our own now, or "". */
-static const char *egress_why(struct egress *e, const struct look *k)
+static const char *return_routes_why(struct return_routes *e, const struct look *k)
 {
 	if (!e->config->initcwnd)
 		return "not asked for";
@@ -168,14 +168,14 @@ static const struct nlmsghdr *route_to(const struct rtnl_set *copies, size_t n, 
 	return best && found.type == RTN_UNICAST ? best : NULL;
 }
 
-static int want_peers(struct egress *e, struct rtnl_set *want)
+static int want_peers(struct return_routes *e, struct rtnl_set *want)
 {
 	size_t copies = want->n;
 	int err = 0;
 
 	e->learnt = 0;
-	for (size_t i = 0; i < e->peers.n && !err; i++) {
-		const struct peer *p = &e->peers.peer[i];
+	for (size_t i = 0; i < e->gateway_links.n && !err; i++) {
+		const struct gateway_link *p = &e->gateway_links.peer[i];
 		const struct rtnl_metrics m = {.initcwnd = p->down.installed};
 		const struct nlmsghdr *route = m.initcwnd ? route_to(want, copies, &p->addr) : NULL;
 
@@ -187,12 +187,12 @@ static int want_peers(struct egress *e, struct rtnl_set *want)
 	return err;
 }
 
-static bool is_auto(const struct egress *e)
+static bool is_auto(const struct return_routes *e)
 {
 	return e->config->initcwnd == CONFIG_AUTO;
 }
 
-static int egress_refresh(struct egress *e)
+static int return_routes_refresh(struct return_routes *e)
 {
 	const struct rtnl_dump_ops ops = {.begin = look_begin, .route = look_route};
 	struct look k = {.metrics = {.initcwnd = is_auto(e) ? 0 : e->config->initcwnd}};
@@ -202,7 +202,7 @@ static int egress_refresh(struct egress *e)
 
 	if (!err)
 		err = k.err;
-	why = egress_why(e, &k);
+	why = return_routes_why(e, &k);
 	if (*why)
 		rtnl_set_clear(&k.want);
 	else if (!err)
@@ -214,21 +214,21 @@ static int egress_refresh(struct egress *e)
 	if (!err)
 		err = rtnl_sync(e->nl, &k.want, &rtnl_range_egress);
 	if (err < 0)
-		log_warn("egress: %s", netlink_error(e->nl));
+		log_warn("return routes: %s", netlink_error(e->nl));
 	if (*why && why != e->why && e->config->initcwnd)
-		log_warn("egress: no initcwnd for the gateways' connections: %s", why);
+		log_warn("return routes: no initcwnd for the gateways' connections: %s", why);
 	e->why = why;
 	e->routes = *why ? 0 : k.routes;
 	rtnl_set_clear(&k.want);
 	return err;
 }
 
-static void egress_news(void *arg)
+static void return_routes_news(void *arg)
 {
-	egress_refresh(arg);
+	return_routes_refresh(arg);
 }
 
-static void egress_mptcp(struct egress *e)
+static void return_routes_mptcp(struct return_routes *e)
 {
 	const struct mptcp_limits want = {.subflows = MPTCP_PM_MAX};
 
@@ -247,50 +247,50 @@ static void egress_mptcp(struct egress *e)
 		log_warn("MPTCP endpoints: %s", mptcp_pm_error(e->pm));
 }
 
-struct egress *egress_new(struct event_base *base, const struct config *config)
+struct return_routes *return_routes_new(struct event_base *base, const struct config *config)
 {
-	struct egress *e = calloc(1, sizeof(*e));
+	struct return_routes *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		return NULL;
 	e->config = config;
 	e->why = "";
 	e->nl = netlink_open(NETLINK_ROUTE);
-	e->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ROUTES | RTNL_RULES, DEBOUNCE_MS, egress_news, e);
+	e->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ROUTES | RTNL_RULES, DEBOUNCE_MS, return_routes_news, e);
 	if (!e->nl || !e->monitor) {
-		log_error("egress: %s", strerror(errno));
-		egress_free(e);
+		log_error("return routes: %s", strerror(errno));
+		return_routes_free(e);
 		return NULL;
 	}
 	e->pm = mptcp_pm_open();
 	if (e->pm)
-		egress_mptcp(e);
+		return_routes_mptcp(e);
 	else
 		log_warn("MPTCP path manager: %s; gateways get one line only", strerror(errno));
-	egress_refresh(e);
+	return_routes_refresh(e);
 	return e;
 }
 
-bool egress_learn(struct egress *e, const struct sock_subflow *path)
+bool return_routes_learn(struct return_routes *e, const struct sock_subflow *path)
 {
 	const struct estimate_sample sample = {path->delivery_rate, path->min_rtt_us, path->mss, path->app_limited};
 	char text[ADDR_STRLEN];
-	struct peer *p;
+	struct gateway_link *p;
 	bool much;
 
 	if (!is_auto(e))
 		return false;
-	p = peers_at(&e->peers, &path->peer);
+	p = gateway_links_at(&e->gateway_links, &path->peer);
 	estimate_observe(&p->down, &sample);
 	if (!estimate_changed(&p->down))
 		return false;
 	much = estimate_install(&p->down);
-	log_debug("egress: %s holds %u packets, from now on the first window", addr_print_ip(&p->addr, text), p->down.installed);
-	egress_refresh(e);
+	log_debug("return routes: %s holds %u packets, from now on the first window", addr_print_ip(&p->addr, text), p->down.installed);
+	return_routes_refresh(e);
 	return much;
 }
 
-void egress_free(struct egress *e)
+void return_routes_free(struct return_routes *e)
 {
 	const struct rtnl_set nothing = {0};
 
@@ -308,7 +308,7 @@ void egress_free(struct egress *e)
 	free(e);
 }
 
-json_t *egress_status(const struct egress *e)
+json_t *return_routes_status(const struct return_routes *e)
 {
 	json_t *initcwnd = is_auto(e) ? json_string("auto") : json_integer(*e->why ? 0 : e->config->initcwnd);
 

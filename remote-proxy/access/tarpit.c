@@ -8,7 +8,7 @@
  *
  * Strangers are counted from the accept on, also while their first bytes are being
  * collected. There are at most 512; for the next one somebody has to go, because the next one may be a user. */
-#include "quiet.h"
+#include "tarpit.h"
 
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -27,23 +27,23 @@
 #define SWALLOW 65536
 
 struct stranger {
-	struct quiet *quiet;
+	struct tarpit *tarpit;
 	int fd;
 	size_t swallowed;
 	struct event rd, end;
 	TAILQ_ENTRY(stranger) link;
 };
 
-struct quiet {
+struct tarpit {
 	struct event_base *base;
 	unsigned strangers;
 	TAILQ_HEAD(, stranger) hanging; /* in order of arrival */
 	uint8_t sink[4096];
 };
 
-struct quiet *quiet_new(struct event_base *base)
+struct tarpit *tarpit_new(struct event_base *base)
 {
-	struct quiet *q = calloc(1, sizeof(*q));
+	struct tarpit *q = calloc(1, sizeof(*q));
 
 	if (!q)
 		return NULL;
@@ -52,7 +52,7 @@ struct quiet *quiet_new(struct event_base *base)
 	return q;
 }
 
-bool quiet_enter(struct quiet *q)
+bool tarpit_enter(struct tarpit *q)
 {
 	if (q->strangers >= STRANGERS_MAX) {
 		counters.quiet_overflow++;
@@ -62,12 +62,12 @@ bool quiet_enter(struct quiet *q)
 	return true;
 }
 
-void quiet_leave(struct quiet *q)
+void tarpit_leave(struct tarpit *q)
 {
 	q->strangers--;
 }
 
-unsigned quiet_strangers(const struct quiet *q)
+unsigned tarpit_strangers(const struct tarpit *q)
 {
 	return q->strangers;
 }
@@ -77,8 +77,8 @@ static void stranger_free(struct stranger *s)
 	event_del(&s->rd);
 	event_del(&s->end);
 	sock_close_reset(s->fd);
-	TAILQ_REMOVE(&s->quiet->hanging, s, link);
-	quiet_leave(s->quiet);
+	TAILQ_REMOVE(&s->tarpit->hanging, s, link);
+	tarpit_leave(s->tarpit);
 	free(s);
 }
 
@@ -86,7 +86,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct stranger *s = arg;
 	size_t room = SWALLOW - s->swallowed;
-	ssize_t n = read(fd, s->quiet->sink, room < sizeof(s->quiet->sink) ? room : sizeof(s->quiet->sink));
+	ssize_t n = read(fd, s->tarpit->sink, room < sizeof(s->tarpit->sink) ? room : sizeof(s->tarpit->sink));
 
 	(void)what;
 	if (n < 0 && errno == EAGAIN)
@@ -107,7 +107,7 @@ static void on_end(evutil_socket_t fd, short what, void *arg)
 	stranger_free(arg);
 }
 
-bool quiet_evict(struct quiet *q)
+bool tarpit_evict(struct tarpit *q)
 {
 	if (TAILQ_EMPTY(&q->hanging))
 		return false;
@@ -128,7 +128,7 @@ static struct timeval silence_left(uint64_t accepted_ms)
 	return (struct timeval){ .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 }
 
-void quiet_take(struct quiet *q, int fd, uint64_t accepted_ms)
+void tarpit_take(struct tarpit *q, int fd, uint64_t accepted_ms)
 {
 	struct timeval left = silence_left(accepted_ms);
 	struct stranger *s = calloc(1, sizeof(*s));
@@ -136,10 +136,10 @@ void quiet_take(struct quiet *q, int fd, uint64_t accepted_ms)
 	counters.quiet++;
 	if (!s) {
 		sock_close_reset(fd);
-		quiet_leave(q);
+		tarpit_leave(q);
 		return;
 	}
-	s->quiet = q;
+	s->tarpit = q;
 	s->fd = fd;
 	event_assign(&s->rd, q->base, fd, EV_READ | EV_PERSIST, on_readable, s);
 	event_assign(&s->end, q->base, -1, 0, on_end, s);
@@ -148,11 +148,11 @@ void quiet_take(struct quiet *q, int fd, uint64_t accepted_ms)
 	event_add(&s->end, &left);
 }
 
-void quiet_free(struct quiet *q)
+void tarpit_free(struct tarpit *q)
 {
 	if (!q)
 		return;
-	while (quiet_evict(q))
+	while (tarpit_evict(q))
 		;
 	free(q);
 }

@@ -7,7 +7,7 @@
  *
  * PACKETs are taken from any of them at any time: whoever sends one is the user, and what is in it is looked at behind the tunnel like what came
  * as a datagram. */
-#include "carrier.h"
+#include "fallback.h"
 
 #include <stdlib.h>
 
@@ -18,7 +18,7 @@
 
 #define CONTROLS 4 /* of a user, at a time */
 
-struct seat { /* a user */
+struct fallback_user { /* a user */
 	struct tunnel *tunnel; /* NULL: away */
 	struct {
 		struct control *control;
@@ -27,30 +27,30 @@ struct seat { /* a user */
 	unsigned n;
 };
 
-struct carrier {
-	struct seat seat[CONFIG_USERS]; /* by user_index() */
+struct fallback {
+	struct fallback_user u[CONFIG_USERS]; /* by user_index() */
 	const char *congestion;
 };
 
 static bool on_offer(void *arg, const uint8_t *packet, size_t len)
 {
-	struct seat *s = arg;
+	struct fallback_user *s = arg;
 
 	return s->n && control_offer(s->spoke[0].control, WIRE_PACKET, packet, len);
 }
 
-static bool by_stream(const struct seat *s)
+static bool by_stream(const struct fallback_user *s)
 {
 	return s->n && s->spoke[0].by_stream;
 }
 
-static void carry(struct seat *s)
+static void carry(struct fallback_user *s)
 {
 	if (s->tunnel)
 		tunnel_carry(s->tunnel, by_stream(s));
 }
 
-static void forget(struct seat *s, const struct control *control)
+static void forget(struct fallback_user *s, const struct control *control)
 {
 	unsigned kept = 0;
 
@@ -60,7 +60,7 @@ static void forget(struct seat *s, const struct control *control)
 	s->n = kept;
 }
 
-static void heed(struct carrier *c, struct seat *s, const struct user *user, struct control *control, bool stream)
+static void heed(struct fallback *c, struct fallback_user *s, const struct user *user, struct control *control, bool stream)
 {
 	bool was = by_stream(s);
 
@@ -78,14 +78,14 @@ static void heed(struct carrier *c, struct seat *s, const struct user *user, str
 				  "UDP gets through again, and carries the tunnel");
 }
 
-static struct seat *seat_of(struct carrier *c, const struct user *user)
+static struct fallback_user *user_of(struct fallback *c, const struct user *user)
 {
-	return &c->seat[user_index(user)];
+	return &c->u[user_index(user)];
 }
 
-void carrier_tunnel(struct carrier *c, const struct user *user, struct tunnel *tunnel)
+void fallback_tunnel(struct fallback *c, const struct user *user, struct tunnel *tunnel)
 {
-	struct seat *s = seat_of(c, user);
+	struct fallback_user *s = user_of(c, user);
 
 	s->tunnel = tunnel;
 	if (!tunnel)
@@ -94,45 +94,45 @@ void carrier_tunnel(struct carrier *c, const struct user *user, struct tunnel *t
 	carry(s);
 }
 
-void carrier_frame(struct carrier *c, const struct user *user, struct control *control, uint8_t type, const uint8_t *value, size_t len)
+void fallback_frame(struct fallback *c, const struct user *user, struct control *control, uint8_t type, const uint8_t *value, size_t len)
 {
-	struct seat *s = seat_of(c, user);
-	enum wire_carrier carrier;
+	struct fallback_user *s = user_of(c, user);
+	enum wire_carrier fallback;
 
 	if (!s->tunnel)
 		return;
 	if (type == WIRE_PACKET)
 		tunnel_stream_got(s->tunnel, value, len);
-	else if (wire_get_carrier(&carrier, value, len) > 0)
-		heed(c, s, user, control, carrier == WIRE_BY_STREAM);
+	else if (wire_get_carrier(&fallback, value, len) > 0)
+		heed(c, s, user, control, fallback == WIRE_BY_STREAM);
 }
 
-void carrier_room(struct carrier *c, const struct user *user, const struct control *control)
+void fallback_room(struct fallback *c, const struct user *user, const struct control *control)
 {
-	struct seat *s = seat_of(c, user);
+	struct fallback_user *s = user_of(c, user);
 
 	if (s->tunnel && s->n && s->spoke[0].control == control)
 		tunnel_stream_room(s->tunnel);
 }
 
-void carrier_left(struct carrier *c, const struct user *user, const struct control *control)
+void fallback_left(struct fallback *c, const struct user *user, const struct control *control)
 {
-	struct seat *s = seat_of(c, user);
+	struct fallback_user *s = user_of(c, user);
 
 	forget(s, control);
 	carry(s);
 }
 
-struct carrier *carrier_new(const char *congestion)
+struct fallback *fallback_new(const char *congestion)
 {
-	struct carrier *c = calloc(1, sizeof(*c));
+	struct fallback *c = calloc(1, sizeof(*c));
 
 	if (c)
 		c->congestion = congestion;
 	return c;
 }
 
-void carrier_free(struct carrier *c)
+void fallback_free(struct fallback *c)
 {
 	free(c);
 }

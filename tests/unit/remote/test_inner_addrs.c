@@ -1,4 +1,4 @@
-/* nat: who has which inner address, what may come out of the tunnel, and whose a packet is. */
+/* inner_addrs: who has which inner address, what may come out of the tunnel, and whose a packet is. */
 #include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,11 +10,11 @@
 #include <cmocka.h>
 
 #include "counter.h"
-#include "nat.h"
+#include "inner_addrs.h"
 
 static struct config c;
 static struct policy *policy;
-static struct nat *n;
+static struct inner_addrs *n;
 
 static struct prefix net(const char *text)
 {
@@ -47,14 +47,14 @@ static int setup(void **state)
 	c.users[2].routes[0] = net("192.168.5.0/24");
 	c.users[2].n_routes = 1;
 	policy = policy_new(&c);
-	n = nat_new(&c, policy);
+	n = inner_addrs_new(&c, policy);
 	return policy && n ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	nat_free(n);
+	inner_addrs_free(n);
 	policy_free(policy);
 	return 0;
 }
@@ -63,7 +63,7 @@ static void has(unsigned user, int family, const char *want)
 {
 	struct addr a, b = host(want);
 
-	assert_true(nat_inner(n, user, family, &a));
+	assert_true(inner_addrs_inner(n, user, family, &a));
 	assert_true(addr_same_ip(&a, &b));
 }
 
@@ -77,7 +77,7 @@ static void everyone_has_his_own(void **state)
 	has(2, AF_INET, "10.78.0.4");
 	has(0, AF_INET6, "fd78::2");
 	has(1, AF_INET6, "fd78::3");
-	assert_true(nat_own(n, AF_INET, &own));
+	assert_true(inner_addrs_own(n, AF_INET, &own));
 	assert_true(addr_same_ip(&own, &want));
 }
 
@@ -89,11 +89,11 @@ static void bad_addresses_are_refused(void **state)
 	bad = c;
 	bad.users[0].inner[0] = host("10.79.0.2"); /* of no pool */
 	bad.users[0].n_inner = 1;
-	assert_null(nat_new(&bad, policy));
+	assert_null(inner_addrs_new(&bad, policy));
 	bad.users[0].inner[0] = host("10.78.0.2"); /* the second's */
-	assert_null(nat_new(&bad, policy));
+	assert_null(inner_addrs_new(&bad, policy));
 	bad.users[0].inner[0] = host("10.78.0.1"); /* ours */
-	assert_null(nat_new(&bad, policy));
+	assert_null(inner_addrs_new(&bad, policy));
 }
 
 /* An IPv4 packet with so many 32-bit words of options. */
@@ -134,7 +134,7 @@ static bool passes4(unsigned user, const char *src, const char *dst, uint8_t pro
 	uint8_t p[100];
 	size_t len = ip4(p, src, dst, proto, 0, port);
 
-	return nat_may_pass(n, user, p, len);
+	return inner_addrs_may_pass(n, user, p, len);
 }
 
 static void only_the_own_source(void **state)
@@ -179,33 +179,33 @@ static void nothing_hides_its_way(void **state)
 	size_t len = ip4(p, "10.78.0.5", "11.9.0.2", 17, 3, 53);
 
 	(void)state;
-	assert_true(nat_may_pass(n, 0, p, len)); /* options that do nothing */
+	assert_true(inner_addrs_may_pass(n, 0, p, len)); /* options that do nothing */
 	p[21] = 131;
 	p[22] = 7;
-	assert_false(nat_may_pass(n, 0, p, len)); /* a loose source route */
+	assert_false(inner_addrs_may_pass(n, 0, p, len)); /* a loose source route */
 	p[21] = 7;
 	p[22] = 0; /* an option that never ends */
-	assert_false(nat_may_pass(n, 0, p, len));
+	assert_false(inner_addrs_may_pass(n, 0, p, len));
 	len = ip4(p, "10.78.0.5", "11.9.0.2", 17, 0, 53);
-	assert_false(nat_may_pass(n, 0, p, len - 1));
-	assert_false(nat_may_pass(n, 0, p, 19));
-	assert_false(nat_may_pass(n, 0, p, 0));
+	assert_false(inner_addrs_may_pass(n, 0, p, len - 1));
+	assert_false(inner_addrs_may_pass(n, 0, p, 19));
+	assert_false(inner_addrs_may_pass(n, 0, p, 0));
 	len = ip6(p, "fd78::2", "2a11::9", 17, 24);
 	p[41] = 53;
 	p[43] = 53;
 	p[45] = 24;
-	assert_true(nat_may_pass(n, 0, p, len));
+	assert_true(inner_addrs_may_pass(n, 0, p, len));
 	len = ip6(p, "fd78::2", "2a11::9", 43, 32); /* a routing header */
 	p[40] = 17;
-	assert_false(nat_may_pass(n, 0, p, len));
+	assert_false(inner_addrs_may_pass(n, 0, p, len));
 	len = ip6(p, "fd78::2", "2a11::9", 60, 40); /* behind another one */
 	p[40] = 43;
 	p[48] = 17;
-	assert_false(nat_may_pass(n, 0, p, len));
+	assert_false(inner_addrs_may_pass(n, 0, p, len));
 	len = ip6(p, "::ffff:10.78.0.5", "2a11::9", 17, 24); /* IPv4 in disguise */
-	assert_false(nat_may_pass(n, 0, p, len));
+	assert_false(inner_addrs_may_pass(n, 0, p, len));
 	len = ip6(p, "fd78::2", "::ffff:11.9.0.2", 17, 24);
-	assert_false(nat_may_pass(n, 0, p, len));
+	assert_false(inner_addrs_may_pass(n, 0, p, len));
 	assert_int_equal(counters.nat_malformed, before + 9);
 }
 
@@ -215,12 +215,12 @@ static void whose_it_is(void **state)
 	uint8_t p[100];
 
 	(void)state;
-	assert_int_equal(nat_owner(n, p, ip4(p, "11.9.0.2", "10.78.0.5", 17, 0, 53)), 0);
-	assert_int_equal(nat_owner(n, p, ip4(p, "11.9.0.2", "10.78.0.2", 17, 0, 53)), 1);
-	assert_int_equal(nat_owner(n, p, ip4(p, "11.9.0.2", "192.168.5.77", 17, 0, 53)), 2);
-	assert_int_equal(nat_owner(n, p, ip6(p, "2a11::9", "fd78::4", 59, 0)), 2);
-	assert_int_equal(nat_owner(n, p, ip4(p, "11.9.0.2", "10.78.0.9", 17, 0, 53)), -1);
-	assert_int_equal(nat_owner(n, p, 3), -1);
+	assert_int_equal(inner_addrs_owner(n, p, ip4(p, "11.9.0.2", "10.78.0.5", 17, 0, 53)), 0);
+	assert_int_equal(inner_addrs_owner(n, p, ip4(p, "11.9.0.2", "10.78.0.2", 17, 0, 53)), 1);
+	assert_int_equal(inner_addrs_owner(n, p, ip4(p, "11.9.0.2", "192.168.5.77", 17, 0, 53)), 2);
+	assert_int_equal(inner_addrs_owner(n, p, ip6(p, "2a11::9", "fd78::4", 59, 0)), 2);
+	assert_int_equal(inner_addrs_owner(n, p, ip4(p, "11.9.0.2", "10.78.0.9", 17, 0, 53)), -1);
+	assert_int_equal(inner_addrs_owner(n, p, 3), -1);
 	assert_int_equal(counters.nat_nobody, before + 2);
 }
 
@@ -241,8 +241,8 @@ static void nonsense(void **state)
 			p[3] = (uint8_t)len;
 			p[5] = (uint8_t)(len - 40);
 		}
-		nat_may_pass(n, 0, p, len);
-		nat_owner(n, p, len);
+		inner_addrs_may_pass(n, 0, p, len);
+		inner_addrs_owner(n, p, len);
 		free(p);
 	}
 }
@@ -262,19 +262,19 @@ static void users_come_and_go(void **state)
 	memset(next.users[4].pin, 4, WIRE_PIN);
 	next.users[3].inner[0] = host("10.99.0.1");
 	next.users[3].n_inner = 1;
-	assert_int_equal(nat_renew(n, &next), -1);
+	assert_int_equal(inner_addrs_renew(n, &next), -1);
 	everyone_has_his_own(NULL);
-	assert_true(nat_inner(n, 0, AF_INET, &a)); /* his, who goes */
+	assert_true(inner_addrs_inner(n, 0, AF_INET, &a)); /* his, who goes */
 	next.users[3].inner[0] = a;
-	assert_int_equal(nat_renew(n, &next), 0);
+	assert_int_equal(inner_addrs_renew(n, &next), 0);
 	c = next;
 	has(1, AF_INET, "10.78.0.2");
-	assert_true(nat_inner(n, 3, AF_INET, &a) && addr_same_ip(&a, &next.users[3].inner[0]));
+	assert_true(inner_addrs_inner(n, 3, AF_INET, &a) && addr_same_ip(&a, &next.users[3].inner[0]));
 	for (unsigned u = 1; u < 5; u++)
 		for (unsigned v = u + 1; v < 5; v++) {
 			struct addr b;
 
-			assert_true(nat_inner(n, u, AF_INET6, &a) && nat_inner(n, v, AF_INET6, &b));
+			assert_true(inner_addrs_inner(n, u, AF_INET6, &a) && inner_addrs_inner(n, v, AF_INET6, &b));
 			assert_false(addr_same_ip(&a, &b) || addr_is_any(&a));
 		}
 }

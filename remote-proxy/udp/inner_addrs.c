@@ -19,7 +19,7 @@
 #include "classify.h"
 #include "counter.h"
 #include "log.h"
-#include "nat.h"
+#include "inner_addrs.h"
 #include "wire.h"
 
 #define FIRST_USER 2 /* the pool's own address, ours, then theirs */
@@ -32,7 +32,7 @@ struct holding { /* what belongs to whom: an address is a network of 128 bits */
 	unsigned user;
 };
 
-struct nat {
+struct inner_addrs {
 	const struct config *config;
 	const struct policy *policy;
 	bool has[2]; /* [v6] */
@@ -68,7 +68,7 @@ static struct addr nth(const struct addr *base, unsigned n)
 
 /* --- who has what --- */
 
-static bool is_taken(const struct nat *n, int v6, const struct addr *a)
+static bool is_taken(const struct inner_addrs *n, int v6, const struct addr *a)
 {
 	for (size_t i = 0; i < n->config->n_users; i++)
 		if (!n->config->users[i].gone && addr_same_ip(&n->inner[v6][i], a))
@@ -77,7 +77,7 @@ static bool is_taken(const struct nat *n, int v6, const struct addr *a)
 }
 
 /* The addresses that the config names. */
-static int give_named(struct nat *n, const struct prefix *pool, int v6)
+static int give_named(struct inner_addrs *n, const struct prefix *pool, int v6)
 {
 	char text[ADDR_STRLEN];
 
@@ -98,7 +98,7 @@ static int give_named(struct nat *n, const struct prefix *pool, int v6)
 	return 0;
 }
 
-static void give_others(struct nat *n, const struct addr *base, int v6)
+static void give_others(struct inner_addrs *n, const struct addr *base, int v6)
 {
 	unsigned spare = FIRST_USER + (unsigned)n->config->n_users;
 
@@ -114,7 +114,7 @@ static void give_others(struct nat *n, const struct addr *base, int v6)
 }
 
 /* Whoever had an address in `before` has it still. */
-static void give_again(struct nat *n, const struct nat *before, int v6)
+static void give_again(struct inner_addrs *n, const struct inner_addrs *before, int v6)
 {
 	for (size_t u = 0; u < before->config->n_users; u++) {
 		const struct config_user *was = &before->config->users[u], *is = &n->config->users[u];
@@ -125,7 +125,7 @@ static void give_again(struct nat *n, const struct nat *before, int v6)
 }
 
 /* `before`: NULL at birth. */
-static int give_pool(struct nat *n, const struct prefix *pool, const struct nat *before)
+static int give_pool(struct inner_addrs *n, const struct prefix *pool, const struct inner_addrs *before)
 {
 	struct addr base = first_of(pool);
 	int v6 = is_v6(&base);
@@ -143,7 +143,7 @@ static int give_pool(struct nat *n, const struct prefix *pool, const struct nat 
 	return 0;
 }
 
-static void hold(struct nat *n, const struct prefix *net, unsigned user)
+static void hold(struct inner_addrs *n, const struct prefix *net, unsigned user)
 {
 	n->holding[n->n_holdings++] = (struct holding){ *net, user };
 }
@@ -155,7 +155,7 @@ static int by_length(const void *a, const void *b)
 	return x->net.bits != y->net.bits ? y->net.bits - x->net.bits : memcmp(x->net.ip, y->net.ip, sizeof(x->net.ip));
 }
 
-static int make_holdings(struct nat *n)
+static int make_holdings(struct inner_addrs *n)
 {
 	const struct config *c = n->config;
 
@@ -180,7 +180,7 @@ static int make_holdings(struct nat *n)
 	return 0;
 }
 
-static int give(struct nat *n, const struct nat *before)
+static int give(struct inner_addrs *n, const struct inner_addrs *before)
 {
 	for (size_t i = 0; i < n->config->n_pools; i++)
 		if (give_pool(n, &n->config->pools[i], before))
@@ -188,16 +188,16 @@ static int give(struct nat *n, const struct nat *before)
 	return make_holdings(n);
 }
 
-static void clear(struct nat *n)
+static void clear(struct inner_addrs *n)
 {
 	free(n->inner[0]);
 	free(n->inner[1]);
 	free(n->holding);
 }
 
-struct nat *nat_new(const struct config *config, struct policy *policy)
+struct inner_addrs *inner_addrs_new(const struct config *config, struct policy *policy)
 {
-	struct nat *n = calloc(1, sizeof(*n));
+	struct inner_addrs *n = calloc(1, sizeof(*n));
 	int err = n ? 0 : -1;
 
 	if (n) {
@@ -210,13 +210,13 @@ struct nat *nat_new(const struct config *config, struct policy *policy)
 	if (!err)
 		return n;
 	log_error("the inner addresses of the tunnel cannot be given");
-	nat_free(n);
+	inner_addrs_free(n);
 	return NULL;
 }
 
-int nat_renew(struct nat *n, const struct config *next)
+int inner_addrs_renew(struct inner_addrs *n, const struct config *next)
 {
-	struct nat fresh = { .config = next, .policy = n->policy };
+	struct inner_addrs fresh = { .config = next, .policy = n->policy };
 
 	if (give(&fresh, n)) {
 		clear(&fresh);
@@ -228,14 +228,14 @@ int nat_renew(struct nat *n, const struct config *next)
 	return 0;
 }
 
-void nat_free(struct nat *n)
+void inner_addrs_free(struct inner_addrs *n)
 {
 	if (n)
 		clear(n);
 	free(n);
 }
 
-bool nat_inner(const struct nat *n, unsigned user, int family, struct addr *out)
+bool inner_addrs_inner(const struct inner_addrs *n, unsigned user, int family, struct addr *out)
 {
 	int v6 = family == AF_INET6;
 
@@ -244,7 +244,7 @@ bool nat_inner(const struct nat *n, unsigned user, int family, struct addr *out)
 	return n->has[v6];
 }
 
-bool nat_own(const struct nat *n, int family, struct addr *out)
+bool inner_addrs_own(const struct inner_addrs *n, int family, struct addr *out)
 {
 	int v6 = family == AF_INET6;
 
@@ -254,7 +254,7 @@ bool nat_own(const struct nat *n, int family, struct addr *out)
 }
 
 /* The user who holds this address, or -1. */
-static int holder(const struct nat *n, const struct addr *a)
+static int holder(const struct inner_addrs *n, const struct addr *a)
 {
 	struct holding key = { .net = { .bits = 128 } }, *host;
 
@@ -305,14 +305,14 @@ static bool ip6_routes(const uint8_t *packet, size_t len)
 	return next == PROTO_ROUTING;
 }
 
-static bool allowed(const struct nat *n, const struct inner *in)
+static bool allowed(const struct inner_addrs *n, const struct inner *in)
 {
 	bool ports = !in->fragment && (in->dst.port || in->proto == PROTO_TCP || in->proto == PROTO_UDP);
 
 	return (ports ? policy_check(n->policy, &in->dst) : policy_check_host(n->policy, &in->dst)) == WIRE_OK;
 }
 
-bool nat_may_pass(const struct nat *n, unsigned user, const uint8_t *packet, size_t len)
+bool inner_addrs_may_pass(const struct inner_addrs *n, unsigned user, const uint8_t *packet, size_t len)
 {
 	struct inner in;
 	bool v6;
@@ -337,7 +337,7 @@ bool nat_may_pass(const struct nat *n, unsigned user, const uint8_t *packet, siz
 	return true;
 }
 
-int nat_owner(const struct nat *n, const uint8_t *packet, size_t len)
+int inner_addrs_owner(const struct inner_addrs *n, const uint8_t *packet, size_t len)
 {
 	struct inner in;
 	int user = inner_parse(&in, packet, len) ? -1 : holder(n, &in.dst);

@@ -1,4 +1,4 @@
-#include "own.h"
+#include "own_addrs.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
@@ -12,19 +12,19 @@
 
 #define SETTLE_MS 50
 
-struct own_set {
+struct own_addrs_set {
 	struct addr *addr;
 	size_t n, room;
 };
 
-struct own {
+struct own_addrs {
 	struct policy *policy;
 	struct netlink *nl;
 	struct rtnl_monitor *monitor;
-	struct own_set now;
+	struct own_addrs_set now;
 };
 
-static bool set_has(const struct own_set *s, const struct addr *a)
+static bool set_has(const struct own_addrs_set *s, const struct addr *a)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (addr_same_ip(&s->addr[i], a))
@@ -34,13 +34,13 @@ static bool set_has(const struct own_set *s, const struct addr *a)
 
 static void set_begin(void *arg)
 {
-	((struct own_set *)arg)->n = 0;
+	((struct own_addrs_set *)arg)->n = 0;
 }
 
 /* An address may be told twice; that is no harm. */
 static void set_add(void *arg, const struct rtnl_addr *a)
 {
-	struct own_set *s = arg;
+	struct own_addrs_set *s = arg;
 	struct addr *more;
 
 	if (s->n == s->room) {
@@ -53,7 +53,7 @@ static void set_add(void *arg, const struct rtnl_addr *a)
 	s->addr[s->n++] = a->addr;
 }
 
-static int own_read(struct own *o, struct own_set *s)
+static int own_addrs_read(struct own_addrs *o, struct own_addrs_set *s)
 {
 	static const struct rtnl_dump_ops ops = { .begin = set_begin, .addr = set_add };
 	int err = rtnl_dump(o->nl, &ops, s);
@@ -64,12 +64,12 @@ static int own_read(struct own *o, struct own_set *s)
 }
 
 /* New ones are denied before old ones are let go. */
-static void own_changed(void *arg)
+static void own_addrs_changed(void *arg)
 {
-	struct own *o = arg;
-	struct own_set s = { 0 };
+	struct own_addrs *o = arg;
+	struct own_addrs_set s = { 0 };
 
-	if (own_read(o, &s)) {
+	if (own_addrs_read(o, &s)) {
 		free(s.addr);
 		return;
 	}
@@ -84,35 +84,35 @@ static void own_changed(void *arg)
 }
 
 /* A route that exists and is not unicast ends here (local, anycast), or nowhere. */
-static bool own_here(void *arg, const struct addr *a)
+static bool own_addrs_here(void *arg, const struct addr *a)
 {
-	const struct own *o = arg;
+	const struct own_addrs *o = arg;
 	int type = rtnl_route_type(o->nl, a);
 
 	return type >= 0 && type != RTN_UNICAST;
 }
 
-struct own *own_new(struct event_base *base, struct policy *policy)
+struct own_addrs *own_addrs_new(struct event_base *base, struct policy *policy)
 {
-	struct own *o = calloc(1, sizeof(*o));
+	struct own_addrs *o = calloc(1, sizeof(*o));
 
 	if (!o)
 		return NULL;
 	o->policy = policy;
 	o->nl = netlink_open(NETLINK_ROUTE);
 	if (o->nl)
-		o->monitor = rtnl_monitor_new(base, RTNL_ADDRS, SETTLE_MS, own_changed, o);
+		o->monitor = rtnl_monitor_new(base, RTNL_ADDRS, SETTLE_MS, own_addrs_changed, o);
 	if (!o->monitor) {
 		log_error("own addresses cannot be followed: %s", strerror(errno));
-		own_free(o);
+		own_addrs_free(o);
 		return NULL;
 	}
-	own_changed(o);
-	policy_set_here(policy, own_here, o);
+	own_addrs_changed(o);
+	policy_set_here(policy, own_addrs_here, o);
 	return o;
 }
 
-void own_free(struct own *o)
+void own_addrs_free(struct own_addrs *o)
 {
 	if (!o)
 		return;

@@ -1,0 +1,34 @@
+/* acceptor: every connection arrives here and shows its first bytes. See acceptor.c. */
+#ifndef PLAIT_ACCEPTOR_H
+#define PLAIT_ACCEPTOR_H
+
+#include <event2/event.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "requests.h"
+#include "tarpit.h"
+#include "seal.h"
+#include "sessions.h"
+#include "sock.h"
+
+struct acceptor;
+
+struct acceptor_rooms { /* where the acceptor leads to; all stay the caller's */
+	struct seal *seal;
+	struct sessions *sessions;
+	struct requests *requests;
+	struct tarpit *tarpit;
+};
+
+/* NULL: no memory. Nobody comes before acceptor_listen(), but who is brought by acceptor_take(). */
+struct acceptor *acceptor_new(struct event_base *base, const uint8_t pin[WIRE_PIN], const struct acceptor_rooms *rooms);
+void acceptor_free(struct acceptor *g);
+
+/* Opens the port. 0, or -1: then a sentence was logged, or there is no memory. */
+int acceptor_listen(struct acceptor *g, const struct config *config, const struct sock_caps *caps);
+
+/* A connection that was accepted and not read yet. Owns fd. */
+void acceptor_take(struct acceptor *g, int fd);
+
+#endif
