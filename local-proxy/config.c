@@ -67,7 +67,7 @@ static int set_resolver(void *field, const struct inifile_option *o, const char 
 	return 0;
 }
 
-static const struct inifile_option remote_options[] = {
+static const struct inifile_option vps_options[] = {
 	{ .key = "host", .set = set_host, REMOTE(host), .min = 1, .max = 256 },
 	{ .key = "srv", .set = set_srv, REMOTE(srv), .min = 1, .max = 256 },
 	{ .key = "port", .set = inifile_port, REMOTE(port) },
@@ -152,7 +152,7 @@ static void link_defaults(void *entry)
 	l->quota_day = 1;
 }
 
-/* Each line is a device of its own: the kernel tells lines apart by it. */
+/* Each link is a device of its own: the kernel tells links apart by it. */
 static int check_link(const void *base, const void *entry, struct inifile_why *why)
 {
 	const struct config *c = base;
@@ -165,7 +165,7 @@ static int check_link(const void *base, const void *entry, struct inifile_why *w
 	return 0;
 }
 
-static void remote_defaults(void *entry)
+static void vps_defaults(void *entry)
 {
 	struct config_remote *r = entry;
 
@@ -211,10 +211,10 @@ static int check_pool(const void *base, const void *entry, struct inifile_why *w
 }
 
 static const struct inifile_section sections[] = {
-	{ .name = "remote", .options = remote_options, .offset = offsetof(struct config, remotes),
+	{ .name = "remote", .options = vps_options, .offset = offsetof(struct config, remotes),
 	  .stride = sizeof(struct config_remote), .max = CONFIG_REMOTES,
 	  .count = offsetof(struct config, n_remotes), .title = sizeof(((struct config_remote *)0)->name),
-	  .named = INIFILE_MAYBE_NAMED, .defaults = remote_defaults, .check = check_remote },
+	  .named = INIFILE_MAYBE_NAMED, .defaults = vps_defaults, .check = check_remote },
 	{ .name = "local", .options = local_options },
 	{ .name = "lan", .options = lan_options, .check = check_lan },
 	{ .name = "tunnel", .options = tunnel_options },

@@ -6,11 +6,11 @@
 
 #include "admin.h"
 #include "ask.h"
-#include "carrier.h"
+#include "fallback.h"
 #include "config.h"
 #include "daemon.h"
 #include "guard.h"
-#include "interception.h"
+#include "intercept.h"
 #include "lan.h"
 #include "links.h"
 #include "log.h"
@@ -19,16 +19,16 @@
 #include "pool.h"
 #include "relay.h"
 #include "reload.h"
-#include "remotes.h"
-#include "rescue.h"
+#include "vps_choice.h"
+#include "subflows.h"
 #include "rules.h"
 #include "sock.h"
 #include "sock_subflow.h"
-#include "steward.h"
+#include "wan.h"
 #include "tls.h"
 #include "tundev.h"
 #include "tune.h"
-#include "vitals.h"
+#include "machine.h"
 
 #define PROG "plait-local"
 #define DEFAULT_CONF PLAIT_SYSCONFDIR "/plait/plait-local.conf"
@@ -48,17 +48,17 @@ struct gateway {
 	struct seal *seal;
 	struct relay_loop *relays;
 	struct links *links;
-	struct rescue *rescue;
+	struct subflows *subflows;
 	struct tundev *tundev;
 	struct paths *paths;
-	struct steward *steward;
-	struct remotes *remotes;
-	struct carrier *carrier;
+	struct wan *wan;
+	struct vps_choice *vps;
+	struct fallback *fallback;
 	struct pool *pool;
 	struct lan *lan;
 	struct admin *admin;
 	struct tune *tune;
-	struct interception *interception;
+	struct intercept *intercept;
 };
 
 static int complain(const char *what)
@@ -69,29 +69,29 @@ static int complain(const char *what)
 
 /* --- what happens --- */
 
-static void on_session(void *arg, enum remotes_news news)
+static void on_session(void *arg, enum vps_choice_news news)
 {
-	bool up = news != REMOTES_AWAY, switched = news == REMOTES_SWITCHED;
+	bool up = news != VPS_CHOICE_AWAY, switched = news == VPS_CHOICE_SWITCHED;
 	struct gateway *g = arg;
-	struct addr targets[INTERCEPTION_REMOTES];
+	struct addr targets[INTERCEPT_REMOTES];
 
 	if (switched)
-		paths_targets(g->paths, targets, remotes_active_targets(g->remotes, targets, INTERCEPTION_REMOTES));
-	paths_session(g->paths, remotes_session(g->remotes), up ? remotes_welcome(g->remotes)->index : 0, switched);
+		paths_targets(g->paths, targets, vps_choice_active_targets(g->vps, targets, INTERCEPT_REMOTES));
+	paths_session(g->paths, vps_choice_session(g->vps), up ? vps_choice_welcome(g->vps)->index : 0, switched);
 	if (!up) /* first of all: who is reset below may come again at once */
-		interception_session(g->interception, false);
+		intercept_session(g->intercept, false);
 	pool_session(g->pool, up, switched);
 	lan_session(g->lan, up);
 	if (up)
-		interception_session(g->interception, true);
-	steward_session(g->steward, up, targets, up ? remotes_active_targets(g->remotes, targets, INTERCEPTION_REMOTES) :
-						      remotes_targets(g->remotes, targets, INTERCEPTION_REMOTES));
-	tundev_session(g->tundev, up ? remotes_welcome(g->remotes) : NULL);
-	carrier_session(g->carrier, up && tundev_works(g->tundev) ? remotes_welcome(g->remotes) : NULL);
+		intercept_session(g->intercept, true);
+	wan_session(g->wan, up, targets, up ? vps_choice_active_targets(g->vps, targets, INTERCEPT_REMOTES) :
+						      vps_choice_targets(g->vps, targets, INTERCEPT_REMOTES));
+	tundev_session(g->tundev, up ? vps_choice_welcome(g->vps) : NULL);
+	fallback_session(g->fallback, up && tundev_works(g->tundev) ? vps_choice_welcome(g->vps) : NULL);
 }
 
 /* The other end of all these relays is gone, and MPTCP without subflows would not say so. */
-static void on_restarted(void *arg, const struct remote *r)
+static void on_restarted(void *arg, const struct vps *r)
 {
 	struct gateway *g = arg;
 
@@ -101,21 +101,21 @@ static void on_restarted(void *arg, const struct remote *r)
 
 static void on_addresses(void *arg)
 {
-	struct addr targets[INTERCEPTION_REMOTES];
+	struct addr targets[INTERCEPT_REMOTES];
 	struct gateway *g = arg;
 	size_t n;
 
-	if (!g->interception)
+	if (!g->intercept)
 		return;
-	n = remotes_targets(g->remotes, targets, INTERCEPTION_REMOTES);
+	n = vps_choice_targets(g->vps, targets, INTERCEPT_REMOTES);
 
-	interception_remotes(g->interception, targets, n);
+	intercept_remotes(g->intercept, targets, n);
 	tundev_remotes(g->tundev, targets, n);
-	n = remotes_active_targets(g->remotes, targets, INTERCEPTION_REMOTES);
+	n = vps_choice_active_targets(g->vps, targets, INTERCEPT_REMOTES);
 	paths_targets(g->paths, targets, n);
-	if (!remotes_session(g->remotes))
-		n = remotes_targets(g->remotes, targets, INTERCEPTION_REMOTES);
-	steward_session(g->steward, remotes_session(g->remotes) != NULL, targets, n);
+	if (!vps_choice_session(g->vps))
+		n = vps_choice_targets(g->vps, targets, INTERCEPT_REMOTES);
+	wan_session(g->wan, vps_choice_session(g->vps) != NULL, targets, n);
 }
 
 static void on_redirected(void *arg, bool redirect)
@@ -145,14 +145,14 @@ static void on_links(void *arg)
 {
 	struct gateway *g = arg;
 
-	if (!g->rescue) /* not all of the house is there yet */
+	if (!g->subflows) /* not all of the house is there yet */
 		return;
-	steward_links_changed(g->steward);
+	wan_links_changed(g->wan);
 	paths_links_changed(g->paths);
-	remotes_links_changed(g->remotes);
+	vps_choice_links_changed(g->vps);
 	pool_refresh(g->pool);
 	relay_loop_prune(g->relays, is_stranded, g);
-	rescue_links_changed(g->rescue);
+	subflows_links_changed(g->subflows);
 }
 
 static void on_path(void *arg, unsigned path, enum health_state was)
@@ -161,7 +161,7 @@ static void on_path(void *arg, unsigned path, enum health_state was)
 
 	paths_on_path(g->paths, path, was);
 	tundev_path(g->tundev);
-	carrier_path(g->carrier);
+	fallback_path(g->fallback);
 }
 
 static void on_carrier(void *arg)
@@ -175,42 +175,42 @@ static void on_packet(void *arg, const uint8_t *packet, size_t len)
 {
 	struct gateway *g = arg;
 
-	carrier_packet(g->carrier, packet, len);
+	fallback_packet(g->fallback, packet, len);
 }
 
 static void on_room(void *arg)
 {
 	struct gateway *g = arg;
 
-	carrier_room(g->carrier);
+	fallback_room(g->fallback);
 }
 
 static void on_unknown(void *arg)
 {
 	struct gateway *g = arg;
 
-	remotes_suspect(g->remotes);
+	vps_choice_suspect(g->vps);
 }
 
-static void on_use(void *arg, size_t line)
+static void on_use(void *arg, size_t link)
 {
 	struct gateway *g = arg;
 
-	paths_set_use(g->paths, line, roles_use(steward_roles(g->steward), line));
+	paths_set_use(g->paths, link, roles_use(wan_roles(g->wan), link));
 }
 
-static const struct health *line_health(void *arg, size_t line)
+static const struct health *link_health(void *arg, size_t link)
 {
 	struct gateway *g = arg;
 
-	return paths_health(g->paths, line);
+	return paths_health(g->paths, link);
 }
 
-static json_t *line_datagrams(void *arg, size_t line)
+static json_t *link_datagrams(void *arg, size_t link)
 {
 	struct gateway *g = arg;
 
-	return tunnel_path_status(tundev_tunnel(g->tundev), (unsigned)line);
+	return tunnel_path_status(tundev_tunnel(g->tundev), (unsigned)link);
 }
 
 static uint64_t bytes_moved(void *arg)
@@ -220,7 +220,7 @@ static uint64_t bytes_moved(void *arg)
 	return relay_loop_moved(g->relays);
 }
 
-/* A relay has sent much: each line learns from it. */
+/* A relay has sent much: each link learns from it. */
 static void on_observed(void *arg, int wan_fd)
 {
 	struct sock_subflow path[SOCK_SUBFLOWS];
@@ -232,7 +232,7 @@ static void on_observed(void *arg, int wan_fd)
 		much |= links_learn(g->links, &path[i]);
 	if (much)
 		pool_renew(g->pool);
-	steward_observed(g->steward, wan_fd);
+	wan_observed(g->wan, wan_fd);
 }
 
 static json_t *status(void *arg)
@@ -246,11 +246,11 @@ static json_t *status(void *arg)
 	identity_pin(g->identity, pin);
 	seal_b64(b64, pin);
 	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}", "version", PLAIT_VERSION, "connected",
-			 remotes_session(g->remotes) != NULL, "key", b64, "remote", remotes_status(g->remotes), "links", links,
+			 vps_choice_session(g->vps) != NULL, "key", b64, "remote", vps_choice_status(g->vps), "links", links,
 			 "uneasy", links_uneasy(g->links), "pool",
 			 pool_status(g->pool), "tunnel", tundev_status(g->tundev), "lan", lan_status(g->lan), "rules",
-			 interception_mode(g->interception), "relays", (int)relay_loop_count(g->relays),
-			 "kernel", vitals_kernel(&g->caps), "memory", vitals_memory(), "counters", admin_counters());
+			 intercept_mode(g->intercept), "relays", (int)relay_loop_count(g->relays),
+			 "kernel", machine_kernel(&g->caps), "memory", machine_memory(), "counters", admin_counters());
 }
 
 /* --- the config is read again --- */
@@ -260,10 +260,10 @@ static void adopt(struct gateway *g, const struct config *next, json_t *answer)
 {
 	config_adopt(&g->config, next, reload_told, answer);
 	log_level = g->config.log;
-	steward_reload(g->steward);
+	wan_reload(g->wan);
 	on_links(g);
 	tundev_reload(g->tundev);
-	interception_reload(g->interception);
+	intercept_reload(g->intercept);
 }
 
 static json_t *reload(void *arg, const char *rest)
@@ -310,7 +310,7 @@ static int raise_house(struct gateway *g)
 {
 	const struct config *c = &g->config;
 	struct relay_limits limits = { c->idle_s, HALF_IDLE_S, c->stall_s };
-	struct remotes_ops ops = { on_session, on_restarted, on_addresses, on_packet, on_room };
+	struct vps_choice_ops ops = { on_session, on_restarted, on_addresses, on_packet, on_room };
 	struct sock_wan wan = { .mark = RULES_SELF_MARK, .notsent_lowat = c->notsent_lowat, .keepalive = WAN_KEEPALIVE_S,
 				.congestion = SOCK_WAITING };
 	struct lan_house house = { .base = g->loop.base, .config = c };
@@ -321,22 +321,22 @@ static int raise_house(struct gateway *g)
 		return complain("out of memory");
 	relay_loop_congestion(g->relays, sock_congestion_choice(&g->caps, c->congestion));
 	g->links = links_new(g->loop.base, c, on_links, g);
-	g->steward = g->links ? steward_new(g->loop.base, c, g->links, &(struct steward_ops){ RULES_SELF_MARK, on_use, bytes_moved, line_health,
-												line_datagrams }, g) : NULL;
-	if (!g->steward)
+	g->wan = g->links ? wan_new(g->loop.base, c, g->links, &(struct wan_ops){ RULES_SELF_MARK, on_use, bytes_moved, link_health,
+												link_datagrams }, g) : NULL;
+	if (!g->wan)
 		return -1;
-	steward_serve(g->steward, g->admin);
+	wan_serve(g->wan, g->admin);
 	if (raise_paths(g))
 		return complain("out of memory");
-	g->remotes = remotes_new(g->loop.base, c, g->links, g->relays, g->tls, &wan, &ops, g);
-	g->carrier = g->remotes ? carrier_new(g->loop.base, tundev_tunnel(g->tundev), g->remotes,
+	g->vps = vps_choice_new(g->loop.base, c, g->links, g->relays, g->tls, &wan, &ops, g);
+	g->fallback = g->vps ? fallback_new(g->loop.base, tundev_tunnel(g->tundev), g->vps,
 					      sock_congestion_choice(&g->caps, c->congestion), on_carrier, g) : NULL;
-	g->pool = g->carrier ? pool_new(g->loop.base, c, g->links, g->remotes, g->seal) : NULL;
+	g->pool = g->fallback ? pool_new(g->loop.base, c, g->links, g->vps, g->seal) : NULL;
 	if (!g->pool)
 		return complain("out of memory");
 	relay_loop_observe(g->relays, on_observed, g);
 	house.links = g->links;
-	house.remotes = g->remotes;
+	house.remotes = g->vps;
 	house.paths = g->paths;
 	house.pool = g->pool;
 	house.relays = g->relays;
@@ -346,11 +346,11 @@ static int raise_house(struct gateway *g)
 		log_error("cannot listen on port %u for the LAN: %m", c->lan_port);
 		return -1;
 	}
-	g->rescue = rescue_new(g->loop.base, g->relays, g->lan, g->links);
-	if (!g->rescue)
+	g->subflows = subflows_new(g->loop.base, g->relays, g->lan, g->links);
+	if (!g->subflows)
 		return complain("out of memory");
-	g->interception = interception_new(g->loop.base, c, g->guard, &(struct interception_ops){ on_redirected, count_relays }, g);
-	return g->interception ? 0 : complain("out of memory");
+	g->intercept = intercept_new(g->loop.base, c, g->guard, &(struct intercept_ops){ on_redirected, count_relays }, g);
+	return g->intercept ? 0 : complain("out of memory");
 }
 
 static void raze_house(struct gateway *g)
@@ -358,16 +358,16 @@ static void raze_house(struct gateway *g)
 	admin_free(g->admin);
 	if (g->relays) /* what ends from now on teaches nobody */
 		relay_loop_observe(g->relays, NULL, NULL);
-	interception_free(g->interception);
-	rescue_free(g->rescue);
+	intercept_free(g->intercept);
+	subflows_free(g->subflows);
 	relay_loop_free(g->relays); /* its relays report to lan */
 	lan_free(g->lan);
 	pool_free(g->pool);
-	carrier_free(g->carrier);
-	remotes_free(g->remotes);
+	fallback_free(g->fallback);
+	vps_choice_free(g->vps);
 	paths_free(g->paths);
 	tundev_free(g->tundev);
-	steward_free(g->steward);
+	wan_free(g->wan);
 	links_free(g->links);
 	seal_free(g->seal);
 }
@@ -407,7 +407,7 @@ static int live(struct gateway *g)
 	if (g->guard)
 		guard_succeed(g->guard, PROG);
 	sock_probe(&g->caps);
-	vitals_warn(&g->caps);
+	machine_warn(&g->caps);
 	g->tls = tls_ctx_new(g->identity, false);
 	g->admin = admin_new(g->loop.base, g->config.control, status, g, err, sizeof(err));
 	if (!g->tls || !g->admin)

@@ -142,7 +142,7 @@ static int check_listen(const void *base, const void *entry, struct inifile_why 
 		return inifile_refuse(why, "announce takes at most one IPv4 and one IPv6 address");
 	for (size_t i = 0; i < c->n_announce; i++) {
 		if (addr_is_any(&c->announce[i]))
-			return inifile_refuse(why, "announce needs an address that lines can reach");
+			return inifile_refuse(why, "announce needs an address that links can reach");
 	}
 	return 0;
 }

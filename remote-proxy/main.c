@@ -28,7 +28,7 @@
 #include "status.h"
 #include "tundev.h"
 #include "users.h"
-#include "vitals.h"
+#include "machine.h"
 
 #define HALF_IDLE_S 300
 
@@ -82,7 +82,7 @@ static int remote_configure(struct remote *r, const char *conf, bool key)
 static int remote_start_host(struct remote *r)
 {
 	sock_probe(&r->caps);
-	vitals_warn(&r->caps);
+	machine_warn(&r->caps);
 	if (daemon_init(&r->daemon, daemon_descriptors(r->config.max_relays), r->err, sizeof(r->err)) ||
 	    daemon_alone(&r->daemon, "plait-remote", r->err, sizeof(r->err)))
 		return -1;

@@ -7,9 +7,9 @@ $(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 	@mkdir -p $$(@D)
 	$$(call run,TEST,$$@) $$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -Itests/unit -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter base,$(1)),,$$(LIBS)) -lcmocka
 endef
-USES_local_opening := opening_again pool upstream dial talk remote remotes revoke
+USES_local_client := client_retry pool upstream dial control_conn vps vps_choice revoke
 USES_remote_inner_addrs := policy
-USES_local_remote := revoke
+USES_local_vps := revoke
 room_obj = $(foreach room,$(2),$(filter %/$(room).o,$(call obj,$(1)-proxy)))
 # The rooms of a proxy are tested one by one: a test links the .c it is named after and what USES_local_NOUN adds.
 define unit_proxy

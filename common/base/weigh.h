@@ -1,4 +1,4 @@
-/* weigh: is a line worth having beside the others? Judged by what each carried, second by second. A value: see weigh.c. */
+/* weigh: is a link worth having beside the others? Judged by what each carried, second by second. A value: see weigh.c. */
 #ifndef PLAIT_WEIGH_H
 #define PLAIT_WEIGH_H
 
@@ -6,16 +6,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WEIGH_LINES 8
+#define WEIGH_LINKS 8
 
-struct weigh_second { /* of one line */
+struct weigh_second { /* of one link */
 	bool in;	   /* it was there, and all others think it an equal */
 	uint64_t bytes[2]; /* down, up */
 	uint32_t rtt_us;   /* its least; 0: not known */
 	uint32_t queue_us; /* how long bytes wait before it, the worse direction */
 };
 
-struct weigh_line {
+struct weigh_link {
 	bool aside;	      /* the verdict */
 	bool trial;	      /* it was, and is being tried again */
 	bool in;	      /* as last told */
@@ -32,17 +32,17 @@ struct weigh_line {
 };
 
 struct weigh { /* all zero: nothing known */
-	struct weigh_line line[WEIGH_LINES];
+	struct weigh_link link[WEIGH_LINKS];
 	unsigned busy; /* seconds in a row in which there was something to carry */
 };
 
 /* Known beforehand: so many bytes a second, down and up (0: not). */
-void weigh_hint(struct weigh *w, size_t line, uint64_t down, uint64_t up);
+void weigh_hint(struct weigh *w, size_t link, uint64_t down, uint64_t up);
 
-/* A second has passed. True when some line's verdict is another now. */
-bool weigh_second(struct weigh *w, const struct weigh_second *line, size_t n, uint64_t now_ms);
+/* A second has passed. True when some link's verdict is another now. */
+bool weigh_second(struct weigh *w, const struct weigh_second *link, size_t n, uint64_t now_ms);
 
-/* Lines came or went: a verdict holds only beside lines as good as those it was found with. */
+/* Lines came or went: a verdict holds only beside links as good as those it was found with. */
 bool weigh_present(struct weigh *w, const bool *present, size_t n);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include "daemon.h"
 #include "log.h"
-#include "place.h"
+#include "instance.h"
 
 static int raise_descriptors(struct daemon_base *d, size_t need, char *err, size_t err_len)
 {
@@ -92,7 +92,7 @@ int daemon_init(struct daemon_base *d, size_t need, char *err, size_t err_len)
 
 int daemon_alone(struct daemon_base *d, const char *name, char *err, size_t err_len)
 {
-	int fd = place_take(name);
+	int fd = instance_take(name);
 
 	if (fd >= 0)
 		d->alone = fd;

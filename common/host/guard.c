@@ -18,8 +18,8 @@
  * holds no key either.
  *
  * A daemon that is killed and started again at once must not put anything in while the guard of the one before still
- * takes out: that would stay out. So daemon and guard hold a place (place.h), the guard until its scripts have run, and whoever
- * starts waits for it first. The descriptor of the place goes to the guard as a message of two bytes with SCM_RIGHTS. */
+ * takes out: that would stay out. So daemon and guard hold the name of an instance (instance.h), the guard until its scripts have run, and whoever
+ * starts waits for it first. Its descriptor goes to the guard as a message of two bytes with SCM_RIGHTS. */
 #include "guard.h"
 
 #include <errno.h>
@@ -37,7 +37,7 @@
 #include <event2/event_struct.h>
 
 #include "log.h"
-#include "place.h"
+#include "instance.h"
 
 #define GUARD_LIMIT_MS 10000
 #define SUCCEED_LIMIT_MS 30000 /* several scripts, and none takes as long */
@@ -47,7 +47,7 @@
 
 struct guard {
 	pid_t pid; /* -1: there is none */
-	int fd, place; /* place: -1: none */
+	int fd, instance; /* instance: -1: none */
 	struct event ended, again;
 	bool watched;
 	struct script armed[GUARD_SCRIPTS];
@@ -192,11 +192,11 @@ struct guard *guard_start(void)
 		return NULL;
 	}
 	if (g)
-		g->place = -1;
+		g->instance = -1;
 	return g;
 }
 
-static void share_place(const struct guard *g)
+static void share_instance(const struct guard *g)
 {
 	struct iovec iov = { .iov_base = "..", .iov_len = 2 };
 	union rights rights = { 0 };
@@ -206,8 +206,8 @@ static void share_place(const struct guard *g)
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &g->place, sizeof(int));
-	if (g->place >= 0 && sendmsg(g->fd, &msg, MSG_NOSIGNAL) < 0)
+	memcpy(CMSG_DATA(c), &g->instance, sizeof(int));
+	if (g->instance >= 0 && sendmsg(g->fd, &msg, MSG_NOSIGNAL) < 0)
 		log_warn("guard: its place is not kept: %s", strerror(errno));
 }
 
@@ -216,10 +216,10 @@ void guard_succeed(struct guard *g, const char *name)
 	char text[64];
 
 	snprintf(text, sizeof(text), "%s guard", name);
-	g->place = place_wait(text, SUCCEED_LIMIT_MS);
-	if (g->place < 0)
+	g->instance = instance_wait(text, SUCCEED_LIMIT_MS);
+	if (g->instance < 0)
 		log_warn("the guard of a %s that was killed has not ended; what it takes out may be ours", name);
-	share_place(g);
+	share_instance(g);
 }
 
 int guard_arm(struct guard *g, const struct script *down)
@@ -263,7 +263,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		event_add(&g->again, &later);
 		return;
 	}
-	share_place(g);
+	share_instance(g);
 	for (size_t i = 0; i < g->count; i++)
 		guard_arm(g, &g->armed[i]);
 	watch(g, event_get_base(&g->again));
@@ -294,7 +294,7 @@ void guard_dismiss(struct guard *g)
 		while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
-	if (g && g->place >= 0)
-		close(g->place);
+	if (g && g->instance >= 0)
+		close(g->instance);
 	free(g);
 }

@@ -19,9 +19,9 @@ static const struct verb {
 			     .status = true },
 	[OPTIONS_RELOAD] = { "reload", "[-s SOCKET | -c FILE]", "have the running daemon read its config again", .conf = true,
 			     .status = true },
-	[OPTIONS_LINKS] = { "links", "[--once] [--json] [-s SOCKET | -c FILE]", "show the lines as they are, each second anew on a terminal",
+	[OPTIONS_LINKS] = { "links", "[--once] [--json] [-s SOCKET | -c FILE]", "show the links as they are, each second anew on a terminal",
 			    .conf = true, .status = true, .lines = true },
-	[OPTIONS_LINK] = { "link", "NAME primary|backup|off [-s SOCKET | -c FILE]", "change a line's role until the daemon ends", .conf = true,
+	[OPTIONS_LINK] = { "link", "NAME primary|backup|off [-s SOCKET | -c FILE]", "change a link's role until the daemon ends", .conf = true,
 			   .status = true, .lines = true },
 	[OPTIONS_VERSION] = { "version", "", "print the version", .conf = false },
 	[OPTIONS_HELP] = { "help", "", "print this", .conf = false },
@@ -115,7 +115,7 @@ int options_parse(struct options *o, int argc, char **argv, const char *prog, co
 	if (verbs[o->verb].file && !o->file)
 		return usage_error(o, "name the key's FILE", "");
 	if (o->verb == OPTIONS_LINK && !o->role)
-		return usage_error(o, "name a line and its role: primary, backup or off", "");
+		return usage_error(o, "name a link and its role: primary, backup or off", "");
 	return 0;
 }
 

@@ -8,7 +8,7 @@
 
 #include "admin.h"
 #include "config.h"
-#include "links_view.h"
+#include "links_table.h"
 #include "reload.h"
 
 static void sleep_ms(long ms)
@@ -25,7 +25,7 @@ static int print_links(const json_t *answer, const struct options *o, bool anew)
 	if (o->json)
 		fputs(json_dumpf(answer, stdout, JSON_INDENT(2)) ? "" : "\n", stdout);
 	else
-		links_view_print(answer, stdout);
+		links_table_print(answer, stdout);
 	return fflush(stdout) ? 1 : 0;
 }
 
@@ -40,7 +40,7 @@ static int ask_links(const char *path, const struct options *o)
 		sleep_ms(pause);
 		now = admin_fetch(path, "links");
 		if (now)
-			links_view_rates(now, before);
+			links_table_rates(now, before);
 		rc = now ? print_links(now, o, !once) : 1;
 		json_decref(before);
 		before = now;
@@ -58,7 +58,7 @@ static int ask_link(const char *path, const struct options *o)
 	const char *link, *was, *is;
 
 	if ((size_t)snprintf(request, sizeof(request), "link %s %s", o->link, o->role) >= sizeof(request)) {
-		fprintf(stderr, "%s: no line is called %.40s\n", o->prog, o->link);
+		fprintf(stderr, "%s: no link is called %.40s\n", o->prog, o->link);
 		return 1;
 	}
 	answer = admin_fetch(path, request);

@@ -4,7 +4,7 @@
  * go; under REDIRECT conntrack remembers it. Both are known before a byte is read. Three kinds
  * of connection have no business here and are reset: one made straight to our port, one to
  * the VPS (the rules exempt it; if it comes all the same, something loops), and one more than
- * max_relays; and all others while the remote is away. Everything else becomes an `opening`. */
+ * max_relays; and all others while the VPS is away. Everything else becomes a client connection (client.c). */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -15,16 +15,16 @@
 #include "lan.h"
 #include "listener.h"
 #include "log.h"
-#include "opening.h"
+#include "client.h"
 #include "sock.h"
 
 struct lan {
 	struct lan_house house;
 	struct listener *listener;
 	bool redirect;
-	bool away; /* the remote, for so long that nobody should wait for it */
-	unsigned count; /* openings and relays */
-	struct opening_list openings;
+	bool away; /* the VPS, for so long that nobody should wait for it */
+	unsigned count; /* client connections: until ACCEPT, and relays */
+	struct client_list clients;
 	struct log_limit said;
 };
 
@@ -54,18 +54,18 @@ static void on_connection(void *arg, int fd, const struct addr *src)
 	if (destination(l, fd, &dst)) {
 		counters.intercept_loops++;
 		refuse(l, fd, src, "it was made to plait's own port");
-	} else if (remotes_is_target(l->house.remotes, &dst)) {
+	} else if (vps_choice_is_target(l->house.remotes, &dst)) {
 		counters.intercept_loops++;
 		refuse(l, fd, src, "it goes to the VPS itself, which is never intercepted: is there a loop?");
 	} else if (l->count >= l->house.config->max_relays) {
 		counters.refused_limit++;
 		refuse(l, fd, src, "max_relays reached");
 	} else if (l->away) {
-		refuse(l, fd, src, "the remote is away");
+		refuse(l, fd, src, "the VPS is away");
 	} else {
-		remotes_wanted(l->house.remotes);
+		vps_choice_wanted(l->house.remotes);
 		paths_busy(l->house.paths);
-		opening_new(&l->house, &l->openings, &l->count, fd, src, &dst);
+		client_new(&l->house, &l->clients, &l->count, fd, src, &dst);
 	}
 }
 
@@ -80,7 +80,7 @@ struct lan *lan_new(const struct lan_house *house)
 	l->house = *house;
 	l->away = house->config->on_remote_down == DOWN_REJECT;
 	l->redirect = house->config->intercept == INTERCEPT_REDIRECT;
-	LIST_INIT(&l->openings);
+	LIST_INIT(&l->clients);
 	fd = sock_listen_lan(&at, !l->redirect);
 	if (fd < 0) {
 		free(l);
@@ -97,12 +97,12 @@ struct lan *lan_new(const struct lan_house *house)
 
 void lan_free(struct lan *l)
 {
-	struct opening *o;
+	struct client *c;
 
 	if (!l)
 		return;
-	while ((o = LIST_FIRST(&l->openings)))
-		opening_free(o);
+	while ((c = LIST_FIRST(&l->clients)))
+		client_free(c);
 	listener_free(l->listener);
 	free(l);
 }
@@ -114,25 +114,25 @@ void lan_redirected(struct lan *l, bool redirect)
 
 void lan_session(struct lan *l, bool up)
 {
-	struct opening *o, *next;
+	struct client *c, *next;
 
 	l->away = !up;
-	for (o = LIST_FIRST(&l->openings); o; o = next) {
-		next = opening_next(o);
+	for (c = LIST_FIRST(&l->clients); c; c = next) {
+		next = client_next(c);
 		if (up)
-			opening_session(o);
+			client_session(c);
 		else
-			opening_give_up(o);
+			client_give_up(c);
 	}
 }
 
-void lan_restarted(struct lan *l, const struct remote *r)
+void lan_restarted(struct lan *l, const struct vps *v)
 {
-	struct opening *o, *next;
+	struct client *c, *next;
 
-	for (o = LIST_FIRST(&l->openings); o; o = next) {
-		next = opening_next(o);
-		opening_restarted(o, r);
+	for (c = LIST_FIRST(&l->clients); c; c = next) {
+		next = client_next(c);
+		client_restarted(c, v);
 	}
 }
 
@@ -141,8 +141,8 @@ unsigned lan_severed(struct lan *l, unsigned least_ms, unsigned most_ms)
 	uint64_t now = clock_ms();
 	unsigned n = 0;
 
-	for (struct opening *o = LIST_FIRST(&l->openings); o; o = opening_next(o)) {
-		uint64_t ms = opening_severed(o, now);
+	for (struct client *c = LIST_FIRST(&l->clients); c; c = client_next(c)) {
+		uint64_t ms = client_severed(c, now);
 
 		n += ms >= least_ms && ms < most_ms;
 	}

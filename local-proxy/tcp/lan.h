@@ -8,7 +8,7 @@
 #include "paths.h"
 #include "pool.h"
 #include "relay.h"
-#include "remotes.h"
+#include "vps_choice.h"
 
 struct lan;
 
@@ -17,7 +17,7 @@ struct lan_house {
 	struct event_base *base;
 	const struct config *config;
 	const struct links *links;
-	struct remotes *remotes;
+	struct vps_choice *remotes;
 	struct paths *paths;
 	struct pool *pool;
 	struct relay_loop *relays;
@@ -34,10 +34,10 @@ void lan_redirected(struct lan *l, bool redirect);
 /* A session began or ended: those who wait for one go on, or not. */
 void lan_session(struct lan *l, bool up);
 
-/* The process of this remote is another one: what it was asked for is lost. */
-void lan_restarted(struct lan *l, const struct remote *r);
+/* The process of this VPS is another one: what it was asked for is lost. */
+void lan_restarted(struct lan *l, const struct vps *v);
 
-/* How many openings have been without any line for least_ms or more, but less than most_ms. */
+/* How many client connections that wait for ACCEPT have been without any link for least_ms or more, but less than most_ms. */
 unsigned lan_severed(struct lan *l, unsigned least_ms, unsigned most_ms);
 
 json_t *lan_status(const struct lan *l);

@@ -4,21 +4,21 @@
  * the first bytes leave at once, on a connection whose subflows have joined already. The pool
  * keeps `want` of them. `want` follows demand: it starts at [pool] min, doubles when
  * somebody found the pool empty, and loses an eighth every DECAY_MS in which nobody did; never above
- * [pool] max, nor above what the remote allows. When nobody has asked for IDLE_MS it sinks to none, since each that waits costs
- * every line 0.7 MB a day, and is back at min with the next who does, whose connection has to be dialled. The oldest is handed out first: its other
- * lines have had the longest time to join.
+ * [pool] max, nor above what the VPS allows. When nobody has asked for IDLE_MS it sinks to none, since each that waits costs
+ * every link 0.7 MB a day, and is back at min with the next who does, whose connection has to be dialled. The oldest is handed out first: its other
+ * links have had the longest time to join.
  *
  * A waiting connection is dropped when it breaks, when it is older than the smaller of both
- * sides' `age` (before NATs forget it), when no line carries it any more (one that lost only the line it began on is as good as
- * before), and when the remote was restarted. When
+ * sides' `age` (before NATs forget it), when no link carries it any more (one that lost only the link it began on is as good as
+ * before), and when the VPS was restarted. When
  * one that was handed out turns out to be dead in silence, all that wait are dropped: a NAT that
- * forgot one forgot all. When the lines have learnt another first window (links_learn), those made before have the old one for good
- * and are replaced, some at a time; so are they all when one began on a line that is not the best now, since the kernel goes on
+ * forgot one forgot all. When the links have learnt another first window (links_learn), those made before have the old one for good
+ * and are replaced, some at a time; so are they all when one began on a link that is not the best now, since the kernel goes on
  * preferring that. Each loss is refilled; after a failed dial the pool rests for REST_MS first. One whose ATTACH is not answered in
- * ATTACH_MS is given up: when the only line that it has yet is gone, the kernel neither joins another nor says so.
+ * ATTACH_MS is given up: when the only link that it has yet is gone, the kernel neither joins another nor says so.
  *
- * A connection that fell back to plain TCP (SYNs that are lost three times do that) dies with the line it is on. It is dialled
- * again, but no more than UPSTREAM_FALLBACKS times in a row: then there is a reason, which strip.c will find. */
+ * A connection that fell back to plain TCP (SYNs that are lost three times do that) dies with the link it is on. It is dialled
+ * again, but no more than UPSTREAM_FALLBACKS times in a row: then there is a reason, which mptcp_check.c will find. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,7 @@ struct pool {
 	struct event_base *base;
 	const struct config *config;
 	const struct links *links;
-	struct remotes *remotes;
+	struct vps_choice *remotes;
 	struct seal *seal;
 	struct upstream_list warm, dialling;
 	unsigned n_warm, n_dialling;
@@ -55,14 +55,14 @@ static unsigned least(unsigned a, unsigned b)
 
 static unsigned cap(const struct pool *p)
 {
-	const struct wire_welcome *w = remotes_welcome(p->remotes);
+	const struct wire_welcome *w = vps_choice_welcome(p->remotes);
 
 	return w ? least(p->config->pool_max, w->pool_cap) : 0;
 }
 
 static uint64_t age_ms(const struct pool *p)
 {
-	const struct wire_welcome *w = remotes_welcome(p->remotes);
+	const struct wire_welcome *w = vps_choice_welcome(p->remotes);
 
 	return 1000 * (uint64_t)least(p->config->pool_age_s, w && w->pool_age ? w->pool_age : UINT32_MAX);
 }
@@ -128,10 +128,10 @@ static void on_refill(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (!remotes_session(p->remotes) || clock_ms() < p->rest_until_ms)
+	if (!vps_choice_session(p->remotes) || clock_ms() < p->rest_until_ms)
 		return;
 	while (p->n_warm + p->n_dialling < goal && p->n_dialling < DIALS_MAX) {
-		u = upstream_new(p->base, remotes_active(p->remotes), p->seal, on_dialling, p);
+		u = upstream_new(p->base, vps_choice_active(p->remotes), p->seal, on_dialling, p);
 		if (!u)
 			return;
 		upstream_list_add(&p->dialling, u);
@@ -203,7 +203,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 /* --- for the rest of the house --- */
 
 struct pool *pool_new(struct event_base *base, const struct config *config, const struct links *links,
-		      struct remotes *remotes, struct seal *seal)
+		      struct vps_choice *remotes, struct seal *seal)
 {
 	struct timeval tick = { 0, TICK_MS * 1000 };
 	struct pool *p = calloc(1, sizeof(*p));
@@ -288,11 +288,11 @@ void pool_session(struct pool *p, bool up, bool switched)
 		refill_soon(p);
 }
 
-/* The place of its line among those that connections may begin on, 0: the best; -1: none of them. */
-static int line_rank(const struct pool *p, const struct upstream *u)
+/* The place of its link among those that connections may begin on, 0: the best; -1: none of them. */
+static int link_rank(const struct pool *p, const struct upstream *u)
 {
 	struct addr target[8], src[CONFIG_LINKS];
-	size_t n = remotes_active_targets(p->remotes, target, 8);
+	size_t n = vps_choice_active_targets(p->remotes, target, 8);
 
 	for (size_t t = 0; t < n; t++) {
 		size_t m = links_sources(p->links, &target[t], src, CONFIG_LINKS);
@@ -304,10 +304,10 @@ static int line_rank(const struct pool *p, const struct upstream *u)
 	return -1;
 }
 
-/* Plain TCP dies with its line; MPTCP with the last of its lines. */
+/* Plain TCP dies with its link; MPTCP with the last of its links. */
 static bool is_carried(const struct pool *p, const struct upstream *u)
 {
-	return upstream_is_mptcp(u) ? !upstream_severed(u) : line_rank(p, u) >= 0;
+	return upstream_is_mptcp(u) ? !upstream_severed(u) : link_rank(p, u) >= 0;
 }
 
 void pool_refresh(struct pool *p)
@@ -318,7 +318,7 @@ void pool_refresh(struct pool *p)
 		next = upstream_list_next(u);
 		if (!is_carried(p, u))
 			drop(p, &p->warm, &p->n_warm, u);
-		else if (line_rank(p, u) != 0)
+		else if (link_rank(p, u) != 0)
 			pool_renew(p);
 	}
 	p->rest_until_ms = 0;

@@ -1,4 +1,4 @@
-/* pool: attached connections to the remote that wait for a LAN connection. See pool.c. */
+/* pool: attached connections to the VPS that wait for a LAN connection. See pool.c. */
 #ifndef PLAIT_POOL_H
 #define PLAIT_POOL_H
 
@@ -6,13 +6,13 @@
 
 #include "config.h"
 #include "links.h"
-#include "remotes.h"
+#include "vps_choice.h"
 #include "upstream.h"
 
 struct pool;
 
 struct pool *pool_new(struct event_base *base, const struct config *config, const struct links *links,
-		      struct remotes *remotes, struct seal *seal);
+		      struct vps_choice *remotes, struct seal *seal);
 void pool_free(struct pool *p);
 
 /* A warm connection (the caller becomes its owner), or NULL: dial one. */
@@ -24,7 +24,7 @@ void pool_distrust(struct pool *p);
 /* A session began, ended, or (switched) is with another process. */
 void pool_session(struct pool *p, bool up, bool switched);
 
-/* Some line or address changed: what waits on one that is gone is dropped. */
+/* Some link or address changed: what waits on one that is gone is dropped. */
 void pool_refresh(struct pool *p);
 
 /* Those that wait now are outdated: they are replaced little by little. */

@@ -1,16 +1,16 @@
-/* upstream: one connection to the remote, from dial to ACCEPT.
+/* upstream: one connection to the VPS, from dial to ACCEPT.
  *
- * Theory of operation. States in life order: DIALLING (a race between lines), CONNECTED
+ * Theory of operation. States in life order: DIALLING (a race between links), CONNECTED
  * (nothing sent), ATTACHING (ATTACH sent, ATTACHED awaited), WARM (may wait for long), OPENING
  * (OPEN sent, ACCEPT awaited), ACCEPTED (to be handed to a relay), OVER. A cold one goes
  * from CONNECTED to OPENING at once, ATTACH, OPEN and the first bytes leaving together.
  *
  * What it promises is to tell the three ways of failing apart. Before OPEN was written, or when
- * the remote proves with RESET that it does not know the session, nothing was served
- * (UNSERVED): send it again elsewhere. An ACCEPT with a status is the remote's own word
+ * the VPS proves with RESET that it does not know the session, nothing was served
+ * (UNSERVED): send it again elsewhere. An ACCEPT with a status is the VPS's own word
  * (DENIED). Anything else after OPEN is LOST, and only REVOKE can settle it.
  *
- * A WARM connection stays readable: if the remote or a NAT resets it, it is found out before
+ * A WARM connection stays readable: if the VPS or a NAT resets it, it is found out before
  * somebody uses it. */
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -35,7 +35,7 @@ enum state { DIALLING, CONNECTED, ATTACHING, WARM, OPENING, ACCEPTED, OVER };
 
 struct upstream {
 	struct event_base *base;
-	struct remote *remote;
+	struct vps *remote;
 	struct seal *seal;
 	upstream_cb cb;
 	void *arg;
@@ -184,7 +184,7 @@ static int take_answers(struct upstream *u, bool *more)
 
 	*more = false;
 	if (got > 0) {
-		remote_session_refused(u->remote, u->session);
+		vps_session_refused(u->remote, u->session);
 		over(u, UPSTREAM_UNSERVED);
 		return 0;
 	}
@@ -235,7 +235,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	u->in_len += (size_t)n;
 	do {
 		if (take_answers(u, &more)) {
-			log_debug("an answer of the remote did not open");
+			log_debug("an answer of the VPS did not open");
 			broke(u);
 			return;
 		}
@@ -263,7 +263,7 @@ static void on_dialled(void *arg, int fd, const struct addr *src)
 	emit(u, UPSTREAM_CONNECTED);
 }
 
-struct upstream *upstream_new(struct event_base *base, struct remote *remote, struct seal *seal, upstream_cb cb,
+struct upstream *upstream_new(struct event_base *base, struct vps *remote, struct seal *seal, upstream_cb cb,
 			      void *arg)
 {
 	struct upstream *u = calloc(1, sizeof(*u));
@@ -277,7 +277,7 @@ struct upstream *upstream_new(struct event_base *base, struct remote *remote, st
 	u->arg = arg;
 	u->fd = -1;
 	enter(u, DIALLING);
-	u->dial = remote_dial(remote, on_dialled, u);
+	u->dial = vps_dial(remote, on_dialled, u);
 	if (!u->dial) {
 		free(u);
 		return NULL;
@@ -318,12 +318,12 @@ void upstream_set_owner(struct upstream *u, upstream_cb cb, void *arg)
 
 static int make_attach(struct upstream *u, uint8_t out[WIRE_ATTACH_LEN])
 {
-	struct session *s = remote_session(u->remote);
+	struct session *s = vps_session(u->remote);
 
 	if (!s)
 		return -1;
 	u->session = session_get(s);
-	memcpy(u->token, remote_token(u->remote, s), sizeof(u->token));
+	memcpy(u->token, vps_token(u->remote, s), sizeof(u->token));
 	session_attach(s, u->seal, out, u->key, &u->ctr);
 	return 0;
 }
@@ -454,7 +454,7 @@ bool upstream_is_mptcp(const struct upstream *u)
 
 bool upstream_fell_back(const struct upstream *u, const struct links *links)
 {
-	return !upstream_is_mptcp(u) && !links_is_whole(links, &u->src);
+	return !upstream_is_mptcp(u) && !links_is_plain(links, &u->src);
 }
 
 bool upstream_severed(const struct upstream *u)
@@ -462,7 +462,7 @@ bool upstream_severed(const struct upstream *u)
 	return u->fd < 0 || sock_severed(u->fd);
 }
 
-struct remote *upstream_remote(const struct upstream *u)
+struct vps *upstream_remote(const struct upstream *u)
 {
 	return u->remote;
 }

@@ -1,4 +1,4 @@
-/* upstream: one connection to the remote, from dial to ACCEPT. See upstream.c. */
+/* upstream: one connection to the VPS, from dial to ACCEPT. See upstream.c. */
 #ifndef PLAIT_UPSTREAM_H
 #define PLAIT_UPSTREAM_H
 
@@ -8,18 +8,18 @@
 #include <sys/queue.h>
 
 #include "relay.h"
-#include "remote.h"
+#include "vps.h"
 
-#define UPSTREAM_FALLBACKS 4 /* in a row; then there is a reason, which strip.c will find */
+#define UPSTREAM_FALLBACKS 4 /* in a row; then there is a reason, which mptcp_check.c will find */
 
 struct links;
 struct upstream;
 
 enum upstream_event {
 	UPSTREAM_CONNECTED, /* and nothing sent yet: upstream_attach() or upstream_open() is next */
-	UPSTREAM_ATTACHED,  /* the remote knows us: a warm connection from now on */
+	UPSTREAM_ATTACHED,  /* the VPS knows us: a warm connection from now on */
 	UPSTREAM_ACCEPTED,  /* the destination is connected: upstream_hand_over() is next */
-	UPSTREAM_DENIED,    /* the remote answered, and it is no: upstream_status() says why */
+	UPSTREAM_DENIED,    /* the VPS answered, and it is no: upstream_status() says why */
 	UPSTREAM_UNSERVED,  /* over, and certainly nothing on it was served */
 	UPSTREAM_LOST,	    /* over, and it cannot be known from here whether OPEN was served */
 };
@@ -28,12 +28,12 @@ enum upstream_event {
 typedef void (*upstream_cb)(void *arg, struct upstream *u, enum upstream_event ev);
 
 /* Begins to dial. Never calls back before it returns. NULL: no memory. */
-struct upstream *upstream_new(struct event_base *base, struct remote *remote, struct seal *seal, upstream_cb cb,
+struct upstream *upstream_new(struct event_base *base, struct vps *remote, struct seal *seal, upstream_cb cb,
 			      void *arg);
 void upstream_free(struct upstream *u); /* resets the connection; NULL is fine */
 void upstream_set_owner(struct upstream *u, upstream_cb cb, void *arg);
 
-/* Attaches under the remote's newest session; -1: there is none. */
+/* Attaches under the VPS's newest session; -1: there is none. */
 int upstream_attach(struct upstream *u);
 
 /* OPEN with early data, attaching first if need be (one segment then). -1: no session. */
@@ -58,12 +58,12 @@ bool upstream_unheard(const struct upstream *u);
 bool upstream_rouse(struct upstream *u);
 
 bool upstream_is_mptcp(const struct upstream *u);
-/* Plain TCP, though its line carries more: it dies with that line, and another should be dialled. */
+/* Plain TCP, though its link carries more: it dies with that link, and another should be dialled. */
 bool upstream_fell_back(const struct upstream *u, const struct links *links);
-/* True when no line carries it any more. */
+/* True when no link carries it any more. */
 bool upstream_severed(const struct upstream *u);
 
-struct remote *upstream_remote(const struct upstream *u);
+struct vps *upstream_remote(const struct upstream *u);
 uint16_t upstream_status(const struct upstream *u);
 struct session *upstream_session(const struct upstream *u); /* NULL before the attach */
 uint64_t upstream_ctr(const struct upstream *u);

@@ -1,9 +1,9 @@
 /* Theory of operation
  *
- * The device is there from the beginning to the end. Whether anything is sent into it is a matter of routes (tunroutes.c).
+ * The device is there from the beginning to the end. Whether anything is sent into it is a matter of routes (tun_routes.c).
  * Beside the routes the firewall does its part (tunnel.sh): the LAN gets our inner address, and nothing begins from out there.
  *
- * The routes go in with the first session that names inner addresses and has a usable path, or another way (carrier.c). They go out when the session is lost, or no
+ * The routes go in with the first session that names inner addresses and has a usable path, or another way (fallback.c). They go out when the session is lost, or no
  * path was usable for LOST_MS, and come back when both have lasted HEALTHY_MS. With on_remote_down = reject they are in from the beginning,
  * and what is sent while nobody carries it is lost. When the process is killed the device vanishes by itself, and the guard takes out the rest.
  *
@@ -27,8 +27,8 @@
 #include "rtnl_own.h"
 #include "rules.h"
 #include "tun.h"
-#include "tunroutes.h"
-#include "tunrules.h"
+#include "tun_routes.h"
+#include "tun_rules.h"
 
 #define ROUNDS 64
 #define LOST_MS 5000
@@ -54,7 +54,7 @@ struct tundev {
 	struct addr inner[2];
 	struct addr remotes[TUNDEV_REMOTES];
 	size_t n_remotes;
-	enum tunrules_mode used;
+	enum tun_rules_mode used;
 	struct script put; /* what was run last to put the rules in */
 
 	struct event readable, timer, quic;
@@ -129,27 +129,27 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 static int sync_routes(struct tundev *t, bool in)
 {
-	struct tunroutes want = { .config = t->config, .index = t->tun ? tun_index(t->tun) : 0, .remotes = t->remotes, .n_remotes = t->n_remotes };
+	struct tun_routes want = { .config = t->config, .index = t->tun ? tun_index(t->tun) : 0, .remotes = t->remotes, .n_remotes = t->n_remotes };
 
 	for (int v6 = 0; v6 < 2; v6++) {
 		want.in[v6] = in && (t->has[v6] || t->config->on_remote_down == DOWN_REJECT);
 		want.source[v6] = t->has[v6] ? &t->inner[v6] : NULL;
 	}
-	return tunroutes_sync(t->nl, &want);
+	return tun_routes_sync(t->nl, &want);
 }
 
 /* --- the firewall's part --- */
 
-static void plan(const struct tundev *t, struct tunrules_plan *p)
+static void plan(const struct tundev *t, struct tun_rules_plan *p)
 {
-	static const enum tunrules_mode modes[] = {
-		[RULES_AUTO] = TUNRULES_BY_CHOICE,
-		[RULES_IPTABLES] = TUNRULES_BY_IPTABLES,
-		[RULES_NFTABLES] = TUNRULES_BY_NFTABLES,
+	static const enum tun_rules_mode modes[] = {
+		[RULES_AUTO] = TUN_RULES_BY_CHOICE,
+		[RULES_IPTABLES] = TUN_RULES_BY_IPTABLES,
+		[RULES_NFTABLES] = TUN_RULES_BY_NFTABLES,
 	};
 	const struct config *c = t->config;
 
-	*p = (struct tunrules_plan){
+	*p = (struct tun_rules_plan){
 		.mode = t->rules_in ? t->used : modes[c->rules],
 		.dir = c->rules_dir,
 		.device = c->tunnel_device,
@@ -165,33 +165,33 @@ static void plan(const struct tundev *t, struct tunrules_plan *p)
 
 static int rules_put_in(struct tundev *t)
 {
-	struct tunrules_plan p;
+	struct tun_rules_plan p;
 	struct script undo;
 	char err[ERR];
 
 	if (t->config->rules == RULES_NONE)
 		return 0;
 	plan(t, &p);
-	if (tunrules_up(&p, &t->used, err, sizeof(err))) {
+	if (tun_rules_up(&p, &t->used, err, sizeof(err))) {
 		log_error("the tunnel is not used: %s", err);
 		t->rules_in = false;
 		return -1;
 	}
 	t->rules_in = true;
-	tunrules_script(&p, t->used, "up", &t->put);
+	tun_rules_script(&p, t->used, "up", &t->put);
 	p.undo = &rtnl_range_tunnel;
-	if (tunrules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
+	if (tun_rules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
 		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
 	return 0;
 }
 
 static void rules_take_out(struct tundev *t)
 {
-	struct tunrules_plan p;
+	struct tun_rules_plan p;
 	char err[ERR];
 
 	plan(t, &p);
-	if (t->rules_in && tunrules_down(&p, t->used, err, sizeof(err)))
+	if (t->rules_in && tun_rules_down(&p, t->used, err, sizeof(err)))
 		log_warn("%s", err);
 	t->rules_in = false;
 }
@@ -235,7 +235,7 @@ static bool wants(const struct tundev *t)
 }
 
 /* Acts on what is wanted, now or when it has lasted long enough. */
-static void judge(struct tundev *t)
+static void tundev_decide(struct tundev *t)
 {
 	uint64_t now = clock_ms(), lasted, needed;
 
@@ -254,13 +254,13 @@ static void judge(struct tundev *t)
 	else if (t->wanted)
 		put_in(t);
 	else
-		take_out(t, t->session ? "no line carries the tunnel" : "there is no session with the VPS");
+		take_out(t, t->session ? "no link carries the tunnel" : "there is no session with the VPS");
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
-	judge(arg);
+	tundev_decide(arg);
 }
 
 /* Scripts run outside of the callbacks that ask for them. */
@@ -351,7 +351,7 @@ static void on_quic(evutil_socket_t fd, short what, void *arg)
 		return;
 	t->reject_quic = reject;
 	if (t->in && rules_put_in(t) == 0)
-		log_info("QUIC %s", reject ? "is refused: TCP uses all lines" : "goes through the tunnel");
+		log_info("QUIC %s", reject ? "is refused: TCP uses all links" : "goes through the tunnel");
 }
 
 /* --- birth and end --- */
@@ -385,11 +385,11 @@ static int start_device(struct tundev *t)
 /* Has the config changed what the firewall is to do? */
 static bool is_stale(const struct tundev *t)
 {
-	struct tunrules_plan p;
+	struct tun_rules_plan p;
 	struct script now;
 
 	plan(t, &p);
-	return t->rules_in && tunrules_script(&p, t->used, "up", &now) == 0 && !script_equal(&now, &t->put);
+	return t->rules_in && tun_rules_script(&p, t->used, "up", &now) == 0 && !script_equal(&now, &t->put);
 }
 
 void tundev_reload(struct tundev *t)
@@ -397,7 +397,7 @@ void tundev_reload(struct tundev *t)
 	tunnel_set_redundancy(t->tunnel, t->config->tunnel_how.redundancy);
 	if (!t->tun)
 		return;
-	judge(t);
+	tundev_decide(t);
 	t->reject_quic = quic_is_refused(t->config, t->tunnel);
 	if (t->in && is_stale(t) && rules_put_in(t)) {
 		take_out(t, "its rules were refused");
@@ -470,7 +470,7 @@ static const char *state(const struct tundev *t)
 		return t->trouble;
 	if (!t->session)
 		return "no session";
-	return !t->has[0] && !t->has[1] ? "the VPS has no tunnel" : t->usable ? "waiting for the lines to last" : "no line carries it";
+	return !t->has[0] && !t->has[1] ? "the VPS has no tunnel" : t->usable ? "waiting for the links to last" : "no link carries it";
 }
 
 json_t *tundev_status(const struct tundev *t)
@@ -484,7 +484,7 @@ json_t *tundev_status(const struct tundev *t)
 		addr_print_ip(&t->inner[1], six);
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o}", "state", state(t), "carrier",
 			 tunnel_carrier(t->tunnel), "device", t->config->tunnel_device, "inner4", four,
-			 "inner6", six, "rules", t->rules_in ? tunrules_name(t->used) : "out", "quic",
+			 "inner6", six, "rules", t->rules_in ? tun_rules_name(t->used) : "out", "quic",
 			 t->reject_quic ? "reject" : "tunnel", "uso", caps && caps->uso, "tso", caps && caps->tso, "traffic",
 			 tunnel_status(t->tunnel));
 }

@@ -28,9 +28,9 @@ void tundev_reload(struct tundev *t); /* the config may say other things of the 
 bool tundev_works(const struct tundev *t); /* there is a device */
 struct tunnel *tundev_tunnel(const struct tundev *t); /* give its association keys, paths and input; watch it */
 
-/* What happens. A session with a remote, or NULL: none any more. */
+/* What happens. A session with a VPS, or NULL: none any more. */
 void tundev_session(struct tundev *t, const struct wire_welcome *w);
-void tundev_remotes(struct tundev *t, const struct addr *addrs, size_t n); /* never sent into the tunnel: all remotes */
+void tundev_remotes(struct tundev *t, const struct addr *addrs, size_t n); /* never sent into the tunnel: all VPSs */
 void tundev_path(struct tundev *t);					    /* one came or went, or the tunnel's other way did */
 
 json_t *tundev_status(const struct tundev *t);

@@ -1,13 +1,13 @@
-/* dial: a race between lines.
+/* dial: a race between links.
  *
- * Theory of operation. The first SYN of an MPTCP connection goes over one line only, and if that
- * line is silently dead the kernel waits for many seconds. So a dial is a list of attempts, one
- * for each (address of the remote, source address of a line that can reach it), best line first.
- * The first starts at once; the next starts when a round trip and a half of its line is over (STAGGER_MS where that is not known,
+ * Theory of operation. The first SYN of an MPTCP connection goes over one link only, and if that
+ * link is silently dead the kernel waits for many seconds. So a dial is a list of attempts, one
+ * for each (address of the VPS, source address of a link that can reach it), best link first.
+ * The first starts at once; the next starts when a round trip and a half of its link is over (STAGGER_MS where that is not known,
  * or is more), or as soon as one fails.
  * Whoever connects first wins; the others are reset before a byte of ours was sent on
- * them. A line that is used for whole connections only is first in its turn, one dial in as many as there are
- * lines, and last otherwise; its attempts are plain TCP. After DEADLINE_MS, or when every attempt has failed, the dial has failed with the last
+ * them. A link that is used for whole connections only is first in its turn, one dial in as many as there are
+ * links, and last otherwise; its attempts are plain TCP. After DEADLINE_MS, or when every attempt has failed, the dial has failed with the last
  * error. The callback comes from the loop, never from inside dial_start(). */
 #include <errno.h>
 #include <event2/event_struct.h>
@@ -133,13 +133,13 @@ static void take_turns(struct links *links, struct addr *src, size_t n)
 	size_t turn = links_turn(links, src, n);
 	struct addr first = src[turn];
 
-	if (!links_is_whole(links, &first))
+	if (!links_is_plain(links, &first))
 		return;
 	memmove(src + 1, src, turn * sizeof(*src));
 	src[0] = first;
 }
 
-/* A handshake takes a round trip; on a line that is busy or jitters a half more. */
+/* A handshake takes a round trip; on a link that is busy or jitters a half more. */
 static unsigned patience(uint32_t rtt_us)
 {
 	unsigned ms = rtt_us / 1000 * 3 / 2 + STAGGER_LEAST_MS;
@@ -159,7 +159,7 @@ static void plan(struct dial *d, struct links *links, const struct addr *targets
 		for (size_t s = 0; s < n && d->count < ATTEMPTS_MAX; s++, d->count++) {
 			d->attempts[d->count].to = targets[t];
 			d->attempts[d->count].src = src[s];
-			d->attempts[d->count].plain = links_is_whole(links, &src[s]);
+			d->attempts[d->count].plain = links_is_plain(links, &src[s]);
 			d->attempts[d->count].patience_ms = patience(links_rtt(links, &src[s]));
 			d->attempts[d->count].fd = -1;
 		}

@@ -1,4 +1,4 @@
-/* dial: one connection to the remote, over whichever line answers first. See dial.c. */
+/* dial: one connection to the VPS, over whichever link answers first. See dial.c. */
 #ifndef PLAIT_DIAL_H
 #define PLAIT_DIAL_H
 

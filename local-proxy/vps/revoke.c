@@ -1,7 +1,7 @@
 /* revoke: questions that must have an answer.
  *
  * Theory of operation. A connection that died between OPEN and ACCEPT leaves a doubt: was the request
- * served? The remote is asked over the control connection, and its answer binds it: what was
+ * served? The VPS is asked over the control connection, and its answer binds it: what was
  * not served then never will be. The owner sends each question once, and all again whenever there is a new
  * control connection. With no answer in REVOKE_MS the doubt counts as served. Each is answered exactly once. */
 #include <stdlib.h>
@@ -17,11 +17,11 @@ struct revoke {
 	LIST_ENTRY(revoke) link;
 	struct wire_revoke ask;
 	uint64_t since;
-	remote_revoked cb;
+	vps_revoked cb;
 	void *arg;
 };
 
-struct revoke *revoke_new(struct revoke_list *list, const uint8_t sid[WIRE_SID], uint64_t ctr, remote_revoked cb, void *arg)
+struct revoke *revoke_new(struct revoke_list *list, const uint8_t sid[WIRE_SID], uint64_t ctr, vps_revoked cb, void *arg)
 {
 	struct revoke *v = calloc(1, sizeof(*v));
 
@@ -46,7 +46,7 @@ void revoke_free(struct revoke *v)
 
 static void answer(struct revoke *v, bool served)
 {
-	remote_revoked cb = v->cb;
+	vps_revoked cb = v->cb;
 	void *arg = v->arg;
 
 	revoke_free(v);

@@ -1,4 +1,4 @@
-/* revoke: was that OPEN served? The questions to a remote that wait for their answer. See revoke.c. */
+/* revoke: was that OPEN served? The questions to a VPS that wait for their answer. See revoke.c. */
 #ifndef PLAIT_REVOKE_H
 #define PLAIT_REVOKE_H
 
@@ -12,11 +12,11 @@
 struct revoke;
 LIST_HEAD(revoke_list, revoke);
 
-typedef void (*remote_revoked)(void *arg, bool served);
+typedef void (*vps_revoked)(void *arg, bool served);
 typedef void (*revoke_sender)(void *arg, const uint8_t frame[WIRE_REVOKE_LEN]);
 
 /* Joins the list; sending it is the caller's. NULL: no memory. */
-struct revoke *revoke_new(struct revoke_list *list, const uint8_t sid[WIRE_SID], uint64_t ctr, remote_revoked cb, void *arg);
+struct revoke *revoke_new(struct revoke_list *list, const uint8_t sid[WIRE_SID], uint64_t ctr, vps_revoked cb, void *arg);
 void revoke_free(struct revoke *v); /* unanswered; NULL is fine */
 
 /* Puts one, or all, into frames and hands them to `send`. */

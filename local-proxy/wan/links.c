@@ -2,26 +2,26 @@
  *
  * Everything is computed from the kernel's present state as a whole; nothing is patched by single events. An event only
  * says "look again" (20 ms after the first of a burst), and looking again means: dump devices, addresses and routes, make a
- * struct line of each [link], derive from the lines what should be in the kernel, and let rtnl_sync() and mptcp_pm_sync()
+ * struct link of each [link], derive from the links what should be in the kernel, and let rtnl_sync() and mptcp_pm_sync()
  * move the difference. The first look is the same as every later one and also cleans up after a run that was killed. The
  * end is the same again, with nothing wanted.
  *
- * Each line has its own table of routes and a rule for its address (look.c). The first window in them is the config's, or
- * learnt (see estimate.h): while uploads run, and when they end, what TCP measured on each line is told here, and a figure that
+ * Each link has its own table of routes and a rule for its address (snapshot.c). The first window in them is the config's, or
+ * learnt (see estimate.h): while uploads run, and when they end, what TCP measured on each link is told here, and a figure that
  * has changed is put in like all else. New connections begin with it.
  *
- * A line that is in use has an MPTCP endpoint per family with a fixed id and the line's device, so that later subflows leave by
- * it. The kernel holds 8 endpoints: up to four lines have one for each family (100 + i, 104 + i); with more lines each has
- * one, for the remote's family if the config names an address, else for IPv4 if the line has it. The moment a line is
+ * A link that is in use has an MPTCP endpoint per family with a fixed id and the link's device, so that later subflows leave by
+ * it. The kernel holds 8 endpoints: up to four links have one for each family (100 + i, 104 + i); with more links each has
+ * one, for the VPS's family if the config names an address, else for IPv4 if the link has it. The moment a link is
  * not in use its endpoint goes, and its subflows with it, which sends what they had not delivered over the others; when it is
  * used again they are made anew at once. Its routes stay as long as it is up: it can still be probed.
  *
- * What a line is used for is up to its judges (judges.c). A word for the worse acts at once, one for the better after
- * DEBOUNCE_MS with whatever else was said by then. A line that was rejected and used all the same, for want of a better one,
+ * What a link is used for is up to its judges (verdicts.c). A word for the worse acts at once, one for the better after
+ * DEBOUNCE_MS with whatever else was said by then. A link that was rejected and used all the same, for want of a better one,
  * has subflows whose timers have backed off: when it is found good again its endpoint is taken out and put in anew.
  *
- * Announced addresses of the remote are accepted only if the lines are mixed: one that is up cannot reach the remote in the
- * family that connections begin with, and joins by the address of the other family that the remote announces. The kernel gives
+ * Announced addresses of the VPS are accepted only if the links are mixed: one that is up cannot reach the VPS in the
+ * family that connections begin with, and joins by the address of the other family that the VPS announces. The kernel gives
  * subflows of both families to an AF_INET6 socket only, so connections are then dialled by such ones. */
 #include "links.h"
 
@@ -33,12 +33,12 @@
 #include "clock.h"
 #include "links_room.h"
 #include "log.h"
-#include "look.h"
+#include "snapshot.h"
 
 #define DEBOUNCE_MS 20
 #define CALM_MS 60000
 
-/* Packets of a line's first window, 0 for the kernel's. */
+/* Packets of a link's first window, 0 for the kernel's. */
 static uint32_t links_initcwnd(const struct links *l, size_t i)
 {
 	uint32_t asked = l->config->links[i].initcwnd;
@@ -46,54 +46,54 @@ static uint32_t links_initcwnd(const struct links *l, size_t i)
 	return asked == CONFIG_AUTO ? l->up[i].installed : asked;
 }
 
-static int links_look(struct links *l, struct look *k)
+static int links_look(struct links *l, struct snapshot *s)
 {
-	int err = look_take(k, l->nl, l->config);
+	int err = snapshot_take(s, l->nl, l->config);
 
 	for (size_t i = 0; i < l->n; i++)
-		k->initcwnd[i] = links_initcwnd(l, i);
+		s->initcwnd[i] = links_initcwnd(l, i);
 	return err;
 }
 
-/* The id of a line's endpoint for this family, 0 for none: see above for the kernel's limit of 8. */
+/* The id of a link's endpoint for this family, 0 for none: see above for the kernel's limit of 8. */
 static unsigned endpoint_id(const struct links *l, size_t i, int side)
 {
-	const struct line *line = &l->line[i];
+	const struct link *link = &l->link[i];
 	struct addr remote;
-	int first = LINE_V4;
+	int first = LINK_V4;
 
-	if (!line_side_up(line, side) || l->use[i] == LINKS_OUT || l->use[i] == LINKS_WHOLE)
+	if (!link_side_up(link, side) || l->use[i] == LINKS_OUT || l->use[i] == LINKS_PLAIN)
 		return 0;
 	if (l->n <= 4)
-		return MPTCP_PM_LINKS + (unsigned)i + (side == LINE_V6 ? 4 : 0);
+		return MPTCP_PM_LINKS + (unsigned)i + (side == LINK_V6 ? 4 : 0);
 	if (addr_parse(&remote, l->config->remotes[0].host, 0) == 0 && !addr_is_v4(&remote))
-		first = LINE_V6;
-	if (side != first && line_side_up(line, first))
+		first = LINK_V6;
+	if (side != first && link_side_up(link, first))
 		return 0;
 	return MPTCP_PM_LINKS + (unsigned)i;
 }
 
 static bool mixed(const struct links *l)
 {
-	bool common[LINE_SIDES] = {true, true};
+	bool common[LINK_SIDES] = {true, true};
 	struct addr host;
 
 	for (size_t i = 0; i < l->n; i++)
-		for (int s = 0; s < LINE_SIDES; s++)
-			if (line_up(&l->line[i]) && !line_side_up(&l->line[i], s))
+		for (int s = 0; s < LINK_SIDES; s++)
+			if (link_up(&l->link[i]) && !link_side_up(&l->link[i], s))
 				common[s] = false;
 	if (l->config->n_remotes == 1 && addr_parse(&host, l->config->remotes[0].host, 0) == 0)
-		return !common[addr_is_v4(&host) ? LINE_V4 : LINE_V6];
-	return !(common[LINE_V4] && common[LINE_V6]); /* a name may stand for either */
+		return !common[addr_is_v4(&host) ? LINK_V4 : LINK_V6];
+	return !(common[LINK_V4] && common[LINK_V6]); /* a name may stand for either */
 }
 
-/* To an announced address the kernel goes from where its routes say, unless an endpoint asks to: the line that needs it does. */
+/* To an announced address the kernel goes from where its routes say, unless an endpoint asks to: the link that needs it does. */
 static uint32_t endpoint_flags(const struct links *l, size_t i)
 {
-	const struct line *line = &l->line[i];
+	const struct link *link = &l->link[i];
 	uint32_t flags = MPTCP_PM_SUBFLOW;
 
-	if (l->mixed && !(line_side_up(line, LINE_V4) && line_side_up(line, LINE_V6)))
+	if (l->mixed && !(link_side_up(link, LINK_V4) && link_side_up(link, LINK_V6)))
 		flags |= MPTCP_PM_FULLMESH;
 	if (l->use[i] == LINKS_BACKUP)
 		flags |= MPTCP_PM_BACKUP;
@@ -112,8 +112,8 @@ static void links_sync_limits(struct links *l)
 /* Its subflows go now; the sync that follows makes new ones. */
 static void links_renew(struct links *l, size_t i)
 {
-	for (int s = 0; s < LINE_SIDES; s++) {
-		const struct line_side *side = &l->line[i].side[s];
+	for (int s = 0; s < LINK_SIDES; s++) {
+		const struct link_side *side = &l->link[i].side[s];
 
 		if (side->endpoint && !side->foreign)
 			mptcp_pm_del(l->pm, (uint8_t)side->endpoint);
@@ -124,7 +124,7 @@ static void links_renew(struct links *l, size_t i)
 static void links_sync_endpoints(struct links *l)
 {
 	struct mptcp_endpoint want[MPTCP_PM_MAX];
-	struct line_side *owner[MPTCP_PM_MAX];
+	struct link_side *owner[MPTCP_PM_MAX];
 	size_t n = 0;
 
 	if (!l->pm)
@@ -134,8 +134,8 @@ static void links_sync_endpoints(struct links *l)
 	for (size_t i = 0; i < l->n; i++) {
 		if (l->renew[i])
 			links_renew(l, i);
-		for (int s = 0; s < LINE_SIDES; s++) {
-			struct line_side *side = &l->line[i].side[s];
+		for (int s = 0; s < LINK_SIDES; s++) {
+			struct link_side *side = &l->link[i].side[s];
 
 			side->endpoint = endpoint_id(l, i, s);
 			if (!side->endpoint || n == MPTCP_PM_MAX)
@@ -143,7 +143,7 @@ static void links_sync_endpoints(struct links *l)
 			want[n] = (struct mptcp_endpoint){.addr = side->addr.addr,
 							  .id = (uint8_t)side->endpoint,
 							  .flags = endpoint_flags(l, i),
-							  .index = l->line[i].index};
+							  .index = l->link[i].index};
 			owner[n++] = side;
 		}
 	}
@@ -155,35 +155,35 @@ static void links_sync_endpoints(struct links *l)
 	}
 }
 
-/* What each line is used for from now on; true when that is something else. */
+/* What each link is used for from now on; true when that is something else. */
 static bool links_decide(struct links *l)
 {
-	struct judges_line line[CONFIG_LINKS];
+	struct verdicts_line link[CONFIG_LINKS];
 	bool differs = false;
 
 	for (size_t i = 0; i < l->n; i++)
-		line[i] = (struct judges_line){&l->judges[i], line_up(&l->line[i]), l->use[i]};
-	judges_use(line, l->n);
+		link[i] = (struct verdicts_line){&l->verdicts[i], link_up(&l->link[i]), l->use[i]};
+	verdicts_use(link, l->n);
 	for (size_t i = 0; i < l->n; i++) {
-		differs |= l->use[i] != line[i].use;
-		l->use[i] = line[i].use;
+		differs |= l->use[i] != link[i].use;
+		l->use[i] = link[i].use;
 	}
 	return differs;
 }
 
 /* True when something that callers can see is different now. */
-static bool links_adopt(struct links *l, const struct look *k, bool first)
+static bool links_adopt(struct links *l, const struct snapshot *k, bool first)
 {
 	bool differs = first;
 
 	for (size_t i = 0; i < l->n; i++) {
-		struct line was = l->line[i];
+		struct link was = l->link[i];
 
-		l->line[i] = k->line[i];
-		for (int s = 0; s < LINE_SIDES; s++) {
-			differs |= line_side_differs(&l->line[i], &was, s);
-			l->line[i].side[s].endpoint = was.side[s].endpoint;
-			l->line[i].side[s].foreign = was.side[s].foreign;
+		l->link[i] = k->link[i];
+		for (int s = 0; s < LINK_SIDES; s++) {
+			differs |= link_side_differs(&l->link[i], &was, s);
+			l->link[i].side[s].endpoint = was.side[s].endpoint;
+			l->link[i].side[s].foreign = was.side[s].foreign;
 		}
 	}
 	return links_decide(l) || differs;
@@ -199,23 +199,23 @@ static void tell_soon(struct links *l)
 
 static int links_refresh(struct links *l, bool first)
 {
-	struct line was[CONFIG_LINKS];
-	struct look k;
+	struct link was[CONFIG_LINKS];
+	struct snapshot k;
 	int err = links_look(l, &k);
 
 	if (!err) {
 		bool differs;
 
-		memcpy(was, l->line, sizeof(was));
-		err = look_sync_routes(&k, l->nl);
+		memcpy(was, l->link, sizeof(was));
+		err = snapshot_sync_routes(&k, l->nl);
 		differs = links_adopt(l, &k, first);
 		links_sync_endpoints(l);
 		for (size_t i = 0; i < l->n; i++)
-			line_log(&l->line[i], &was[i], first);
+			link_log(&l->link[i], &was[i], first);
 		if (differs && !first)
 			tell_soon(l);
 	}
-	look_clear(&k);
+	snapshot_clear(&k);
 	if (err < 0)
 		log_error("links: %s", netlink_error(l->nl));
 	return err;
@@ -234,7 +234,7 @@ static int links_open(struct links *l, struct event_base *base)
 		return -1;
 	l->pm = mptcp_pm_open();
 	if (!l->pm)
-		log_warn("MPTCP path manager: %s; each connection will use one line only", strerror(errno));
+		log_warn("MPTCP path manager: %s; each connection will use one link only", strerror(errno));
 	return 0;
 }
 
@@ -260,30 +260,30 @@ static void on_judged(evutil_socket_t fd, short what, void *arg)
 	links_sync_endpoints(l);
 }
 
-void links_judge(struct links *l, size_t line, enum links_judge who, enum links_standing standing, const char *why)
+void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *why)
 {
 	const struct timeval soon = {0, DEBOUNCE_MS * 1000};
-	struct judges *j = &l->judges[line];
-	enum links_standing was = judges_standing(j);
+	struct verdicts *v = &l->verdicts[link];
+	enum links_standing was = verdicts_standing(v);
 
-	if (!judges_hear(j, who, standing, why))
+	if (!verdicts_hear(v, who, standing, why))
 		return;
-	log_info("link %s: %s by %s%s%s", l->line[line].name, judges_use_name(judges_standing(j)), judges_name(who),
-		 *j->of[who].why ? ", " : "", j->of[who].why);
-	l->renew[line] |= was == LINKS_OUT && l->use[line] != LINKS_OUT;
-	if (judges_standing(j) > was)
+	log_info("link %s: %s by %s%s%s", l->link[link].name, verdicts_use_name(verdicts_standing(v)), verdicts_name(who),
+		 *v->of[who].why ? ", " : "", v->of[who].why);
+	l->renew[link] |= was == LINKS_OUT && l->use[link] != LINKS_OUT;
+	if (verdicts_standing(v) > was)
 		on_judged(-1, 0, l);
 	else if (!event_pending(&l->judged, EV_TIMEOUT, NULL))
 		event_add(&l->judged, &soon);
 }
 
-enum links_standing links_standing(const struct links *l, size_t line, const char **why)
+enum links_standing links_standing(const struct links *l, size_t link, const char **why)
 {
-	const struct judges *j = &l->judges[line];
+	const struct verdicts *v = &l->verdicts[link];
 
 	if (why)
-		*why = j->of[judges_worst(j)].why;
-	return judges_standing(j);
+		*why = v->of[verdicts_worst(v)].why;
+	return verdicts_standing(v);
 }
 
 bool links_uneasy(const struct links *l)
@@ -291,26 +291,26 @@ bool links_uneasy(const struct links *l)
 	if (l->shaken_ms && clock_ms() - l->shaken_ms < CALM_MS)
 		return true;
 	for (size_t i = 0; i < l->n; i++)
-		if (!judges_forbid(&l->judges[i]) && (!l->line[i].up || links_standing(l, i, NULL) == LINKS_OUT))
+		if (!verdicts_forbid(&l->verdicts[i]) && (!l->link[i].up || links_standing(l, i, NULL) == LINKS_OUT))
 			return true;
 	return false;
 }
 
 /* FULLMESH put on and taken off makes the kernel (mptcp_pm_nl_fullmesh) close and join an endpoint's subflows without a word to the
- * remote. Of an endpoint that is taken out the remote is told (RM_ADDR), for want of a subflow by the next one that joins; and where the
- * address is the one that the connection began on, it is that one which the remote then closes, both being id 0. A line that
+ * remote. Of an endpoint that is taken out the VPS is told (RM_ADDR), for want of a subflow by the next one that joins; and where the
+ * address is the one that the connection began on, it is that one which the VPS then closes, both being id 0. A link that
  * needs FULLMESH has no other way. */
-static void join_anew(struct links *l, size_t line)
+static void join_anew(struct links *l, size_t link)
 {
-	uint32_t flags = endpoint_flags(l, line);
+	uint32_t flags = endpoint_flags(l, link);
 
 	if (flags & MPTCP_PM_FULLMESH) {
-		l->renew[line] = true;
+		l->renew[link] = true;
 		links_sync_endpoints(l);
 		return;
 	}
-	for (int s = 0; s < LINE_SIDES; s++) {
-		const struct line_side *side = &l->line[line].side[s];
+	for (int s = 0; s < LINK_SIDES; s++) {
+		const struct link_side *side = &l->link[link].side[s];
 		uint8_t id = (uint8_t)side->endpoint;
 
 		if (id && !side->foreign && (mptcp_pm_set_flags(l->pm, id, flags | MPTCP_PM_FULLMESH) < 0 ||
@@ -324,13 +324,13 @@ void links_rejoin(struct links *l)
 	if (!l->pm)
 		return;
 	for (size_t i = 1; i <= l->n; i++) {
-		size_t line = (l->rejoined + i) % l->n;
+		size_t link = (l->rejoined + i) % l->n;
 
-		if (l->use[line] == LINKS_OUT || l->use[line] == LINKS_WHOLE || links_standing(l, line, NULL) == LINKS_OUT)
+		if (l->use[link] == LINKS_OUT || l->use[link] == LINKS_PLAIN || links_standing(l, link, NULL) == LINKS_OUT)
 			continue;
-		log_info("link %s: joined anew, connections have lost all lines", l->line[line].name);
-		l->rejoined = line;
-		join_anew(l, line);
+		log_info("link %s: joined anew, connections have lost all links", l->link[link].name);
+		l->rejoined = link;
+		join_anew(l, link);
 		return;
 	}
 }
@@ -340,18 +340,18 @@ size_t links_count(const struct links *l)
 	return l->n;
 }
 
-const char *links_line_name(const struct links *l, size_t line)
+const char *links_line_name(const struct links *l, size_t link)
 {
-	return l->line[line].name;
+	return l->link[link].name;
 }
 
-bool links_address(const struct links *l, size_t line, int family, struct addr *out)
+bool links_address(const struct links *l, size_t link, int family, struct addr *out)
 {
-	int side = family == AF_INET ? LINE_V4 : LINE_V6;
+	int side = family == AF_INET ? LINK_V4 : LINK_V6;
 
-	if (!line_side_up(&l->line[line], side))
+	if (!link_side_up(&l->link[link], side))
 		return false;
-	*out = l->line[line].side[side].addr.addr;
+	*out = l->link[link].side[side].addr.addr;
 	return true;
 }
 
@@ -413,7 +413,7 @@ bool links_learn(struct links *l, const struct sock_subflow *path)
 	if (!estimate_changed(&l->up[i]))
 		return false;
 	much = estimate_install(&l->up[i]);
-	log_info("link %s: holds %u packets upwards, from now on the first window", l->line[i].name, l->up[i].installed);
+	log_info("link %s: holds %u packets upwards, from now on the first window", l->link[i].name, l->up[i].installed);
 	links_refresh(l, false);
 	return much;
 }
@@ -425,15 +425,15 @@ bool links_mixed(const struct links *l)
 
 static void status_standing(const struct links *l, size_t i, json_t *o)
 {
-	const struct judges *j = &l->judges[i];
-	enum links_judge who = judges_worst(j);
+	const struct verdicts *v = &l->verdicts[i];
+	enum links_reason who = verdicts_worst(v);
 
-	json_object_set_new(o, "standing", json_string(judges_use_name(judges_standing(j))));
-	json_object_set_new(o, "use", json_string(judges_use_name(l->use[i])));
-	if (!line_up(&l->line[i]) || j->of[who].standing == LINKS_IN)
+	json_object_set_new(o, "standing", json_string(verdicts_use_name(verdicts_standing(v))));
+	json_object_set_new(o, "use", json_string(verdicts_use_name(l->use[i])));
+	if (!link_up(&l->link[i]) || v->of[who].standing == LINKS_IN)
 		return;
-	json_object_set_new(o, "judge", json_string(judges_name(who)));
-	json_object_set_new(o, "why", json_string(j->of[who].why));
+	json_object_set_new(o, "judge", json_string(verdicts_name(who)));
+	json_object_set_new(o, "why", json_string(v->of[who].why));
 }
 
 json_t *links_status(const struct links *l)
@@ -441,13 +441,13 @@ json_t *links_status(const struct links *l)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < l->n; i++) {
-		const struct line *line = &l->line[i];
-		json_t *o = json_pack("{ss ss sb ss sI sI}", "name", line->name, "device", line->device, "up", line_up(line),
-				      "why", line_why(line), "table", (json_int_t)(rtnl_range_links.table + i), "initcwnd",
+		const struct link *link = &l->link[i];
+		json_t *o = json_pack("{ss ss sb ss sI sI}", "name", link->name, "device", link->device, "up", link_up(link),
+				      "why", link_why(link), "table", (json_int_t)(rtnl_range_links.table + i), "initcwnd",
 				      (json_int_t)links_initcwnd(l, i));
 
 		status_standing(l, i, o);
-		line_status(line, o);
+		link_status(link, o);
 		json_array_append_new(list, o);
 	}
 	return list;

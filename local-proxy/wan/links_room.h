@@ -1,12 +1,12 @@
-/* links_room: what links and links_source share, and nobody else may see. */
+/* links_room: what links and links_select share, and nobody else may see. */
 #ifndef PLAIT_LINKS_ROOM_H
 #define PLAIT_LINKS_ROOM_H
 
 #include <event2/event_struct.h>
 
 #include "estimate.h"
-#include "judges.h"
-#include "line.h"
+#include "verdicts.h"
+#include "link.h"
 #include "links.h"
 #include "mptcp_pm.h"
 #include "rtnl.h"
@@ -19,20 +19,20 @@ struct links {
 	struct mptcp_pm *pm; /* NULL: a kernel without MPTCP */
 	struct rtnl_monitor *monitor;
 	struct mptcp_raised raised;
-	struct line line[CONFIG_LINKS];
-	struct judges judges[CONFIG_LINKS];
+	struct link link[CONFIG_LINKS];
+	struct verdicts verdicts[CONFIG_LINKS];
 	enum links_standing use[CONFIG_LINKS];
 	uint32_t rtt_us[CONFIG_LINKS];	  /* 0: not known */
 	bool renew[CONFIG_LINKS];	  /* make its subflows anew */
-	struct estimate up[CONFIG_LINKS]; /* of each line, towards the remote */
-	size_t n, rejoined; /* rejoined: the line that links_rejoin took last */
+	struct estimate up[CONFIG_LINKS]; /* of each link, towards the VPS */
+	size_t n, rejoined; /* rejoined: the link that links_rejoin took last */
 	uint64_t turn[CONFIG_LINKS], turns;
 	bool mixed;
 	uint64_t shaken_ms; /* when something changed last; 0: not yet */
 	struct event judged, tell; /* something was said for the better; callers are to be told */
 };
 
-/* The line that has this address; l->n: none has it now. Of links_source.c. */
+/* The link that has this address; l->n: none has it now. Of links_select.c. */
 size_t links_index(const struct links *l, const struct addr *src);
 
 #endif

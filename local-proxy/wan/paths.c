@@ -1,18 +1,18 @@
 /* Theory of operation
  *
- * Each line that has an address in a family of the remote's has a port here: a UDP socket bound to that address, connected to the remote,
+ * Each link that has an address in a family of the VPS's has a port here: a UDP socket bound to that address, connected to the VPS,
  * and the path of the same number in the association. When the address changes the port is made anew, and its health begins
  * anew. What the association finds out of a path is passed on to `links` as the judge LINKS_HEALTH:
  *
- *   UP, LOSSY      in (whether a lossy line does harm is for another judge)
+ *   UP, LOSSY      in (whether a lossy link does harm is for another judge)
  *   SUSPECT, DOWN  out
- *   PROBING        as it was: out if it was found dead, else in, since a line is believed until it is proven bad
+ *   PROBING        as it was: out if it was found dead, else in, since a link is believed until it is proven bad
  *
- * Datagrams can be filtered where TCP passes. So a path that is not usable is also tried by TCP (touch.c), every second while something
- * moves and every 20 s else, a metered one as rarely as it is probed; two answers in a row clear the line, whatever UDP says, and two
+ * Datagrams can be filtered where TCP passes. So a path that is not usable is also tried by TCP (tcp_probe.c), every second while something
+ * moves and every 20 s else, a metered one as rarely as it is probed; two answers in a row clear the link, whatever UDP says, and two
  * failures condemn one that UDP never knew. That it stands so is in `status` and in the log, once. A path that is answered again, and is
- * only waiting to be believed, is not asked by TCP: a line that comes and goes would be cleared by that each time it comes. Where the
- * remote hears no datagrams at all, TCP alone judges.
+ * only waiting to be believed, is not asked by TCP: a link that comes and goes would be cleared by that each time it comes. Where the
+ * VPS hears no datagrams at all, TCP alone judges.
  *
  * TCP's business makes the association probe fast: a tick looks whether relays moved bytes, and lan tells of each new connection. */
 #include "paths.h"
@@ -27,14 +27,14 @@
 #include "clock.h"
 #include "log.h"
 #include "rules.h"
-#include "touch.h"
+#include "tcp_probe.h"
 #include "udp.h"
 
 #define TICK_MS 250
 #define BUSY_MS 2000
-#define TOUCH_AFTER_MS 800 /* unusable for so long: try TCP */
-#define TOUCH_BUSY_MS 1000
-#define TOUCH_IDLE_MS 20000
+#define TCP_PROBE_AFTER_MS 800 /* unusable for so long: try TCP */
+#define TCP_PROBE_BUSY_MS 1000
+#define TCP_PROBE_IDLE_MS 20000
 #define SURE 2 /* answers, or failures, in a row */
 #define KEEPALIVE_S 25
 #define METERED_S 300 /* longer than NATs remember: at rest nothing comes that way, and the next probe opens it again */
@@ -44,15 +44,15 @@ struct port {
 	struct paths *all;
 	unsigned id;
 	enum wire_use use;
-	struct udp *udp; /* NULL: the line has no address */
+	struct udp *udp; /* NULL: the link has no address */
 	struct addr from, to;
 	struct event readable;
 	bool was_up; /* by UDP, since its address is this one */
 	bool filtered;
 	bool answered; /* it was dead, answers, and is not believed yet */
 	uint32_t keepalive_s;
-	struct touch *touch;
-	uint64_t since_ms, touch_ms; /* made; the next touch is due */
+	struct tcp_probe *probe;
+	uint64_t since_ms, probe_ms; /* made; the next probe is due */
 	unsigned answers, failures;  /* of touches, in a row */
 };
 
@@ -66,7 +66,7 @@ struct paths {
 	struct port port[ASSOC_PATHS];
 	struct addr target[TARGETS_MAX];
 	size_t n_targets;
-	bool session, deaf; /* deaf: the remote hears no datagrams */
+	bool session, deaf; /* deaf: the VPS hears no datagrams */
 	uint64_t moved, busy_ms;
 	struct event tick;
 };
@@ -109,7 +109,7 @@ static void port_judge(struct port *o)
 		return;
 	if (!health_usable(h->state) && !trusted(o))
 		snprintf(why, sizeof(why), "%s: %s", health_name(h->state), condemned(o) ? "neither UDP nor TCP is answered" : h->why);
-	links_judge(p->links, o->id, LINKS_HEALTH, *why ? LINKS_OUT : LINKS_IN, why);
+	links_set_verdict(p->links, o->id, LINKS_HEALTH, *why ? LINKS_OUT : LINKS_IN, why);
 }
 
 static void set_filtered(struct port *o, bool filtered)
@@ -118,17 +118,17 @@ static void set_filtered(struct port *o, bool filtered)
 		return;
 	o->filtered = filtered;
 	if (filtered)
-		log_warn("link %s: UDP to the VPS is filtered; the line is tried by TCP", port_name(o->all, o->id));
+		log_warn("link %s: UDP to the VPS is filtered; the link is tried by TCP", port_name(o->all, o->id));
 	else
 		log_info("link %s: UDP gets through again", port_name(o->all, o->id));
 }
 
 static void forget_touches(struct port *o)
 {
-	touch_cancel(o->touch);
-	o->touch = NULL;
+	tcp_probe_cancel(o->probe);
+	o->probe = NULL;
 	o->answers = o->failures = 0;
-	o->touch_ms = 0;
+	o->probe_ms = 0;
 }
 
 void paths_on_path(void *paths, unsigned path, enum health_state was)
@@ -142,7 +142,7 @@ void paths_on_path(void *paths, unsigned path, enum health_state was)
 		return;
 	news = !(o->answered && h->state == HEALTH_DOWN);
 	o->answered = was == HEALTH_DOWN && h->state == HEALTH_PROBING;
-	news &= !o->answered; /* a dead line that answers now and then is dead, and that was said */
+	news &= !o->answered; /* a dead link that answers now and then is dead, and that was said */
 	(news ? log_info : log_debug)("link %s: %s, was %s: %s", port_name(p, path), health_name(h->state), health_name(was), h->why);
 	if (health_usable(h->state)) {
 		o->was_up = true;
@@ -168,11 +168,11 @@ static bool is_busy(const struct paths *p, uint64_t now)
 	return p->busy_ms && now - p->busy_ms < BUSY_MS;
 }
 
-static void on_touched(void *arg, bool there)
+static void on_probed(void *arg, bool there)
 {
 	struct port *o = arg;
 
-	o->touch = NULL;
+	o->probe = NULL;
 	o->answers = there ? o->answers + 1 : 0;
 	o->failures = there ? 0 : o->failures + 1;
 	if (cleared(o) && !o->all->deaf && assoc_health(o->all->assoc, o->id)->state != HEALTH_SUSPECT)
@@ -181,25 +181,25 @@ static void on_touched(void *arg, bool there)
 }
 
 /* UDP had its time, or cannot speak. */
-static bool wants_touch(const struct port *o, uint64_t now)
+static bool wants_probe(const struct port *o, uint64_t now)
 {
 	const struct health *h = assoc_health(o->all->assoc, o->id);
 
 	if (!o->udp || !o->all->session || health_usable(h->state) || o->answered)
 		return false;
-	return now - (h->changed_ms > o->since_ms ? h->changed_ms : o->since_ms) >= TOUCH_AFTER_MS;
+	return now - (h->changed_ms > o->since_ms ? h->changed_ms : o->since_ms) >= TCP_PROBE_AFTER_MS;
 }
 
-static void touch_if_due(struct port *o, uint64_t now)
+static void tcp_probe_if_due(struct port *o, uint64_t now)
 {
 	struct paths *p = o->all;
-	unsigned idle = o->keepalive_s > KEEPALIVE_S ? o->keepalive_s * 1000 : TOUCH_IDLE_MS;
-	unsigned every = is_busy(p, now) || o->answers + o->failures < SURE ? TOUCH_BUSY_MS : idle;
+	unsigned idle = o->keepalive_s > KEEPALIVE_S ? o->keepalive_s * 1000 : TCP_PROBE_IDLE_MS;
+	unsigned every = is_busy(p, now) || o->answers + o->failures < SURE ? TCP_PROBE_BUSY_MS : idle;
 
-	if (o->touch || !wants_touch(o, now) || (o->touch_ms && now - o->touch_ms < every))
+	if (o->probe || !wants_probe(o, now) || (o->probe_ms && now - o->probe_ms < every))
 		return;
-	o->touch_ms = now;
-	o->touch = touch_new(p->base, &o->from, &o->to, RULES_SELF_MARK, on_touched, o);
+	o->probe_ms = now;
+	o->probe = tcp_probe_new(p->base, &o->from, &o->to, RULES_SELF_MARK, on_probed, o);
 }
 
 /* --- ports --- */
@@ -258,7 +258,7 @@ static void port_open(struct port *o, const struct addr *from, const struct addr
 	port_judge(o);
 }
 
-/* The first address of the remote that the line can speak to. */
+/* The first address of the VPS that the link can speak to. */
 static bool port_ends(const struct paths *p, unsigned id, struct addr *from, struct addr *to)
 {
 	for (size_t i = 0; i < p->n_targets; i++) {
@@ -306,7 +306,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
 		const struct health *h = assoc_health(p->assoc, i);
 
-		touch_if_due(&p->port[i], now);
+		tcp_probe_if_due(&p->port[i], now);
 		if (p->port[i].udp && is_line(p, i) && h->min_rtt_us)
 			links_note_rtt(p->links, i, h->min_rtt_us);
 	}
@@ -374,13 +374,13 @@ void paths_links_changed(struct paths *p)
 	refresh(p);
 }
 
-void paths_set_use(struct paths *p, size_t line, enum wire_use use)
+void paths_set_use(struct paths *p, size_t link, enum wire_use use)
 {
-	if (line >= ASSOC_PATHS)
+	if (link >= ASSOC_PATHS)
 		return;
-	p->port[line].use = use;
-	if (p->port[line].udp)
-		assoc_set_use(p->assoc, (unsigned)line, use);
+	p->port[link].use = use;
+	if (p->port[link].udp)
+		assoc_set_use(p->assoc, (unsigned)link, use);
 }
 
 void paths_busy(struct paths *p)
@@ -389,15 +389,15 @@ void paths_busy(struct paths *p)
 	assoc_busy(p->assoc);
 }
 
-const struct health *paths_health(const struct paths *p, size_t line)
+const struct health *paths_health(const struct paths *p, size_t link)
 {
-	return line < ASSOC_PATHS && p->port[line].udp ? assoc_health(p->assoc, (unsigned)line) : NULL;
+	return link < ASSOC_PATHS && p->port[link].udp ? assoc_health(p->assoc, (unsigned)link) : NULL;
 }
 
 static const char *udp_word(const struct port *o)
 {
 	if (o->all->deaf)
-		return "not heard by the remote";
+		return "not heard by the VPS";
 	if (o->filtered)
 		return "filtered";
 	return !o->udp ? "no address" : o->was_up ? "ok" : "not answered yet";

@@ -2,7 +2,7 @@
  *
  * Every LOOK_S seconds the kernel is asked what each device with a quota has carried, and its meter (meter.c) takes
  * the difference: all bytes both ways, whoever sent them, as the provider counts them. When they reach the quota the
- * line's verdict is OUT until the month ends; at WARN_PERCENT a warning is given once.
+ * link's verdict is OUT until the month ends; at WARN_PERCENT a warning is given once.
  *
  * What was counted is kept in a file of state_dir, written beside it and renamed, at most once a minute and at the
  * end. A run that is killed loses nothing by that: the file says where the device's counter stood, and as long as the
@@ -35,7 +35,7 @@ struct quota {
 	struct event_base *base;
 	const struct config *config;
 	struct links *links;
-	void (*told)(void *arg, size_t line, enum quota_event event, const char *why);
+	void (*told)(void *arg, size_t link, enum quota_event event, const char *why);
 	void *arg;
 	struct netlink *nl;
 	struct event *look;
@@ -43,9 +43,9 @@ struct quota {
 		struct meter meter;
 		bool warned, spent;
 		uint64_t of; /* its quota, when that was last looked at */
-	} line[CONFIG_LINKS];
+	} link[CONFIG_LINKS];
 	char boot[40];
-	json_t *kept; /* the file: also of lines that the config has not now */
+	json_t *kept; /* the file: also of links that the config has not now */
 	char path[PATH_LEN];
 	uint64_t looked_ms, kept_ms;
 	bool write_failed;
@@ -88,10 +88,10 @@ static bool has_quota(const struct quota *q, size_t i)
 	return q->config->links[i].quota != 0;
 }
 
-static void judge(struct quota *q, size_t i)
+static void quota_verdict(struct quota *q, size_t i)
 {
 	const struct config_link *c = &q->config->links[i];
-	struct one *o = &q->line[i];
+	struct one *o = &q->link[i];
 	char why[160], size[32], when[40];
 	bool was = o->spent;
 
@@ -100,11 +100,11 @@ static void judge(struct quota *q, size_t i)
 	o->spent = o->meter.used >= c->quota;
 	if (o->spent && !was) {
 		snprintf(why, sizeof(why), "quota of %s is used up, again %s", size, when);
-		links_judge(q->links, i, LINKS_QUOTA, LINKS_OUT, why);
+		links_set_verdict(q->links, i, LINKS_QUOTA, LINKS_OUT, why);
 		q->told(q->arg, i, QUOTA_SPENT, why);
 		q->kept_ms = 0;
 	} else if (was && !o->spent) {
-		links_judge(q->links, i, LINKS_QUOTA, LINKS_IN, "");
+		links_set_verdict(q->links, i, LINKS_QUOTA, LINKS_IN, "");
 		q->told(q->arg, i, QUOTA_RENEWED, "a new month, or more to use");
 	} else if (!o->spent && !o->warned && o->meter.used / WARN_PERCENT >= c->quota / 100) {
 		o->warned = true;
@@ -175,9 +175,9 @@ static void load(struct quota *q)
 	links = json_object_get(q->kept, "links");
 	boot = json_string_value(json_object_get(q->kept, "boot"));
 	for (size_t i = 0; i < q->config->n_links; i++) {
-		recall(&q->line[i], json_object_get(links, q->config->links[i].name));
+		recall(&q->link[i], json_object_get(links, q->config->links[i].name));
 		if (!boot || strcmp(boot, q->boot))
-			meter_rebooted(&q->line[i].meter);
+			meter_rebooted(&q->link[i].meter);
 	}
 }
 
@@ -201,10 +201,10 @@ static void keep(struct quota *q)
 	json_object_set_new(q->kept, "boot", json_string(q->boot));
 	for (size_t i = 0; i < q->config->n_links; i++)
 		if (has_quota(q, i))
-			json_object_set_new(links, q->config->links[i].name, remember(&q->line[i]));
+			json_object_set_new(links, q->config->links[i].name, remember(&q->link[i]));
 	rc = write_file(q);
 	if (rc && !q->write_failed)
-		log_warn("%s: %s: a restart of this machine will forget what the lines have used of their quotas", q->path, strerror(errno));
+		log_warn("%s: %s: a restart of this machine will forget what the links have used of their quotas", q->path, strerror(errno));
 	q->write_failed = rc;
 	q->kept_ms = clock_ms();
 }
@@ -214,7 +214,7 @@ static void keep(struct quota *q)
 static void count(struct quota *q, size_t i, uint64_t elapsed_ms)
 {
 	const struct config_link *c = &q->config->links[i];
-	struct one *o = &q->line[i];
+	struct one *o = &q->link[i];
 	struct rtnl_stats s;
 
 	/* first the bytes: most of them are of the time before this moment */
@@ -222,7 +222,7 @@ static void count(struct quota *q, size_t i, uint64_t elapsed_ms)
 		meter_count(&o->meter, s.index, s.rx + s.tx);
 	if (meter_turn(&o->meter, period_now(c->quota_day), elapsed_ms))
 		o->warned = false;
-	judge(q, i);
+	quota_verdict(q, i);
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)
@@ -272,7 +272,7 @@ static bool any_quota(const struct quota *q)
 }
 
 struct quota *quota_new(struct event_base *base, const struct config *config, struct links *links,
-			void (*told)(void *arg, size_t line, enum quota_event event, const char *why), void *arg)
+			void (*told)(void *arg, size_t link, enum quota_event event, const char *why), void *arg)
 {
 	struct quota *q = calloc(1, sizeof(*q));
 
@@ -288,19 +288,19 @@ struct quota *quota_new(struct event_base *base, const struct config *config, st
 
 static void set_free(struct quota *q, size_t i)
 {
-	q->line[i].spent = false;
-	links_judge(q->links, i, LINKS_QUOTA, LINKS_IN, "");
+	q->link[i].spent = false;
+	links_set_verdict(q->links, i, LINKS_QUOTA, LINKS_IN, "");
 	q->told(q->arg, i, QUOTA_RENEWED, "it has no quota any more");
 }
 
 void quota_reload(struct quota *q)
 {
 	for (size_t i = 0; i < q->config->n_links; i++) {
-		if (!has_quota(q, i) && q->line[i].spent)
+		if (!has_quota(q, i) && q->link[i].spent)
 			set_free(q, i);
-		if (q->line[i].of != q->config->links[i].quota)
-			q->line[i].warned = false;
-		q->line[i].of = q->config->links[i].quota;
+		if (q->link[i].of != q->config->links[i].quota)
+			q->link[i].warned = false;
+		q->link[i].of = q->config->links[i].quota;
 	}
 	if (q->look)
 		on_look(-1, 0, q);
@@ -324,19 +324,19 @@ void quota_free(struct quota *q)
 	free(q);
 }
 
-bool quota_spent(const struct quota *q, size_t line)
+bool quota_spent(const struct quota *q, size_t link)
 {
-	return q->line[line].spent;
+	return q->link[link].spent;
 }
 
-void quota_status(const struct quota *q, size_t line, json_t *o)
+void quota_status(const struct quota *q, size_t link, json_t *o)
 {
-	const struct config_link *c = &q->config->links[line];
+	const struct config_link *c = &q->config->links[link];
 	char when[40];
 
-	if (!has_quota(q, line))
+	if (!has_quota(q, link))
 		return;
 	json_object_set_new(o, "quota", json_integer((json_int_t)c->quota));
-	json_object_set_new(o, "used", json_integer((json_int_t)q->line[line].meter.used));
-	json_object_set_new(o, "again", json_string(again(&q->line[line].meter, c->quota_day, when, sizeof(when))));
+	json_object_set_new(o, "used", json_integer((json_int_t)q->link[link].meter.used));
+	json_object_set_new(o, "again", json_string(again(&q->link[link].meter, c->quota_day, when, sizeof(when))));
 }

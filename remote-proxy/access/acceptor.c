@@ -52,140 +52,140 @@ struct acceptor {
 };
 
 /* Frees all but the socket. */
-static int arrival_sweep(struct arrival *v)
+static int arrival_sweep(struct arrival *in)
 {
-	int fd = v->fd;
+	int fd = in->fd;
 
-	event_del(&v->rd);
-	event_del(&v->clock);
-	TAILQ_REMOVE(&v->acceptor->arrivals, v, link);
-	free(v);
+	event_del(&in->rd);
+	event_del(&in->clock);
+	TAILQ_REMOVE(&in->acceptor->arrivals, in, link);
+	free(in);
 	return fd;
 }
 
-static void arrival_hush(struct arrival *v)
+static void arrival_hush(struct arrival *in)
 {
-	struct tarpit *tarpit = v->acceptor->to.tarpit;
-	uint64_t accepted_ms = v->accepted_ms;
+	struct tarpit *tarpit = in->acceptor->to.tarpit;
+	uint64_t accepted_ms = in->accepted_ms;
 
-	tarpit_take(tarpit, arrival_sweep(v), accepted_ms);
+	tarpit_take(tarpit, arrival_sweep(in), accepted_ms);
 }
 
-static void arrival_turn_out(struct arrival *v)
+static void arrival_turn_out(struct arrival *in)
 {
-	tarpit_leave(v->acceptor->to.tarpit);
-	sock_close_reset(arrival_sweep(v));
+	tarpit_leave(in->acceptor->to.tarpit);
+	sock_close_reset(arrival_sweep(in));
 }
 
-static void knock_arrived(struct arrival *v)
+static void knock_arrived(struct arrival *in)
 {
-	struct sessions *sessions = v->acceptor->to.sessions;
-	uint64_t accepted_ms = v->accepted_ms;
+	struct sessions *sessions = in->acceptor->to.sessions;
+	uint64_t accepted_ms = in->accepted_ms;
 	struct wire_knock k;
 
-	if (wire_get_knock(&k, v->head, v->len) <= 0 || !session_knock_ok(&k, v->acceptor->pin))
-		arrival_hush(v);
+	if (wire_get_knock(&k, in->head, in->len) <= 0 || !session_knock_ok(&k, in->acceptor->pin))
+		arrival_hush(in);
 	else
-		sessions_control(sessions, arrival_sweep(v), accepted_ms);
+		sessions_control(sessions, arrival_sweep(in), accepted_ms);
 }
 
-static bool may_send_reset(struct acceptor *g)
+static bool may_send_reset(struct acceptor *acc)
 {
 	uint64_t second = clock_ms() / 1000;
 
-	if (second != g->resets_s)
-		g->resets = 0;
-	g->resets_s = second;
-	return g->resets++ < RESETS_A_SECOND;
+	if (second != acc->resets_s)
+		acc->resets = 0;
+	acc->resets_s = second;
+	return acc->resets++ < RESETS_A_SECOND;
 }
 
-static void attach_unknown(struct arrival *v, const struct wire_attach *a)
+static void attach_unknown(struct arrival *in, const struct wire_attach *a)
 {
-	struct acceptor *g = v->acceptor;
+	struct acceptor *acc = in->acceptor;
 	uint8_t reset[WIRE_RESET_LEN];
 
 	counters.attach_unknown++;
-	if (sessions_forgot(g->to.sessions, a->sid, reset) && may_send_reset(g) &&
-	    write(v->fd, reset, sizeof(reset)) != (ssize_t)sizeof(reset))
+	if (sessions_forgot(acc->to.sessions, a->sid, reset) && may_send_reset(acc) &&
+	    write(in->fd, reset, sizeof(reset)) != (ssize_t)sizeof(reset))
 		log_debug("a RESET was not taken");
-	arrival_hush(v);
+	arrival_hush(in);
 }
 
-static void attach_refused(struct arrival *v, enum session_verdict verdict)
+static void attach_refused(struct arrival *in, enum session_verdict verdict)
 {
 	if (verdict == SESSION_REPLAYED)
 		counters.attach_replayed++;
 	else
 		counters.attach_forged++;
-	arrival_hush(v);
+	arrival_hush(in);
 }
 
-static void attach_arrived(struct arrival *v)
+static void attach_arrived(struct arrival *in)
 {
-	struct acceptor *g = v->acceptor;
-	struct requests_arrival request = { .fd = v->fd };
+	struct acceptor *acc = in->acceptor;
+	struct requests_arrival request = { .fd = in->fd };
 	enum session_verdict verdict;
 	struct seal_key keys[2];
 	struct wire_attach a;
 
-	if (wire_get_attach(&a, v->head, v->len) <= 0) {
-		arrival_hush(v);
+	if (wire_get_attach(&a, in->head, in->len) <= 0) {
+		arrival_hush(in);
 		return;
 	}
-	request.session = sessions_find(g->to.sessions, a.sid, &request.user);
+	request.session = sessions_find(acc->to.sessions, a.sid, &request.user);
 	if (!request.session) {
-		attach_unknown(v, &a);
+		attach_unknown(in, &a);
 		return;
 	}
-	verdict = session_admit(request.session, g->to.seal, &a, v->head, keys);
+	verdict = session_admit(request.session, acc->to.seal, &a, in->head, keys);
 	if (verdict != SESSION_OK) {
-		attach_refused(v, verdict);
+		attach_refused(in, verdict);
 		return;
 	}
 	request.ctr = a.ctr;
 	request.up = keys[0];
 	request.down = keys[1];
-	arrival_sweep(v);
-	tarpit_leave(g->to.tarpit);
-	requests_enter(g->to.requests, &request);
+	arrival_sweep(in);
+	tarpit_leave(acc->to.tarpit);
+	requests_enter(acc->to.requests, &request);
 	seal_wipe(keys, sizeof(keys));
 	seal_wipe(&request, sizeof(request));
 }
 
 /* How long the message is that the first byte promises. */
-static size_t promised(const struct arrival *v)
+static size_t promised(const struct arrival *in)
 {
-	return v->len && v->head[0] == WIRE_ATTACH ? WIRE_ATTACH_LEN : WIRE_KNOCK_LEN;
+	return in->len && in->head[0] == WIRE_ATTACH ? WIRE_ATTACH_LEN : WIRE_KNOCK_LEN;
 }
 
-static bool can_become_valid(const struct arrival *v)
+static bool can_become_valid(const struct arrival *in)
 {
 	struct wire_attach a;
 	struct wire_knock k;
 
-	return wire_get_attach(&a, v->head, v->len) >= 0 || wire_get_knock(&k, v->head, v->len) >= 0;
+	return wire_get_attach(&a, in->head, in->len) >= 0 || wire_get_knock(&k, in->head, in->len) >= 0;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct arrival *v = arg;
+	struct arrival *in = arg;
 	ssize_t n;
 
 	(void)what;
 	do {
-		n = read(fd, v->head + v->len, promised(v) - v->len);
+		n = read(fd, in->head + in->len, promised(in) - in->len);
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n <= 0)
 			break;
-		v->len += (size_t)n;
-	} while (v->len < promised(v) && can_become_valid(v));
-	if (n <= 0 || v->len < promised(v))
-		arrival_hush(v);
-	else if (v->head[0] == WIRE_ATTACH)
-		attach_arrived(v);
+		in->len += (size_t)n;
+	} while (in->len < promised(in) && can_become_valid(in));
+	if (n <= 0 || in->len < promised(in))
+		arrival_hush(in);
+	else if (in->head[0] == WIRE_ATTACH)
+		attach_arrived(in);
 	else
-		knock_arrived(v);
+		knock_arrived(in);
 }
 
 static void on_clock(evutil_socket_t fd, short what, void *arg)
@@ -197,44 +197,44 @@ static void on_clock(evutil_socket_t fd, short what, void *arg)
 
 /* Whoever comes may be a user. When the places are taken, one who was found out already makes room, or else whoever has
  * been here longest: a user authenticates in a round trip or two. */
-static bool find_place(struct acceptor *g)
+static bool find_place(struct acceptor *acc)
 {
-	struct arrival *oldest = TAILQ_FIRST(&g->arrivals);
+	struct arrival *oldest = TAILQ_FIRST(&acc->arrivals);
 
-	if (tarpit_enter(g->to.tarpit))
+	if (tarpit_enter(acc->to.tarpit))
 		return true;
-	if (!tarpit_evict(g->to.tarpit) && !sessions_evict(g->to.sessions, oldest ? oldest->accepted_ms : UINT64_MAX)) {
+	if (!tarpit_evict(acc->to.tarpit) && !sessions_evict(acc->to.sessions, oldest ? oldest->accepted_ms : UINT64_MAX)) {
 		if (!oldest)
 			return false;
 		arrival_turn_out(oldest);
 	}
-	return tarpit_enter(g->to.tarpit);
+	return tarpit_enter(acc->to.tarpit);
 }
 
-void acceptor_take(struct acceptor *g, int fd)
+void acceptor_take(struct acceptor *acc, int fd)
 {
 	const struct timeval limit = { .tv_sec = HEADER_S };
-	struct arrival *v;
+	struct arrival *in;
 
-	if (!find_place(g)) {
+	if (!find_place(acc)) {
 		sock_close_reset(fd);
 		return;
 	}
-	v = calloc(1, sizeof(*v));
-	if (!v) {
-		tarpit_leave(g->to.tarpit);
+	in = calloc(1, sizeof(*in));
+	if (!in) {
+		tarpit_leave(acc->to.tarpit);
 		sock_close_reset(fd);
 		return;
 	}
-	v->acceptor = g;
-	v->fd = fd;
-	v->accepted_ms = clock_ms();
-	event_assign(&v->rd, g->base, fd, EV_READ | EV_PERSIST, on_readable, v);
-	event_assign(&v->clock, g->base, -1, 0, on_clock, v);
-	TAILQ_INSERT_TAIL(&g->arrivals, v, link);
-	event_add(&v->rd, NULL);
-	event_add(&v->clock, &limit);
-	on_readable(fd, EV_READ, v); /* most say at once what they are */
+	in->acceptor = acc;
+	in->fd = fd;
+	in->accepted_ms = clock_ms();
+	event_assign(&in->rd, acc->base, fd, EV_READ | EV_PERSIST, on_readable, in);
+	event_assign(&in->clock, acc->base, -1, 0, on_clock, in);
+	TAILQ_INSERT_TAIL(&acc->arrivals, in, link);
+	event_add(&in->rd, NULL);
+	event_add(&in->clock, &limit);
+	on_readable(fd, EV_READ, in); /* most say at once what they are */
 }
 
 static void on_accept(void *arg, int fd, const struct addr *peer)
@@ -259,37 +259,37 @@ static int listen_at(const struct config *config, const struct sock_caps *caps)
 	return fd;
 }
 
-int acceptor_listen(struct acceptor *g, const struct config *config, const struct sock_caps *caps)
+int acceptor_listen(struct acceptor *acc, const struct config *config, const struct sock_caps *caps)
 {
 	int fd = listen_at(config, caps);
 
 	if (fd < 0)
 		return -1;
-	g->listener = listener_new(g->base, fd, on_accept, g);
-	if (!g->listener)
+	acc->listener = listener_new(acc->base, fd, on_accept, acc);
+	if (!acc->listener)
 		close(fd);
-	return g->listener ? 0 : -1;
+	return acc->listener ? 0 : -1;
 }
 
 struct acceptor *acceptor_new(struct event_base *base, const uint8_t pin[WIRE_PIN], const struct acceptor_rooms *rooms)
 {
-	struct acceptor *g = calloc(1, sizeof(*g));
+	struct acceptor *acc = calloc(1, sizeof(*acc));
 
-	if (!g)
+	if (!acc)
 		return NULL;
-	g->base = base;
-	g->to = *rooms;
-	memcpy(g->pin, pin, WIRE_PIN);
-	TAILQ_INIT(&g->arrivals);
-	return g;
+	acc->base = base;
+	acc->to = *rooms;
+	memcpy(acc->pin, pin, WIRE_PIN);
+	TAILQ_INIT(&acc->arrivals);
+	return acc;
 }
 
-void acceptor_free(struct acceptor *g)
+void acceptor_free(struct acceptor *acc)
 {
-	if (!g)
+	if (!acc)
 		return;
-	listener_free(g->listener);
-	while (TAILQ_FIRST(&g->arrivals))
-		arrival_turn_out(TAILQ_FIRST(&g->arrivals));
-	free(g);
+	listener_free(acc->listener);
+	while (TAILQ_FIRST(&acc->arrivals))
+		arrival_turn_out(TAILQ_FIRST(&acc->arrivals));
+	free(acc);
 }

@@ -23,12 +23,12 @@ struct acceptor_rooms { /* where the acceptor leads to; all stay the caller's */
 
 /* NULL: no memory. Nobody comes before acceptor_listen(), but who is brought by acceptor_take(). */
 struct acceptor *acceptor_new(struct event_base *base, const uint8_t pin[WIRE_PIN], const struct acceptor_rooms *rooms);
-void acceptor_free(struct acceptor *g);
+void acceptor_free(struct acceptor *acc);
 
 /* Opens the port. 0, or -1: then a sentence was logged, or there is no memory. */
-int acceptor_listen(struct acceptor *g, const struct config *config, const struct sock_caps *caps);
+int acceptor_listen(struct acceptor *acc, const struct config *config, const struct sock_caps *caps);
 
 /* A connection that was accepted and not read yet. Owns fd. */
-void acceptor_take(struct acceptor *g, int fd);
+void acceptor_take(struct acceptor *acc, int fd);
 
 #endif

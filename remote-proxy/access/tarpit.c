@@ -43,33 +43,33 @@ struct tarpit {
 
 struct tarpit *tarpit_new(struct event_base *base)
 {
-	struct tarpit *q = calloc(1, sizeof(*q));
+	struct tarpit *t = calloc(1, sizeof(*t));
 
-	if (!q)
+	if (!t)
 		return NULL;
-	q->base = base;
-	TAILQ_INIT(&q->hanging);
-	return q;
+	t->base = base;
+	TAILQ_INIT(&t->hanging);
+	return t;
 }
 
-bool tarpit_enter(struct tarpit *q)
+bool tarpit_enter(struct tarpit *t)
 {
-	if (q->strangers >= STRANGERS_MAX) {
+	if (t->strangers >= STRANGERS_MAX) {
 		counters.quiet_overflow++;
 		return false;
 	}
-	q->strangers++;
+	t->strangers++;
 	return true;
 }
 
-void tarpit_leave(struct tarpit *q)
+void tarpit_leave(struct tarpit *t)
 {
-	q->strangers--;
+	t->strangers--;
 }
 
-unsigned tarpit_strangers(const struct tarpit *q)
+unsigned tarpit_strangers(const struct tarpit *t)
 {
-	return q->strangers;
+	return t->strangers;
 }
 
 static void stranger_free(struct stranger *s)
@@ -107,11 +107,11 @@ static void on_end(evutil_socket_t fd, short what, void *arg)
 	stranger_free(arg);
 }
 
-bool tarpit_evict(struct tarpit *q)
+bool tarpit_evict(struct tarpit *t)
 {
-	if (TAILQ_EMPTY(&q->hanging))
+	if (TAILQ_EMPTY(&t->hanging))
 		return false;
-	stranger_free(TAILQ_FIRST(&q->hanging));
+	stranger_free(TAILQ_FIRST(&t->hanging));
 	return true;
 }
 
@@ -128,7 +128,7 @@ static struct timeval silence_left(uint64_t accepted_ms)
 	return (struct timeval){ .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 }
 
-void tarpit_take(struct tarpit *q, int fd, uint64_t accepted_ms)
+void tarpit_take(struct tarpit *t, int fd, uint64_t accepted_ms)
 {
 	struct timeval left = silence_left(accepted_ms);
 	struct stranger *s = calloc(1, sizeof(*s));
@@ -136,23 +136,23 @@ void tarpit_take(struct tarpit *q, int fd, uint64_t accepted_ms)
 	counters.quiet++;
 	if (!s) {
 		sock_close_reset(fd);
-		tarpit_leave(q);
+		tarpit_leave(t);
 		return;
 	}
-	s->tarpit = q;
+	s->tarpit = t;
 	s->fd = fd;
-	event_assign(&s->rd, q->base, fd, EV_READ | EV_PERSIST, on_readable, s);
-	event_assign(&s->end, q->base, -1, 0, on_end, s);
-	TAILQ_INSERT_TAIL(&q->hanging, s, link);
+	event_assign(&s->rd, t->base, fd, EV_READ | EV_PERSIST, on_readable, s);
+	event_assign(&s->end, t->base, -1, 0, on_end, s);
+	TAILQ_INSERT_TAIL(&t->hanging, s, link);
 	event_add(&s->rd, NULL);
 	event_add(&s->end, &left);
 }
 
-void tarpit_free(struct tarpit *q)
+void tarpit_free(struct tarpit *t)
 {
-	if (!q)
+	if (!t)
 		return;
-	while (tarpit_evict(q))
+	while (tarpit_evict(t))
 		;
-	free(q);
+	free(t);
 }

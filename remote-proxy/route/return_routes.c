@@ -130,13 +130,13 @@ static int want_rule(struct rtnl_set *want, bool v6)
 }
 
 /* Why there should be no table of our own now, or "". */
-static const char *return_routes_why(struct return_routes *e, const struct look *k)
+static const char *return_routes_why(struct return_routes *r, const struct look *k)
 {
-	if (!e->config->initcwnd)
+	if (!r->config->initcwnd)
 		return "not asked for";
 	if (k->routes > ROUTES_MAX)
 		return "the main table has too many routes";
-	if (rules_between(e->nl, AF_INET) || rules_between(e->nl, AF_INET6))
+	if (rules_between(r->nl, AF_INET) || rules_between(r->nl, AF_INET6))
 		return "other routing rules stand before the main table's";
 	return "";
 }
@@ -168,57 +168,57 @@ static const struct nlmsghdr *route_to(const struct rtnl_set *copies, size_t n, 
 	return best && found.type == RTN_UNICAST ? best : NULL;
 }
 
-static int want_peers(struct return_routes *e, struct rtnl_set *want)
+static int want_peers(struct return_routes *r, struct rtnl_set *want)
 {
 	size_t copies = want->n;
 	int err = 0;
 
-	e->learnt = 0;
-	for (size_t i = 0; i < e->gateway_links.n && !err; i++) {
-		const struct gateway_link *p = &e->gateway_links.peer[i];
+	r->learnt = 0;
+	for (size_t i = 0; i < r->gateway_links.n && !err; i++) {
+		const struct gateway_link *p = &r->gateway_links.peer[i];
 		const struct rtnl_metrics m = {.initcwnd = p->down.installed};
 		const struct nlmsghdr *route = m.initcwnd ? route_to(want, copies, &p->addr) : NULL;
 
 		if (!route)
 			continue;
 		err = rtnl_set_copy_host(want, route, &p->addr, rtnl_range_egress.table, &m);
-		e->learnt++;
+		r->learnt++;
 	}
 	return err;
 }
 
-static bool is_auto(const struct return_routes *e)
+static bool is_auto(const struct return_routes *r)
 {
-	return e->config->initcwnd == CONFIG_AUTO;
+	return r->config->initcwnd == CONFIG_AUTO;
 }
 
-static int return_routes_refresh(struct return_routes *e)
+static int return_routes_refresh(struct return_routes *r)
 {
 	const struct rtnl_dump_ops ops = {.begin = look_begin, .route = look_route};
-	struct look k = {.metrics = {.initcwnd = is_auto(e) ? 0 : e->config->initcwnd}};
+	struct look k = {.metrics = {.initcwnd = is_auto(r) ? 0 : r->config->initcwnd}};
 	const char *why;
-	int err = rtnl_dump(e->nl, &ops, &k);
+	int err = rtnl_dump(r->nl, &ops, &k);
 	bool v6 = has_v6(&k.want);
 
 	if (!err)
 		err = k.err;
-	why = return_routes_why(e, &k);
+	why = return_routes_why(r, &k);
 	if (*why)
 		rtnl_set_clear(&k.want);
 	else if (!err)
-		err = want_peers(e, &k.want);
+		err = want_peers(r, &k.want);
 	if (!err && !*why)
 		err = want_rule(&k.want, false);
 	if (!err && !*why && v6)
 		err = want_rule(&k.want, true);
 	if (!err)
-		err = rtnl_sync(e->nl, &k.want, &rtnl_range_egress);
+		err = rtnl_sync(r->nl, &k.want, &rtnl_range_egress);
 	if (err < 0)
-		log_warn("return routes: %s", netlink_error(e->nl));
-	if (*why && why != e->why && e->config->initcwnd)
+		log_warn("return routes: %s", netlink_error(r->nl));
+	if (*why && why != r->why && r->config->initcwnd)
 		log_warn("return routes: no initcwnd for the gateways' connections: %s", why);
-	e->why = why;
-	e->routes = *why ? 0 : k.routes;
+	r->why = why;
+	r->routes = *why ? 0 : k.routes;
 	rtnl_set_clear(&k.want);
 	return err;
 }
@@ -228,90 +228,90 @@ static void return_routes_news(void *arg)
 	return_routes_refresh(arg);
 }
 
-static void return_routes_mptcp(struct return_routes *e)
+static void return_routes_mptcp(struct return_routes *r)
 {
 	const struct mptcp_limits want = {.subflows = MPTCP_PM_MAX};
 
-	if (mptcp_pm_raise(e->pm, &want, &e->raised) < 0)
-		log_warn("MPTCP limits: %s", mptcp_pm_error(e->pm));
-	for (size_t i = 0; i < e->config->n_announce && i < 2; i++) {
-		e->announced[i] = (struct mptcp_endpoint){
-			.addr = e->config->announce[i],
+	if (mptcp_pm_raise(r->pm, &want, &r->raised) < 0)
+		log_warn("MPTCP limits: %s", mptcp_pm_error(r->pm));
+	for (size_t i = 0; i < r->config->n_announce && i < 2; i++) {
+		r->announced[i] = (struct mptcp_endpoint){
+			.addr = r->config->announce[i],
 			.id = (uint8_t)(MPTCP_PM_EGRESS + i),
 			.flags = MPTCP_PM_SIGNAL,
 		};
-		e->announced[i].addr.port = 0; /* the connection's own port */
-		e->n_announced = i + 1;
+		r->announced[i].addr.port = 0; /* the connection's own port */
+		r->n_announced = i + 1;
 	}
-	if (mptcp_pm_sync(e->pm, e->announced, e->n_announced, MPTCP_PM_EGRESS, MPTCP_PM_EGRESS_END) < 0)
-		log_warn("MPTCP endpoints: %s", mptcp_pm_error(e->pm));
+	if (mptcp_pm_sync(r->pm, r->announced, r->n_announced, MPTCP_PM_EGRESS, MPTCP_PM_EGRESS_END) < 0)
+		log_warn("MPTCP endpoints: %s", mptcp_pm_error(r->pm));
 }
 
 struct return_routes *return_routes_new(struct event_base *base, const struct config *config)
 {
-	struct return_routes *e = calloc(1, sizeof(*e));
+	struct return_routes *r = calloc(1, sizeof(*r));
 
-	if (!e)
+	if (!r)
 		return NULL;
-	e->config = config;
-	e->why = "";
-	e->nl = netlink_open(NETLINK_ROUTE);
-	e->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ROUTES | RTNL_RULES, DEBOUNCE_MS, return_routes_news, e);
-	if (!e->nl || !e->monitor) {
+	r->config = config;
+	r->why = "";
+	r->nl = netlink_open(NETLINK_ROUTE);
+	r->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ROUTES | RTNL_RULES, DEBOUNCE_MS, return_routes_news, r);
+	if (!r->nl || !r->monitor) {
 		log_error("return routes: %s", strerror(errno));
-		return_routes_free(e);
+		return_routes_free(r);
 		return NULL;
 	}
-	e->pm = mptcp_pm_open();
-	if (e->pm)
-		return_routes_mptcp(e);
+	r->pm = mptcp_pm_open();
+	if (r->pm)
+		return_routes_mptcp(r);
 	else
-		log_warn("MPTCP path manager: %s; gateways get one line only", strerror(errno));
-	return_routes_refresh(e);
-	return e;
+		log_warn("MPTCP path manager: %s; gateways get one link only", strerror(errno));
+	return_routes_refresh(r);
+	return r;
 }
 
-bool return_routes_learn(struct return_routes *e, const struct sock_subflow *path)
+bool return_routes_learn(struct return_routes *r, const struct sock_subflow *path)
 {
 	const struct estimate_sample sample = {path->delivery_rate, path->min_rtt_us, path->mss, path->app_limited};
 	char text[ADDR_STRLEN];
 	struct gateway_link *p;
 	bool much;
 
-	if (!is_auto(e))
+	if (!is_auto(r))
 		return false;
-	p = gateway_links_at(&e->gateway_links, &path->peer);
+	p = gateway_links_at(&r->gateway_links, &path->peer);
 	estimate_observe(&p->down, &sample);
 	if (!estimate_changed(&p->down))
 		return false;
 	much = estimate_install(&p->down);
 	log_debug("return routes: %s holds %u packets, from now on the first window", addr_print_ip(&p->addr, text), p->down.installed);
-	return_routes_refresh(e);
+	return_routes_refresh(r);
 	return much;
 }
 
-void return_routes_free(struct return_routes *e)
+void return_routes_free(struct return_routes *r)
 {
 	const struct rtnl_set nothing = {0};
 
-	if (!e)
+	if (!r)
 		return;
-	rtnl_monitor_free(e->monitor);
-	if (e->pm) {
-		mptcp_pm_sync(e->pm, NULL, 0, MPTCP_PM_EGRESS, MPTCP_PM_EGRESS_END);
-		mptcp_pm_restore(e->pm, &e->raised);
+	rtnl_monitor_free(r->monitor);
+	if (r->pm) {
+		mptcp_pm_sync(r->pm, NULL, 0, MPTCP_PM_EGRESS, MPTCP_PM_EGRESS_END);
+		mptcp_pm_restore(r->pm, &r->raised);
 	}
-	if (e->nl)
-		rtnl_sync(e->nl, &nothing, &rtnl_range_egress);
-	mptcp_pm_close(e->pm);
-	netlink_close(e->nl);
-	free(e);
+	if (r->nl)
+		rtnl_sync(r->nl, &nothing, &rtnl_range_egress);
+	mptcp_pm_close(r->pm);
+	netlink_close(r->nl);
+	free(r);
 }
 
-json_t *return_routes_status(const struct return_routes *e)
+json_t *return_routes_status(const struct return_routes *r)
 {
-	json_t *initcwnd = is_auto(e) ? json_string("auto") : json_integer(*e->why ? 0 : e->config->initcwnd);
+	json_t *initcwnd = is_auto(r) ? json_string("auto") : json_integer(*r->why ? 0 : r->config->initcwnd);
 
-	return json_pack("{so ss sI sI sI}", "initcwnd", initcwnd, "why", e->why, "routes", (json_int_t)e->routes, "learnt",
-			 (json_int_t)(*e->why ? 0 : e->learnt), "endpoints", (json_int_t)e->n_announced);
+	return json_pack("{so ss sI sI sI}", "initcwnd", initcwnd, "why", r->why, "routes", (json_int_t)r->routes, "learnt",
+			 (json_int_t)(*r->why ? 0 : r->learnt), "endpoints", (json_int_t)r->n_announced);
 }

@@ -17,14 +17,14 @@ struct return_routes;
 struct return_routes *return_routes_new(struct event_base *base, const struct config *config);
 
 /* Takes out exactly what was put in. */
-void return_routes_free(struct return_routes *e);
+void return_routes_free(struct return_routes *r);
 
 /* What TCP measured on the way down of a connection's path: the first window towards that address follows it. True when that
  * doubled or halved. */
-bool return_routes_learn(struct return_routes *e, const struct sock_subflow *path);
+bool return_routes_learn(struct return_routes *r, const struct sock_subflow *path);
 
 /* {initcwnd ("auto" or a number), why, routes, learnt, endpoints}: why is "" while marked packets have their own table, learnt
  * counts the addresses whose window is known. */
-json_t *return_routes_status(const struct return_routes *e);
+json_t *return_routes_status(const struct return_routes *r);
 
 #endif

@@ -43,52 +43,52 @@
 
 /* --- memory and places --- */
 
-void request_drop_held(struct request *g)
+void request_drop_held(struct request *r)
 {
-	user_budget(g->user)->held -= g->held_len;
-	free(g->held);
-	g->held = NULL;
-	g->held_len = g->early = 0;
+	user_budget(r->user)->held -= r->held_len;
+	free(r->held);
+	r->held = NULL;
+	r->held_len = r->early = 0;
 }
 
-int request_hold(struct request *g, const uint8_t *data, size_t len)
+int request_hold(struct request *r, const uint8_t *data, size_t len)
 {
-	request_drop_held(g);
+	request_drop_held(r);
 	if (!len)
 		return 0;
-	g->held = malloc(len);
-	if (!g->held)
+	r->held = malloc(len);
+	if (!r->held)
 		return -1;
-	memcpy(g->held, data, len);
-	g->held_len = (uint32_t)len;
-	user_budget(g->user)->held += len;
+	memcpy(r->held, data, len);
+	r->held_len = (uint32_t)len;
+	user_budget(r->user)->held += len;
 	return 0;
 }
 
-void request_leave_place(struct request *g)
+void request_leave_place(struct request *r)
 {
-	struct requests *h = g->requests;
-	unsigned i = user_index(g->user);
+	struct requests *h = r->requests;
+	unsigned i = user_index(r->user);
 
-	if (g->state == WAITING) {
-		TAILQ_REMOVE(&h->waiters[i], g, link);
+	if (r->state == WAITING) {
+		TAILQ_REMOVE(&h->waiters[i], r, link);
 		h->waiting[i]--;
 		return;
 	}
-	TAILQ_REMOVE(&h->others, g, link);
-	if (g->state == DIALLING)
+	TAILQ_REMOVE(&h->others, r, link);
+	if (r->state == DIALLING)
 		h->dialling--;
 	else
 		h->refused--;
 }
 
-void request_take_place(struct request *g, enum state state)
+void request_take_place(struct request *r, enum state state)
 {
-	struct requests *h = g->requests;
-	unsigned i = user_index(g->user);
+	struct requests *h = r->requests;
+	unsigned i = user_index(r->user);
 
-	g->state = state;
-	TAILQ_INSERT_TAIL(state == WAITING ? &h->waiters[i] : &h->others, g, link);
+	r->state = state;
+	TAILQ_INSERT_TAIL(state == WAITING ? &h->waiters[i] : &h->others, r, link);
 	if (state == WAITING)
 		h->waiting[i]++;
 	else if (state == DIALLING)
@@ -98,95 +98,95 @@ void request_take_place(struct request *g, enum state state)
 }
 
 /* Frees all but the sockets. */
-void request_sweep(struct request *g)
+void request_sweep(struct request *r)
 {
-	event_del(&g->rd);
-	if (g->dest >= 0)
-		event_del(&g->wr);
-	event_del(&g->clock);
-	request_leave_place(g);
-	request_drop_held(g);
-	user_budget(g->user)->held -= g->said_len;
-	free(g->said);
-	session_put(g->session);
-	seal_wipe(&g->up, sizeof(g->up));
-	seal_wipe(&g->down, sizeof(g->down));
-	free(g);
+	event_del(&r->rd);
+	if (r->dest >= 0)
+		event_del(&r->wr);
+	event_del(&r->clock);
+	request_leave_place(r);
+	request_drop_held(r);
+	user_budget(r->user)->held -= r->said_len;
+	free(r->said);
+	session_put(r->session);
+	seal_wipe(&r->up, sizeof(r->up));
+	seal_wipe(&r->down, sizeof(r->down));
+	free(r);
 }
 
-void request_reset(struct request *g)
+void request_reset(struct request *r)
 {
-	int fd = g->fd, dest = g->dest;
+	int fd = r->fd, dest = r->dest;
 
-	if (g->state == DIALLING)
-		user_closed(g->user);
-	request_sweep(g);
+	if (r->state == DIALLING)
+		user_closed(r->user);
+	request_sweep(r);
 	if (fd >= 0)
 		sock_close_reset(fd);
 	if (dest >= 0)
 		sock_close_reset(dest);
 }
 
-void request_set_clock(struct request *g, uint64_t ms)
+void request_set_clock(struct request *r, uint64_t ms)
 {
 	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
-	event_add(&g->clock, &tv);
+	event_add(&r->clock, &tv);
 }
 
 /* --- OPEN --- */
 
-static uint16_t may_open(struct request *g, const struct wire_open *o)
+static uint16_t may_open(struct request *r, const struct wire_open *o)
 {
 	uint16_t status;
 
-	if (o->mode == WIRE_CLEAR && !g->requests->config->clear)
+	if (o->mode == WIRE_CLEAR && !r->requests->config->clear)
 		return WIRE_UNSUPPORTED;
-	status = user_may_open(g->user, clock_ms());
+	status = user_may_open(r->user, clock_ms());
 	if (status)
 		return status;
-	status = policy_check_dial(g->requests->policy, &o->dst);
+	status = policy_check_dial(r->requests->policy, &o->dst);
 	if (status)
 		counters.refused_policy++;
 	return status;
 }
 
 /* rec is OPEN, in the buffer that all requests share; `more` bytes follow it. */
-static void serve_open(struct request *g, const struct record *rec, size_t more)
+static void serve_open(struct request *r, const struct record *rec, size_t more)
 {
 	struct wire_resume resume;
 	struct wire_open o;
 	uint16_t status;
 	size_t early;
 
-	if (!session_claim_open(g->session, g->ctr)) {
-		log_debug("user %s: an OPEN came after it was revoked", user_config(g->user)->name);
-		request_reset(g);
+	if (!session_claim_open(r->session, r->ctr)) {
+		log_debug("user %s: an OPEN came after it was revoked", user_config(r->user)->name);
+		request_reset(r);
 		return;
 	}
 	if (wire_get_resume(&resume, rec->data, rec->len) > 0) {
-		request_resume(g, &resume, rec->data + rec->len + WIRE_TAG, more);
+		request_resume(r, &resume, rec->data + rec->len + WIRE_TAG, more);
 		return;
 	}
 	if (wire_get_open(&o, rec->data, rec->len) <= 0) {
-		request_refuse(g, WIRE_MALFORMED);
+		request_refuse(r, WIRE_MALFORMED);
 		return;
 	}
-	status = may_open(g, &o);
+	status = may_open(r, &o);
 	if (status) {
-		request_refuse(g, status);
+		request_refuse(r, status);
 		return;
 	}
 	early = rec->len - WIRE_OPEN_LEN;
 	memmove(rec->data + WIRE_OPEN_LEN + early, rec->data + rec->len + WIRE_TAG, more);
-	if (request_hold(g, rec->data + WIRE_OPEN_LEN, early + more)) {
-		request_refuse(g, WIRE_NO_RESOURCES);
+	if (request_hold(r, rec->data + WIRE_OPEN_LEN, early + more)) {
+		request_refuse(r, WIRE_NO_RESOURCES);
 		return;
 	}
-	g->early = (uint32_t)early;
-	g->mode = o.mode;
-	g->keeps = o.flags & WIRE_OPEN_KEEP;
-	request_dial(g, &o.dst);
+	r->early = (uint32_t)early;
+	r->mode = o.mode;
+	r->keeps = o.flags & WIRE_OPEN_KEEP;
+	request_dial(r, &o.dst);
 }
 
 static void make_room(struct requests *h, unsigned user)
@@ -196,136 +196,136 @@ static void make_room(struct requests *h, unsigned user)
 }
 
 /* There is no whole OPEN yet. The request may be gone afterwards. */
-static void wait_for_open(struct request *g)
+static void wait_for_open(struct request *r)
 {
-	if (g->attached)
+	if (r->attached)
 		return;
-	if (request_answer(g, NULL, 0)) {
-		request_reset(g);
+	if (request_answer(r, NULL, 0)) {
+		request_reset(r);
 		return;
 	}
-	event_add(&g->rd, NULL);
-	request_set_clock(g, (uint64_t)g->requests->config->pool_age_s * 1200);
-	make_room(g->requests, user_index(g->user));
+	event_add(&r->rd, NULL);
+	request_set_clock(r, (uint64_t)r->requests->config->pool_age_s * 1200);
+	make_room(r->requests, user_index(r->user));
 }
 
-static void open_arrived(struct request *g, uint8_t *raw, size_t len)
+static void open_arrived(struct request *r, uint8_t *raw, size_t len)
 {
 	struct record rec;
-	int got = record_open(g->requests->seal, g->alg, &g->up, raw, len, &rec);
+	int got = record_open(r->requests->seal, r->alg, &r->up, raw, len, &rec);
 
 	if (got == 0) {
-		if (request_hold(g, raw, len))
-			request_reset(g);
+		if (request_hold(r, raw, len))
+			request_reset(r);
 		else
-			wait_for_open(g);
+			wait_for_open(r);
 	} else if (got < 0 || rec.kind != WIRE_OPEN) {
 		counters.records_forged++;
-		request_reset(g);
+		request_reset(r);
 	} else {
-		serve_open(g, &rec, len - rec.used);
+		serve_open(r, &rec, len - rec.used);
 	}
 }
 
-static void read_open(struct request *g)
+static void read_open(struct request *r)
 {
-	uint8_t *raw = g->requests->raw;
-	size_t head = g->held_len;
-	ssize_t n = read(g->fd, raw + head, OPEN_MAX - head);
+	uint8_t *raw = r->requests->raw;
+	size_t head = r->held_len;
+	ssize_t n = read(r->fd, raw + head, OPEN_MAX - head);
 
 	if (n < 0 && errno == EAGAIN) {
-		wait_for_open(g);
+		wait_for_open(r);
 		return;
 	}
 	if (n <= 0) {
-		request_reset(g);
+		request_reset(r);
 		return;
 	}
 	if (head)
-		memcpy(raw, g->held, head);
-	open_arrived(g, raw, head + (size_t)n);
+		memcpy(raw, r->held, head);
+	open_arrived(r, raw, head + (size_t)n);
 }
 
 /* --- the loop's events --- */
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct request *g = arg;
+	struct request *r = arg;
 	ssize_t n;
 
 	(void)what;
-	if (g->state == WAITING) {
-		read_open(g);
+	if (r->state == WAITING) {
+		read_open(r);
 		return;
 	}
-	n = read(fd, g->requests->raw, sizeof(g->requests->raw));
+	n = read(fd, r->requests->raw, sizeof(r->requests->raw));
 	if (n == 0 || (n < 0 && errno != EAGAIN))
-		request_reset(g);
+		request_reset(r);
 }
 
-void request_watch(struct request *g)
+void request_watch(struct request *r)
 {
-	event_assign(&g->rd, g->requests->base, g->fd, EV_READ | EV_PERSIST, on_readable, g);
+	event_assign(&r->rd, r->requests->base, r->fd, EV_READ | EV_PERSIST, on_readable, r);
 }
 
 static void on_clock(evutil_socket_t fd, short what, void *arg)
 {
-	struct request *g = arg;
+	struct request *r = arg;
 
 	(void)fd;
 	(void)what;
-	if (g->state == DIALLING)
-		request_look(g);
+	if (r->state == DIALLING)
+		request_look(r);
 	else
-		request_reset(g);
+		request_reset(r);
 }
 
 void requests_enter(struct requests *h, const struct requests_arrival *in)
 {
-	struct request *g = calloc(1, sizeof(*g));
+	struct request *r = calloc(1, sizeof(*r));
 
-	if (!g) {
+	if (!r) {
 		sock_close_reset(in->fd);
 		return;
 	}
-	g->requests = h;
-	g->fd = in->fd;
-	g->dest = -1;
-	g->session = session_get(in->session);
-	g->alg = session_alg(in->session);
-	g->user = in->user;
-	g->ctr = in->ctr;
-	g->up = in->up;
-	g->down = in->down;
-	request_watch(g);
-	event_assign(&g->clock, h->base, -1, 0, on_clock, g);
-	request_take_place(g, WAITING);
-	read_open(g); /* without a warm connection it came with ATTACH */
+	r->requests = h;
+	r->fd = in->fd;
+	r->dest = -1;
+	r->session = session_get(in->session);
+	r->alg = session_alg(in->session);
+	r->user = in->user;
+	r->ctr = in->ctr;
+	r->up = in->up;
+	r->down = in->down;
+	request_watch(r);
+	event_assign(&r->clock, h->base, -1, 0, on_clock, r);
+	request_take_place(r, WAITING);
+	read_open(r); /* without a warm connection it came with ATTACH */
 }
 
 void requests_renew(struct requests *h, const struct addr *peer)
 {
-	struct request *g;
+	struct request *r;
 	struct addr from;
 	uint64_t ms = 0;
 
 	for (unsigned i = 0; i < CONFIG_USERS; i++)
-		TAILQ_FOREACH(g, &h->waiters[i], link)
-			if (sock_peer(g->fd, &from) == 0 && addr_same_ip(&from, peer))
-				request_set_clock(g, ms += RENEW_MS);
+		TAILQ_FOREACH(r, &h->waiters[i], link)
+			if (sock_peer(r->fd, &from) == 0 && addr_same_ip(&from, peer))
+				request_set_clock(r, ms += RENEW_MS);
 }
 
 void requests_drop(struct requests *h, const struct user *user)
 {
 	struct request_list *waiters = &h->waiters[user_index(user)];
-	struct request *g, *next;
+	struct request *r, *next;
 
-	while ((g = TAILQ_FIRST(waiters)))
-		request_reset(g);
-	for (g = TAILQ_FIRST(&h->others); g; g = next) {
-		next = TAILQ_NEXT(g, link);
-		if (g->user == user)
-			request_reset(g);
+	while ((r = TAILQ_FIRST(waiters)))
+		request_reset(r);
+	for (r = TAILQ_FIRST(&h->others); r; r = next) {
+		next = TAILQ_NEXT(r, link);
+		if (r->user == user)
+			request_reset(r);
 	}
 }
 
@@ -359,14 +359,14 @@ struct requests *requests_new(struct event_base *base, const struct config *conf
 
 void requests_free(struct requests *h)
 {
-	struct request *g;
+	struct request *r;
 
 	if (!h)
 		return;
-	while ((g = TAILQ_FIRST(&h->others)))
-		request_reset(g);
+	while ((r = TAILQ_FIRST(&h->others)))
+		request_reset(r);
 	for (unsigned i = 0; i < CONFIG_USERS; i++)
-		while ((g = TAILQ_FIRST(&h->waiters[i])))
-			request_reset(g);
+		while ((r = TAILQ_FIRST(&h->waiters[i])))
+			request_reset(r);
 	free(h);
 }

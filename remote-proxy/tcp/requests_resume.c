@@ -23,109 +23,109 @@
 #define LOOK_LEAST_MS 5
 #define LOOK_MOST_MS 250
 
-bool request_keep(struct request *g, const uint8_t *said, size_t len)
+bool request_keep(struct request *r, const uint8_t *said, size_t len)
 {
-	g->said = g->keeps ? malloc(len + 1) : NULL;
-	g->keeps = g->kept = g->said;
-	if (!g->kept)
+	r->said = r->keeps ? malloc(len + 1) : NULL;
+	r->keeps = r->kept = r->said;
+	if (!r->kept)
 		return false;
-	memcpy(g->said, said, len);
-	g->said_len = (uint32_t)len;
-	user_budget(g->user)->held += len;
-	g->until_ms = clock_ms() + KEPT_MS;
-	request_set_clock(g, LOOK_LEAST_MS);
+	memcpy(r->said, said, len);
+	r->said_len = (uint32_t)len;
+	user_budget(r->user)->held += len;
+	r->until_ms = clock_ms() + KEPT_MS;
+	request_set_clock(r, LOOK_LEAST_MS);
 	return true;
 }
 
-bool request_bereave(struct request *g)
+bool request_bereave(struct request *r)
 {
-	if (!g->keeps || g->fd < 0)
+	if (!r->keeps || r->fd < 0)
 		return false;
-	sock_close_reset(g->fd);
-	g->fd = -1;
-	request_set_clock(g, LOOK_MOST_MS);
+	sock_close_reset(r->fd);
+	r->fd = -1;
+	request_set_clock(r, LOOK_MOST_MS);
 	return true;
 }
 
 /* Often at first, since a relay waits for it. */
-void request_look_kept(struct request *g)
+void request_look_kept(struct request *r)
 {
-	uint64_t now = clock_ms(), age = now + KEPT_MS - g->until_ms, next = age / 4;
+	uint64_t now = clock_ms(), age = now + KEPT_MS - r->until_ms, next = age / 4;
 
-	if (g->fd >= 0 && sock_unacked(g->fd) <= 0) {
-		request_become_relay(g, NULL, 0);
+	if (r->fd >= 0 && sock_unacked(r->fd) <= 0) {
+		request_become_relay(r, NULL, 0);
 		return;
 	}
-	if (now >= g->until_ms) {
-		request_reset(g);
+	if (now >= r->until_ms) {
+		request_reset(r);
 		return;
 	}
-	if (g->fd >= 0 && age >= SOCK_NUDGE_MS)
-		sock_nudge(g->fd);
-	request_set_clock(g, next < LOOK_LEAST_MS ? LOOK_LEAST_MS : next < LOOK_MOST_MS ? next : LOOK_MOST_MS);
+	if (r->fd >= 0 && age >= SOCK_NUDGE_MS)
+		sock_nudge(r->fd);
+	request_set_clock(r, next < LOOK_LEAST_MS ? LOOK_LEAST_MS : next < LOOK_MOST_MS ? next : LOOK_MOST_MS);
 }
 
-static struct request *find(const struct requests *h, const struct user *user, const struct wire_resume *r)
+static struct request *find(const struct requests *h, const struct user *user, const struct wire_resume *asked)
 {
-	struct request *g;
+	struct request *r;
 
-	TAILQ_FOREACH(g, &h->others, link)
-		if (g->state == DIALLING && g->keeps && g->user == user && g->ctr == r->ctr && !memcmp(session_sid(g->session), r->sid, WIRE_SID))
-			return g;
+	TAILQ_FOREACH(r, &h->others, link)
+		if (r->state == DIALLING && r->keeps && r->user == user && r->ctr == asked->ctr && !memcmp(session_sid(r->session), asked->sid, WIRE_SID))
+			return r;
 	return NULL;
 }
 
 /* The early data stays, and what n had behind RESUME takes the place of what stood behind OPEN. */
-static int take_raw(struct request *g, const uint8_t *raw, size_t more)
+static int take_raw(struct request *r, const uint8_t *raw, size_t more)
 {
-	uint8_t *all = malloc(g->early + more + 1);
+	uint8_t *all = malloc(r->early + more + 1);
 
 	if (!all)
 		return -1;
-	if (g->early)
-		memcpy(all, g->held, g->early);
-	memcpy(all + g->early, raw, more);
-	free(g->held);
-	user_budget(g->user)->held += g->early + more;
-	user_budget(g->user)->held -= g->held_len;
-	g->held = all;
-	g->held_len = g->early + (uint32_t)more;
+	if (r->early)
+		memcpy(all, r->held, r->early);
+	memcpy(all + r->early, raw, more);
+	free(r->held);
+	user_budget(r->user)->held += r->early + more;
+	user_budget(r->user)->held -= r->held_len;
+	r->held = all;
+	r->held_len = r->early + (uint32_t)more;
 	return 0;
 }
 
-static void take_wan(struct request *g, struct request *n)
+static void take_wan(struct request *r, struct request *n)
 {
-	if (g->fd >= 0)
-		sock_close_reset(g->fd);
-	session_put(g->session);
-	g->session = session_get(n->session);
-	g->fd = n->fd;
-	g->ctr = n->ctr;
-	g->alg = n->alg;
-	g->up = n->up;
-	g->down = n->down;
-	g->attached = n->attached;
-	request_watch(g);
+	if (r->fd >= 0)
+		sock_close_reset(r->fd);
+	session_put(r->session);
+	r->session = session_get(n->session);
+	r->fd = n->fd;
+	r->ctr = n->ctr;
+	r->alg = n->alg;
+	r->up = n->up;
+	r->down = n->down;
+	r->attached = n->attached;
+	request_watch(r);
 	request_sweep(n);
 }
 
-void request_resume(struct request *n, const struct wire_resume *r, const uint8_t *raw, size_t more)
+void request_resume(struct request *n, const struct wire_resume *asked, const uint8_t *raw, size_t more)
 {
-	struct request *g = find(n->requests, n->user, r);
+	struct request *r = find(n->requests, n->user, asked);
 
-	if (!g) {
+	if (!r) {
 		request_refuse(n, WIRE_WAS_RESET);
 		return;
 	}
-	if (take_raw(g, raw, more)) {
+	if (take_raw(r, raw, more)) {
 		request_refuse(n, WIRE_NO_RESOURCES);
 		return;
 	}
 	counters.opens_resumed++;
-	take_wan(g, n);
-	if (!g->kept)
+	take_wan(r, n);
+	if (!r->kept)
 		return; /* still being dialled */
-	g->until_ms = clock_ms() + KEPT_MS;
-	request_set_clock(g, LOOK_LEAST_MS);
-	request_accept(g, g->said, g->said_len);
+	r->until_ms = clock_ms() + KEPT_MS;
+	request_set_clock(r, LOOK_LEAST_MS);
+	request_accept(r, r->said, r->said_len);
 }

@@ -49,28 +49,28 @@ struct requests {
 };
 
 /* requests.c */
-void request_reset(struct request *g); /* the end of it, and of both its connections */
-void request_sweep(struct request *g); /* frees all but the sockets */
-void request_leave_place(struct request *g);
-void request_take_place(struct request *g, enum state state);
-void request_watch(struct request *g); /* g->fd is another one */
-void request_set_clock(struct request *g, uint64_t ms);
-int request_hold(struct request *g, const uint8_t *data, size_t len); /* a copy, in the place of what was held */
-void request_drop_held(struct request *g);
+void request_reset(struct request *r); /* the end of it, and of both its connections */
+void request_sweep(struct request *r); /* frees all but the sockets */
+void request_leave_place(struct request *r);
+void request_take_place(struct request *r, enum state state);
+void request_watch(struct request *r); /* r->fd is another one */
+void request_set_clock(struct request *r, uint64_t ms);
+int request_hold(struct request *r, const uint8_t *data, size_t len); /* a copy, in the place of what was held */
+void request_drop_held(struct request *r);
 
 /* requests_dial.c */
-int request_answer(struct request *g, const uint8_t *plain, size_t len); /* `len` 0: ATTACHED alone */
-void request_refuse(struct request *g, uint16_t status);
-void request_dial(struct request *g, const struct addr *dst);
-void request_look(struct request *g); /* DIALLING, from time to time */
-void request_accept(struct request *g, const uint8_t *said, size_t len); /* says ACCEPT with these first bytes */
+int request_answer(struct request *r, const uint8_t *plain, size_t len); /* `len` 0: ATTACHED alone */
+void request_refuse(struct request *r, uint16_t status);
+void request_dial(struct request *r, const struct addr *dst);
+void request_look(struct request *r); /* DIALLING, from time to time */
+void request_accept(struct request *r, const uint8_t *said, size_t len); /* says ACCEPT with these first bytes */
 /* `owed`: the tail of ACCEPT that WAN did not take. */
-void request_become_relay(struct request *g, const uint8_t *owed, size_t owed_len);
+void request_become_relay(struct request *r, const uint8_t *owed, size_t owed_len);
 
 /* requests_resume.c */
-bool request_keep(struct request *g, const uint8_t *said, size_t len); /* ACCEPT is about to go out with these bytes; false: do not */
-void request_look_kept(struct request *g);
-bool request_bereave(struct request *g); /* WAN has died; false: then it is over */
+bool request_keep(struct request *r, const uint8_t *said, size_t len); /* ACCEPT is about to go out with these bytes; false: do not */
+void request_look_kept(struct request *r);
+bool request_bereave(struct request *r); /* WAN has died; false: then it is over */
 /* RESUME came on n, and `more` raw bytes behind it. n is gone afterwards, or refused. */
 void request_resume(struct request *n, const struct wire_resume *r, const uint8_t *raw, size_t more);
 

@@ -256,7 +256,7 @@ struct demux *demux_new(struct event_base *base, const struct config *config, st
 	d->arg = arg;
 	d->udp = udp_bind(&config->listen, 0);
 	if (!d->udp) {
-		log_warn("no datagrams at %s: %s; lines are tried by TCP", addr_print(&config->listen, text), strerror(errno));
+		log_warn("no datagrams at %s: %s; links are tried by TCP", addr_print(&config->listen, text), strerror(errno));
 		return d;
 	}
 	event_assign(&d->readable, base, udp_fd(d->udp), EV_READ | EV_PERSIST, on_readable, d);

@@ -60,7 +60,7 @@ static void forget(struct fallback_user *s, const struct control *control)
 	s->n = kept;
 }
 
-static void heed(struct fallback *c, struct fallback_user *s, const struct user *user, struct control *control, bool stream)
+static void heed(struct fallback *f, struct fallback_user *s, const struct user *user, struct control *control, bool stream)
 {
 	bool was = by_stream(s);
 
@@ -71,21 +71,21 @@ static void heed(struct fallback *c, struct fallback_user *s, const struct user 
 	s->spoke[0].control = control;
 	s->spoke[0].by_stream = stream;
 	carry(s);
-	sock_congestion(control_fd(control), stream ? c->congestion : SOCK_WAITING);
+	sock_congestion(control_fd(control), stream ? f->congestion : SOCK_WAITING);
 	if (stream != was)
 		log_info("user %s: %s", user_config(user)->name,
 			 stream ? "UDP does not get through, the tunnel goes through the control connection" :
 				  "UDP gets through again, and carries the tunnel");
 }
 
-static struct fallback_user *user_of(struct fallback *c, const struct user *user)
+static struct fallback_user *user_of(struct fallback *f, const struct user *user)
 {
-	return &c->u[user_index(user)];
+	return &f->u[user_index(user)];
 }
 
-void fallback_tunnel(struct fallback *c, const struct user *user, struct tunnel *tunnel)
+void fallback_tunnel(struct fallback *f, const struct user *user, struct tunnel *tunnel)
 {
-	struct fallback_user *s = user_of(c, user);
+	struct fallback_user *s = user_of(f, user);
 
 	s->tunnel = tunnel;
 	if (!tunnel)
@@ -94,9 +94,9 @@ void fallback_tunnel(struct fallback *c, const struct user *user, struct tunnel 
 	carry(s);
 }
 
-void fallback_frame(struct fallback *c, const struct user *user, struct control *control, uint8_t type, const uint8_t *value, size_t len)
+void fallback_frame(struct fallback *f, const struct user *user, struct control *control, uint8_t type, const uint8_t *value, size_t len)
 {
-	struct fallback_user *s = user_of(c, user);
+	struct fallback_user *s = user_of(f, user);
 	enum wire_carrier fallback;
 
 	if (!s->tunnel)
@@ -104,20 +104,20 @@ void fallback_frame(struct fallback *c, const struct user *user, struct control 
 	if (type == WIRE_PACKET)
 		tunnel_stream_got(s->tunnel, value, len);
 	else if (wire_get_carrier(&fallback, value, len) > 0)
-		heed(c, s, user, control, fallback == WIRE_BY_STREAM);
+		heed(f, s, user, control, fallback == WIRE_BY_STREAM);
 }
 
-void fallback_room(struct fallback *c, const struct user *user, const struct control *control)
+void fallback_room(struct fallback *f, const struct user *user, const struct control *control)
 {
-	struct fallback_user *s = user_of(c, user);
+	struct fallback_user *s = user_of(f, user);
 
 	if (s->tunnel && s->n && s->spoke[0].control == control)
 		tunnel_stream_room(s->tunnel);
 }
 
-void fallback_left(struct fallback *c, const struct user *user, const struct control *control)
+void fallback_left(struct fallback *f, const struct user *user, const struct control *control)
 {
-	struct fallback_user *s = user_of(c, user);
+	struct fallback_user *s = user_of(f, user);
 
 	forget(s, control);
 	carry(s);
@@ -125,14 +125,14 @@ void fallback_left(struct fallback *c, const struct user *user, const struct con
 
 struct fallback *fallback_new(const char *congestion)
 {
-	struct fallback *c = calloc(1, sizeof(*c));
+	struct fallback *f = calloc(1, sizeof(*f));
 
-	if (c)
-		c->congestion = congestion;
-	return c;
+	if (f)
+		f->congestion = congestion;
+	return f;
 }
 
-void fallback_free(struct fallback *c)
+void fallback_free(struct fallback *f)
 {
-	free(c);
+	free(f);
 }

@@ -31,7 +31,7 @@
 #include "rtnl_own.h"
 #include "tun.h"
 #include "tunnel.h"
-#include "tunrules.h"
+#include "tun_rules.h"
 
 #define DEVICE_MTU 1500
 #define ROUNDS 64
@@ -56,7 +56,7 @@ struct tundev {
 	struct netlink *nl;
 	struct hold *hold;
 	struct event readable, routes_due;
-	enum tunrules_mode used;
+	enum tun_rules_mode used;
 	struct script put; /* what was run last to put the rules in */
 	bool rules_in;
 	char why[ERR];
@@ -256,16 +256,16 @@ static size_t own_hosts(const struct config *c, struct prefix *out)
 	return n;
 }
 
-static void plan(const struct tundev *t, struct tunrules_plan *p, struct prefix open[CONFIG_PREFIXES])
+static void plan(const struct tundev *t, struct tun_rules_plan *p, struct prefix open[CONFIG_PREFIXES])
 {
-	static const enum tunrules_mode modes[] = {
-		[RULES_AUTO] = TUNRULES_BY_CHOICE,
-		[RULES_IPTABLES] = TUNRULES_BY_IPTABLES,
-		[RULES_NFTABLES] = TUNRULES_BY_NFTABLES,
+	static const enum tun_rules_mode modes[] = {
+		[RULES_AUTO] = TUN_RULES_BY_CHOICE,
+		[RULES_IPTABLES] = TUN_RULES_BY_IPTABLES,
+		[RULES_NFTABLES] = TUN_RULES_BY_NFTABLES,
 	};
 	const struct config *c = t->config;
 
-	*p = (struct tunrules_plan){
+	*p = (struct tun_rules_plan){
 		.mode = modes[c->rules],
 		.dir = c->rules_dir,
 		.device = c->tunnel_device,
@@ -280,28 +280,28 @@ static void plan(const struct tundev *t, struct tunrules_plan *p, struct prefix 
 static int rules_put_in(struct tundev *t)
 {
 	struct prefix open[CONFIG_PREFIXES];
-	struct tunrules_plan p;
+	struct tun_rules_plan p;
 	char err[ERR];
 
 	if (t->config->rules == RULES_NONE)
 		return 0;
 	plan(t, &p, open);
-	t->rules_in = tunrules_up(&p, &t->used, err, sizeof(err)) == 0;
+	t->rules_in = tun_rules_up(&p, &t->used, err, sizeof(err)) == 0;
 	if (!t->rules_in)
 		snprintf(t->why, sizeof(t->why), "%s", err);
 	else
-		tunrules_script(&p, t->used, "up", &t->put);
+		tun_rules_script(&p, t->used, "up", &t->put);
 	return t->rules_in ? 0 : -1;
 }
 
 static void rules_take_out(struct tundev *t)
 {
 	struct prefix open[CONFIG_PREFIXES];
-	struct tunrules_plan p;
+	struct tun_rules_plan p;
 	char err[ERR];
 
 	plan(t, &p, open);
-	if (t->rules_in && tunrules_down(&p, t->used, err, sizeof(err)))
+	if (t->rules_in && tun_rules_down(&p, t->used, err, sizeof(err)))
 		log_warn("%s", err);
 	t->rules_in = false;
 }
@@ -309,14 +309,14 @@ static void rules_take_out(struct tundev *t)
 static void arm_guard(struct tundev *t)
 {
 	struct prefix open[CONFIG_PREFIXES];
-	struct tunrules_plan p;
+	struct tun_rules_plan p;
 	char held[HOLD_TEXT];
 	struct script undo;
 
 	plan(t, &p, open);
 	p.undo = &rtnl_range_nat;
 	p.held = hold_print(t->hold, held);
-	if (t->rules_in && (tunrules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo)))
+	if (t->rules_in && (tun_rules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo)))
 		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
 }
 
@@ -427,14 +427,14 @@ int tundev_renew(struct tundev *t, const struct config *next)
 static void renew_rules(struct tundev *t)
 {
 	struct prefix open[CONFIG_PREFIXES];
-	struct tunrules_plan p;
+	struct tun_rules_plan p;
 	struct script now;
 	char err[ERR];
 
 	plan(t, &p, open);
-	if (!t->rules_in || tunrules_script(&p, t->used, "up", &now) || script_equal(&now, &t->put))
+	if (!t->rules_in || tun_rules_script(&p, t->used, "up", &now) || script_equal(&now, &t->put))
 		return;
-	if (tunrules_up(&p, &t->used, err, sizeof(err)))
+	if (tun_rules_up(&p, &t->used, err, sizeof(err)))
 		log_error("the tunnel's rules are as they were: %s", err);
 	else
 		t->put = now;
@@ -491,6 +491,6 @@ json_t *tundev_status(const struct tundev *t)
 		if (!t->config->users[u].gone)
 			json_array_append_new(users, port_status(t, &t->port[u]));
 	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o}", "state", t->why[0] ? t->why : "up", "device", t->config->tunnel_device, "rules",
-			 t->rules_in ? tunrules_name(t->used) : "out", "uso", caps && caps->uso, "tso", caps && caps->tso, "users",
+			 t->rules_in ? tun_rules_name(t->used) : "out", "uso", caps && caps->uso, "tso", caps && caps->tso, "users",
 			 users);
 }

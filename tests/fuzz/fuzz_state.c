@@ -21,7 +21,7 @@ int rtnl_stats(struct netlink *nl, const char *device, struct rtnl_stats *out)
 	return 0;
 }
 
-void links_judge(struct links *l, size_t line, enum links_judge who, enum links_standing standing, const char *why)
+void links_set_verdict(struct links *l, size_t line, enum links_reason who, enum links_standing standing, const char *why)
 {
 	(void)l;
 	MUST(line < config.n_links && who == LINKS_QUOTA && (standing == LINKS_IN || standing == LINKS_OUT) && why);

@@ -274,7 +274,7 @@ def test_vps_without_ipv6_says_unreachable(topo, pair, way):
         else:
             topo.vps.run("ip -6 " + way)
         assert page(topo, host=SERVER6) == "ConnectionResetError"
-        assert f"[{SERVER6}]:{PAGES}: the remote says: destination unreachable" in pair.local.logged()
+        assert f"[{SERVER6}]:{PAGES}: the VPS says: destination unreachable" in pair.local.logged()
     finally:
         topo.vps.sysctl(net__ipv6__conf__all__disable_ipv6=0)
         topo.vps.run("ip -6 addr replace 2a11:7::2/64 dev eth0 nodad; ip -6 route replace default via 2a11:7::1 dev eth0")

@@ -173,8 +173,8 @@ def test_what_is_said_while_no_line_is_used_arrives_when_one_is(up):
 
 def test_wrong_names_and_an_absent_daemon_are_errors():
     with House() as house:
-        for argv, said in ((("link", "wan9", "off"), "no line is called wan9"), (("link", "wan1", "spare"), "no role is called spare"),
-                           (("link", "x" * 100, "off"), "no line is called"), (("link", "wan", "off"), "no line is called wan")):
+        for argv, said in ((("link", "wan9", "off"), "no link is called wan9"), (("link", "wan1", "spare"), "no role is called spare"),
+                           (("link", "x" * 100, "off"), "no link is called"), (("link", "wan", "off"), "no link is called wan")):
             out = house.ask(*argv)
             assert out.returncode == 1 and said in out.stderr, out
         assert house.link("wan1")["role"] == "primary"
@@ -211,7 +211,7 @@ def test_links_shows_what_moves():
         wan1 = house.link("wan1")
         assert 5e6 < wan1["rate_down"] < 25e6 and wan1["bytes_down"] > 500_000, wan1
         table = house.ask("links", "--once", check=True).stdout.splitlines()
-        assert table[0].split() == ["line", "state", "role", "rtt", "loss", "down", "bit/s", "up", "bit/s", "received", "sent", "why"]
+        assert table[0].split() == ["link", "state", "role", "rtt", "loss", "down", "bit/s", "up", "bit/s", "received", "sent", "why"]
         lines = table[1:table.index("")] if "" in table else table[1:]  # below them is what the tunnel does
         assert [row.split()[:3] for row in lines] == [["wan1", "up", "primary"], ["wan2", "up", "primary"]]
         assert house.ask("links", check=True, timeout=5).stdout.splitlines()[1].split()[0] == "wan1"  # no terminal: once

@@ -52,7 +52,7 @@ def test_each_line_and_class_counts(topo, engine):
 def test_pages_for_people(engine):
     page = told(engine, "links")
     head = next(line for line in page.splitlines() if "duplicates" in line)
-    assert head.split() == ["line", "class", "mtu", "rtt", "jitter", "queue", "packets", "copies", "lost", "received", "duplicates", "repaired", "late"]
+    assert head.split() == ["link", "class", "mtu", "rtt", "jitter", "queue", "packets", "copies", "lost", "received", "duplicates", "repaired", "late"]
     first = next(line for line in page.splitlines() if line.startswith("wan1") and " R " in line).split()
     assert int(first[2]) == 1472 and int(first[9]) > 0
     status = told(engine, "status")

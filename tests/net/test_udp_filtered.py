@@ -15,7 +15,7 @@ from tunnelled import (INNER4, SERVERS, ask, checksum, counted, echo, ip4, ping,
 
 LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
 PORT = 7200
-TO_STREAM, TO_UDP = "no line lets UDP through", "UDP gets through again, and carries"
+TO_STREAM, TO_UDP = "no link lets UDP through", "UDP gets through again, and carries"
 
 
 def filter_udp(topo, *lines):
@@ -331,7 +331,7 @@ def fake(house, **how):
 
 def test_a_remote_that_does_not_know_such_frames(house):
     with fake(house) as (pair, seen):
-        wait_for(lambda: tunnel(pair).get("carrier") == "none" and tunnel(pair)["state"] == "no line carries it", "no way")
+        wait_for(lambda: tunnel(pair).get("carrier") == "none" and tunnel(pair)["state"] == "no link carries it", "no way")
         assert not [kind for kind, _ in seen if kind != BYE], seen
         assert TO_STREAM not in pair.local.logged()
 

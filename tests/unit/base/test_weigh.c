@@ -23,7 +23,7 @@ static int begin(void **state)
 	return 0;
 }
 
-/* One second of two lines that carried so many Mbit/s down and up; true: a verdict changed. */
+/* One second of two links that carried so many Mbit/s down and up; true: a verdict changed. */
 static bool carried(double a, double b, double a_up, double b_up)
 {
 	struct weigh_second s[2] = { { true, { (uint64_t)(a * M), (uint64_t)(a_up * M) }, rtt[0], 0 },
@@ -33,13 +33,13 @@ static bool carried(double a, double b, double a_up, double b_up)
 	return weigh_second(&w, s, 2, now);
 }
 
-/* So many seconds, the second line carrying nothing while aside; how many verdicts changed. */
+/* So many seconds, the second link carrying nothing while aside; how many verdicts changed. */
 static unsigned seconds(unsigned n, double a, double b)
 {
 	unsigned changes = 0;
 
 	while (n--)
-		changes += carried(a, w.line[1].aside ? 0 : b, 0, 0);
+		changes += carried(a, w.link[1].aside ? 0 : b, 0, 0);
 	return changes;
 }
 
@@ -48,9 +48,9 @@ static void a_line_that_brings_little_is_put_aside(void **state)
 	(void)state;
 	assert_int_equal(seconds(3, 19, 0.9), 0);
 	assert_int_equal(seconds(2, 19, 0.9), 1);
-	assert_true(w.line[1].aside);
-	assert_int_equal(w.line[1].share, 45);
-	assert_false(w.line[0].aside);
+	assert_true(w.link[1].aside);
+	assert_int_equal(w.link[1].share, 45);
+	assert_false(w.link[0].aside);
 }
 
 static void one_that_brings_its_part_stays(void **state)
@@ -88,7 +88,7 @@ static void little_traffic_and_short_bursts_say_nothing(void **state)
 		assert_false(carried(0, 0, 0, 0));
 	}
 	assert_int_equal(seconds(1, 19, 9), 0);
-	for (int i = 0; i < 50; i++) /* what is little for the first line needs no second one */
+	for (int i = 0; i < 50; i++) /* what is little for the first link needs no second one */
 		assert_false(carried(6, 0, 0, 0));
 }
 
@@ -97,8 +97,8 @@ static void one_that_chokes_all_is_found_out(void **state)
 	(void)state;
 	for (int i = 0; i < 3; i++)
 		carried(19, 0.9, 0, 0);
-	memset(&w.line[1].against, 0, sizeof(w.line[1].against));
-	for (int i = 0; i < 2; i++) /* it is as busy as ever, and the first line waits for it */
+	memset(&w.link[1].against, 0, sizeof(w.link[1].against));
+	for (int i = 0; i < 2; i++) /* it is as busy as ever, and the first link waits for it */
 		assert_false(carried(3, 0.9, 0, 0));
 	assert_true(carried(3, 0.9, 0, 0));
 	for (int i = 0; i < 25; i++) /* and alone the first one is fast: that is no news */
@@ -114,7 +114,7 @@ static void one_that_got_slow_is_found_out_by_its_queue(void **state)
 	seconds(100, 19, 15);
 	while (!weigh_second(&w, s, 2, now += 1000))
 		assert_true(++n < 5);
-	assert_true(w.line[1].aside);
+	assert_true(w.link[1].aside);
 }
 
 static void rates_that_are_known_beforehand_count(void **state)
@@ -131,15 +131,15 @@ static void it_is_tried_again_with_longer_and_longer_rests(void **state)
 
 	(void)state;
 	seconds(10, 19, 0.5);
-	assert_true(w.line[1].aside);
+	assert_true(w.link[1].aside);
 	for (int trial = 0; trial < 8; trial++) {
-		for (rest = 0; w.line[1].aside && rest < 2000; rest++)
+		for (rest = 0; w.link[1].aside && rest < 2000; rest++)
 			seconds(1, 19, 0.5);
-		assert_true(w.line[1].trial);
+		assert_true(w.link[1].trial);
 		assert_true(rest >= last && rest <= 901);
 		last = rest;
 		assert_int_equal(seconds(4, 19, 0.5), 1); /* two to get up to speed, two against it */
-		assert_true(w.line[1].aside);
+		assert_true(w.link[1].aside);
 	}
 	assert_in_range(last, 890, 901);
 }
@@ -148,27 +148,27 @@ static void one_that_got_better_is_taken_back(void **state)
 {
 	(void)state;
 	seconds(10, 19, 0.5);
-	assert_true(w.line[1].aside);
+	assert_true(w.link[1].aside);
 	assert_int_equal(seconds(90, 19, 10), 1);
-	assert_false(w.line[1].aside || w.line[1].trial);
+	assert_false(w.link[1].aside || w.link[1].trial);
 	assert_int_equal(seconds(600, 19, 10), 0);
 }
 
 static void more_to_carry_is_a_reason_to_try(void **state)
 {
 	(void)state;
-	assert_int_equal(seconds(10, 3, 0), 1); /* a film: the first line was enough */
+	assert_int_equal(seconds(10, 3, 0), 1); /* a film: the first link was enough */
 	assert_int_equal(seconds(6, 3, 0), 0);
 	assert_int_equal(seconds(5, 19, 15), 1);
-	assert_false(w.line[1].aside);
+	assert_false(w.link[1].aside);
 	assert_int_equal(seconds(20, 19, 15), 0);
-	assert_false(w.line[1].trial);
+	assert_false(w.link[1].trial);
 }
 
 static void speed_that_comes_with_the_transfer_is_no_reason(void **state)
 {
 	(void)state;
-	assert_int_equal(seconds(5, 10, 0.8), 1); /* judged while the first line was still getting faster */
+	assert_int_equal(seconds(5, 10, 0.8), 1); /* judged while the first link was still getting faster */
 	assert_int_equal(seconds(5, 19, 0.8), 0);
 	assert_int_equal(seconds(1, 0, 0), 0);
 	assert_int_equal(seconds(40, 19, 0.8), 0);
@@ -180,14 +180,14 @@ static void a_verdict_holds_beside_its_betters_only(void **state)
 
 	(void)state;
 	seconds(10, 19, 0.9);
-	assert_true(w.line[1].aside);
+	assert_true(w.link[1].aside);
 	assert_false(weigh_present(&w, both, 2));
 	assert_false(weigh_present(&w, second, 2)); /* alone it is used anyway */
-	assert_true(w.line[1].aside);
-	w.line[2].peak[0] = 2 * M; /* a third one, slow too */
+	assert_true(w.link[1].aside);
+	w.link[2].peak[0] = 2 * M; /* a third one, slow too */
 	assert_false(weigh_present(&w, (bool[]){ true, true, true }, 3));
 	assert_true(weigh_present(&w, (bool[]){ false, true, true }, 3));
-	assert_false(w.line[1].aside);
+	assert_false(w.link[1].aside);
 }
 
 int main(void)

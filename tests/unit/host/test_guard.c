@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "guard.h"
-#include "place.h"
+#include "instance.h"
 
 static char name[32];
 static char dir[64], mark[96], mark2[100], tool[96], tool2[100];
@@ -190,16 +190,16 @@ static void test_who_comes_next_waits(void **state)
 	snprintf(place, sizeof(place), "%s guard", name);
 	snprintf(go, sizeof(go), "%s/go", dir);
 	daemon_ends(by_kill_in_its_place);
-	assert_int_equal(place_wait(place, 100), -1);
+	assert_int_equal(instance_wait(place, 100), -1);
 	assert_int_equal(access(mark, F_OK), -1);
 	next = guard_start();
 	assert_non_null(next);
 	assert_int_equal(mkdir(go, 0700), 0); /* only now may the script end */
 	guard_succeed(next, name);
 	assert_int_equal(unlink(mark), 0);
-	assert_int_equal(place_take(place), -1);
+	assert_int_equal(instance_take(place), -1);
 	guard_dismiss(next);
-	fd = place_take(place);
+	fd = instance_take(place);
 	assert_true(fd >= 0);
 	close(fd);
 }

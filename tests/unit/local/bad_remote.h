@@ -26,7 +26,7 @@
 #include "counter.h"
 #include "identity.h"
 #include "log.h"
-#include "opening.h"
+#include "client.h"
 #include "record.h"
 #include "sock.h"
 #include "virtual_time.h"
@@ -36,7 +36,7 @@
 #define LONG_MS 1000
 #define HANG_MS 60000 /* real */
 
-/* --- the lines, as the rooms ask for them --- */
+/* --- the links, as the rooms ask for them --- */
 
 size_t links_sources(const struct links *l, const struct addr *to, struct addr *out, size_t max)
 {
@@ -54,7 +54,7 @@ size_t links_turn(struct links *l, const struct addr *src, size_t n)
 	return 0;
 }
 
-bool links_is_whole(const struct links *l, const struct addr *src)
+bool links_is_plain(const struct links *l, const struct addr *src)
 {
 	(void)l;
 	(void)src;
@@ -133,7 +133,7 @@ struct call { /* a control connection, as the remote sees it */
 	struct session *session;
 };
 
-struct carrier { /* an attached connection, likewise */
+struct fallback { /* an attached connection, likewise */
 	struct house *house;
 	int fd;
 	uint8_t in[WIRE_ATTACH_LEN + WIRE_RECORD_MAX + WIRE_RECORD_OVERHEAD];
@@ -151,10 +151,10 @@ struct house {
 	struct tls_ctx *tls[2];
 	struct seal *seal[2];
 	struct relay_loop *relays;
-	struct remotes *remotes;
+	struct vps_choice *remotes;
 	struct pool *pool;
 	struct lan_house lan;
-	struct opening_list openings;
+	struct client_list openings;
 	unsigned count;
 
 	uint8_t pin[WIRE_PIN], boot[16];
@@ -162,10 +162,10 @@ struct house {
 	struct addr door_addr, lan_addr;
 	struct event *arriving;
 	struct call calls[CALLS];
-	struct carrier *carriers[CARRIERS];
+	struct fallback *carriers[CARRIERS];
 	unsigned n_calls, n_carriers, opens, mute;
 	enum attach attach;
-	struct carrier *asked; /* the one that OPEN came on last; NULL: look again */
+	struct fallback *asked; /* the one that OPEN came on last; NULL: look again */
 };
 
 static void wait_over(evutil_socket_t fd, short what, void *arg)
@@ -209,12 +209,12 @@ static void wait_real(int fd, short events)
 
 /* --- the remote's side --- */
 
-static struct seal *far_seal(struct carrier *c)
+static struct seal *far_seal(struct fallback *c)
 {
 	return c->house->seal[1];
 }
 
-static size_t carrier_seal(struct carrier *c, enum wire_kind kind, const void *plain, size_t len, uint8_t *out)
+static size_t fallback_seal(struct fallback *c, enum wire_kind kind, const void *plain, size_t len, uint8_t *out)
 {
 	ssize_t n = record_seal(far_seal(c), c->alg, &c->down, kind, plain, len, out);
 
@@ -222,29 +222,29 @@ static size_t carrier_seal(struct carrier *c, enum wire_kind kind, const void *p
 	return (size_t)n;
 }
 
-static void carrier_say(struct carrier *c, const void *data, size_t len)
+static void fallback_say(struct fallback *c, const void *data, size_t len)
 {
 	assert_int_equal(send(c->fd, data, len, MSG_NOSIGNAL), len);
 }
 
-static void carrier_send(struct carrier *c, enum wire_kind kind, const void *plain, size_t len)
+static void fallback_send(struct fallback *c, enum wire_kind kind, const void *plain, size_t len)
 {
 	uint8_t record[WIRE_RECORD_MAX + WIRE_RECORD_OVERHEAD];
 
-	carrier_say(c, record, carrier_seal(c, kind, plain, len, record));
+	fallback_say(c, record, fallback_seal(c, kind, plain, len, record));
 }
 
-static void carrier_accept(struct carrier *c, uint16_t status, const char *first)
+static void fallback_accept(struct fallback *c, uint16_t status, const char *first)
 {
 	struct wire_answer a = { .what = WIRE_ACCEPT, .status = status };
 	uint8_t plain[100];
 
 	wire_put_answer(plain, &a);
 	memcpy(plain + WIRE_ANSWER_LEN, first, strlen(first));
-	carrier_send(c, WIRE_OPEN, plain, WIRE_ANSWER_LEN + strlen(first));
+	fallback_send(c, WIRE_OPEN, plain, WIRE_ANSWER_LEN + strlen(first));
 }
 
-static void carrier_abort(struct carrier *c)
+static void fallback_abort(struct fallback *c)
 {
 	event_del(c->readable);
 	event_del(c->timer);
@@ -252,18 +252,18 @@ static void carrier_abort(struct carrier *c)
 	c->fd = -1;
 }
 
-static void forge_reset(struct carrier *c)
+static void forge_reset(struct fallback *c)
 {
 	uint8_t reset[WIRE_RESET_LEN];
 
 	seal_random(reset, sizeof(reset));
 	memcpy(reset, "\3\1", 2);
-	carrier_say(c, reset, sizeof(reset));
+	fallback_say(c, reset, sizeof(reset));
 }
 
-static void carrier_timer(evutil_socket_t fd, short what, void *arg)
+static void fallback_timer(evutil_socket_t fd, short what, void *arg)
 {
-	struct carrier *c = arg;
+	struct fallback *c = arg;
 
 	(void)fd;
 	(void)what;
@@ -273,7 +273,7 @@ static void carrier_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 /* By the newest session that admits it. */
-static void carrier_admit(struct carrier *c)
+static void fallback_admit(struct fallback *c)
 {
 	static const struct wire_answer attached = { .what = WIRE_ATTACHED };
 	uint8_t plain[WIRE_ANSWER_LEN];
@@ -292,10 +292,10 @@ static void carrier_admit(struct carrier *c)
 	c->up = keys[0];
 	c->down = keys[1];
 	wire_put_answer(plain, &attached);
-	carrier_send(c, WIRE_OPEN, plain, sizeof(plain));
+	fallback_send(c, WIRE_OPEN, plain, sizeof(plain));
 }
 
-static void carrier_attach(struct carrier *c)
+static void fallback_attach(struct fallback *c)
 {
 	static const struct timeval soon = { .tv_usec = 200000 };
 
@@ -304,10 +304,10 @@ static void carrier_attach(struct carrier *c)
 	else if (c->house->attach == FORGED_RESET)
 		event_add(c->timer, &soon);
 	else
-		carrier_admit(c);
+		fallback_admit(c);
 }
 
-static void carrier_opened(struct carrier *c)
+static void fallback_opened(struct fallback *c)
 {
 	struct record rec;
 
@@ -320,9 +320,9 @@ static void carrier_opened(struct carrier *c)
 	event_del(c->readable); /* the rest is the test's */
 }
 
-static void carrier_readable(evutil_socket_t fd, short what, void *arg)
+static void fallback_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct carrier *c = arg;
+	struct fallback *c = arg;
 	size_t was = c->in_len;
 	ssize_t n = read(fd, c->in + was, sizeof(c->in) - was);
 
@@ -335,21 +335,21 @@ static void carrier_readable(evutil_socket_t fd, short what, void *arg)
 	}
 	c->in_len += (size_t)n;
 	if (was < WIRE_ATTACH_LEN && c->in_len >= WIRE_ATTACH_LEN)
-		carrier_attach(c);
+		fallback_attach(c);
 	if (c->attached && c->in_len > WIRE_ATTACH_LEN)
-		carrier_opened(c);
+		fallback_opened(c);
 }
 
-static void carrier_new(struct house *h, int fd)
+static void fallback_new(struct house *h, int fd)
 {
-	struct carrier *c = calloc(1, sizeof(*c));
+	struct fallback *c = calloc(1, sizeof(*c));
 
 	assert_non_null(c);
 	h->carriers[h->n_carriers++] = c;
 	c->house = h;
 	c->fd = fd;
-	c->readable = event_new(h->base, fd, EV_READ | EV_PERSIST, carrier_readable, c);
-	c->timer = event_new(h->base, -1, 0, carrier_timer, c);
+	c->readable = event_new(h->base, fd, EV_READ | EV_PERSIST, fallback_readable, c);
+	c->timer = event_new(h->base, -1, 0, fallback_timer, c);
 	event_add(c->readable, NULL);
 }
 
@@ -425,7 +425,7 @@ static void visitor_readable(evutil_socket_t fd, short what, void *arg)
 	else if (first == WIRE_CONTROL)
 		call_new(h, fd);
 	else
-		carrier_new(h, fd);
+		fallback_new(h, fd);
 }
 
 static void take_visitor(evutil_socket_t listener, short what, void *arg)
@@ -441,26 +441,26 @@ static void take_visitor(evutil_socket_t listener, short what, void *arg)
 
 /* --- the gateway's side --- */
 
-static void on_session(void *arg, enum remotes_news news)
+static void on_session(void *arg, enum vps_choice_news news)
 {
 	struct house *h = arg;
-	struct opening *o, *next;
+	struct client *o, *next;
 
-	pool_session(h->pool, news != REMOTES_AWAY, news == REMOTES_SWITCHED);
+	pool_session(h->pool, news != VPS_CHOICE_AWAY, news == VPS_CHOICE_SWITCHED);
 	for (o = LIST_FIRST(&h->openings); o; o = next) {
-		next = opening_next(o);
-		if (news == REMOTES_AWAY)
-			opening_give_up(o);
+		next = client_next(o);
+		if (news == VPS_CHOICE_AWAY)
+			client_give_up(o);
 		else
-			opening_session(o);
+			client_session(o);
 	}
 }
 
-static void on_restarted(void *arg, const struct remote *r)
+static void on_restarted(void *arg, const struct vps *v)
 {
 	struct house *h = arg;
 
-	relay_loop_clear(h->relays, r);
+	relay_loop_clear(h->relays, v);
 }
 
 static void on_addresses(void *arg)
@@ -489,7 +489,7 @@ static int house_client(struct house *h, const char *first)
 	assert_true(near >= 0);
 	assert_int_equal(addr_parse(&dst, "11.9.0.2", 7001), 0);
 	h->asked = NULL;
-	opening_new(&h->lan, &h->openings, &h->count, near, &src, &dst);
+	client_new(&h->lan, &h->openings, &h->count, near, &src, &dst);
 	return fd;
 }
 
@@ -546,7 +546,7 @@ static int listen_at(struct addr *at)
 	return fd;
 }
 
-static void remote_begin(struct house *h)
+static void vps_begin(struct house *h)
 {
 	identity_pin(h->key[1], h->pin);
 	seal_random(h->boot, sizeof(h->boot));
@@ -557,7 +557,7 @@ static void remote_begin(struct house *h)
 
 static void gateway_begin(struct house *h)
 {
-	static const struct remotes_ops ops = { on_session, on_restarted, on_addresses, on_packet, on_addresses };
+	static const struct vps_choice_ops ops = { on_session, on_restarted, on_addresses, on_packet, on_addresses };
 	struct config_remote *r = &h->config.remotes[0];
 
 	h->config.pool_min = 1;
@@ -569,7 +569,7 @@ static void gateway_begin(struct house *h)
 	memcpy(r->pin, h->pin, WIRE_PIN);
 	h->relays = relay_loop_new(h->base, h->seal[0], &(struct relay_limits){ 7440, 300, 90 });
 	relay_loop_congestion(h->relays, "");
-	h->remotes = remotes_new(h->base, &h->config, NULL, h->relays, h->tls[0], &(struct sock_wan){ .plain = true }, &ops, h);
+	h->remotes = vps_choice_new(h->base, &h->config, NULL, h->relays, h->tls[0], &(struct sock_wan){ .plain = true }, &ops, h);
 	h->pool = pool_new(h->base, &h->config, NULL, h->remotes, h->seal[0]);
 	assert_non_null(h->pool);
 	h->lan_door = listen_at(&h->lan_addr);
@@ -601,14 +601,14 @@ static int house_setup(void **state)
 		h->tls[i] = tls_ctx_new(h->key[i], i == 1);
 		h->seal[i] = seal_new();
 	}
-	remote_begin(h);
+	vps_begin(h);
 	gateway_begin(h);
 	house_until(h, pool_says(h, "warm") > 0);
 	*state = h;
 	return 0;
 }
 
-static void remote_end(struct house *h)
+static void vps_end(struct house *h)
 {
 	for (unsigned i = 0; i < h->n_calls; i++) {
 		control_free(h->calls[i].control);
@@ -631,12 +631,12 @@ static int house_teardown(void **state)
 
 	relay_loop_free(h->relays);
 	while (LIST_FIRST(&h->openings))
-		opening_free(LIST_FIRST(&h->openings));
+		client_free(LIST_FIRST(&h->openings));
 	assert_int_equal(h->count, 0);
 	pool_free(h->pool);
-	remotes_free(h->remotes);
+	vps_choice_free(h->remotes);
 	close(h->lan_door);
-	remote_end(h);
+	vps_end(h);
 	for (unsigned i = 0; i < 2; i++) {
 		seal_free(h->seal[i]);
 		tls_ctx_free(h->tls[i]);

@@ -51,16 +51,16 @@ int rtnl_stats(struct netlink *nl, const char *device, struct rtnl_stats *out)
 	return 0;
 }
 
-void links_judge(struct links *l, size_t line, enum links_judge who, enum links_standing standing, const char *clause)
+void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *clause)
 {
-	(void)l, (void)line, (void)clause;
+	(void)l, (void)link, (void)clause;
 	assert_int_equal(who, LINKS_QUOTA);
 	verdict = standing;
 }
 
-static void on_told(void *arg, size_t line, enum quota_event event, const char *clause)
+static void on_told(void *arg, size_t link, enum quota_event event, const char *clause)
 {
-	(void)arg, (void)line;
+	(void)arg, (void)link;
 	told[event]++;
 	snprintf(why, sizeof(why), "%s", clause);
 }

@@ -1,0 +1,81 @@
+/* Theory of operation. A link's endpoint makes the kernel join one subflow to each connection when it is put in, and not a second time
+ * when that one dies by itself: a box on the way resets it, or forgets it. While other links carry the connection nobody notices; when they
+ * go it has none left, although a sound link is there, and ends by the kernel's limit of a minute, or never, since each endpoint that is
+ * put in begins that minute anew.
+ *
+ * So while the links are uneasy, relays in which nothing moves, and client connections that wait for their ACCEPT, are looked at every second. As
+ * soon as one has been without any subflow for SEVERED_MS, longer than a link that comes back takes to join, a link that is in use is
+ * joined anew, which costs the others on it a round trip. That is tried every AGAIN_MS, with one link after the other, until it is
+ * TRIED_MS without: then its other end is gone; a relay is reset at the stall limit, a client connection when it has waited long enough. */
+#include "subflows.h"
+
+#include <event2/event_struct.h>
+#include <stdlib.h>
+
+#include "clock.h"
+
+#define LOOK_S 1
+#define SEVERED_MS 2000
+#define TRIED_MS 32000
+#define AGAIN_MS 10000
+
+struct subflows {
+	struct relay_loop *relays;
+	struct lan *lan;
+	struct links *links;
+	uint64_t tried_ms;
+	struct event look;
+};
+
+static void snapshot_soon(struct subflows *s)
+{
+	const struct timeval tv = { LOOK_S, 0 };
+
+	if (!event_pending(&s->look, EV_TIMEOUT, NULL))
+		event_add(&s->look, &tv);
+}
+
+static unsigned count_severed(const struct subflows *s)
+{
+	return relay_loop_severed(s->relays, SEVERED_MS, TRIED_MS) + lan_severed(s->lan, SEVERED_MS, TRIED_MS);
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct subflows *s = arg;
+	uint64_t now = clock_ms();
+
+	(void)fd, (void)what;
+	if (count_severed(s) && (!s->tried_ms || now - s->tried_ms >= AGAIN_MS)) {
+		s->tried_ms = now;
+		links_rejoin(s->links);
+	}
+	if (links_uneasy(s->links))
+		snapshot_soon(s);
+}
+
+struct subflows *subflows_new(struct event_base *base, struct relay_loop *relays, struct lan *lan, struct links *links)
+{
+	struct subflows *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->relays = relays;
+	s->lan = lan;
+	s->links = links;
+	event_assign(&s->look, base, -1, 0, on_look, s);
+	return s;
+}
+
+void subflows_links_changed(struct subflows *s)
+{
+	snapshot_soon(s);
+}
+
+void subflows_free(struct subflows *s)
+{
+	if (!s)
+		return;
+	event_del(&s->look);
+	free(s);
+}

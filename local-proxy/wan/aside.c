@@ -1,0 +1,193 @@
+/* Theory of operation
+ *
+ * While relays move bytes, each device's counters are read once a second and weighed (weigh.c); when nothing moves,
+ * nothing is read. A second counts only if most of what the devices carried was the relays': a link that is full of
+ * something else says nothing about what it could do for them. The verdict goes to `links`, which makes the link a
+ * backup, on running connections too, and to UDP, which keeps sending copies on it. Probes go on all the while. */
+#include "aside.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "rtnl_stats.h"
+#include "weigh.h"
+
+#define STILL 4 /* seconds after which a transfer is over */
+#define MOST 60 /* per cent of the devices' bytes, of which headers and what is resent are some */
+
+struct aside {
+	const struct config *config;
+	struct hint {
+		uint64_t down, up; /* bits a second, 0: none */
+	} hint[CONFIG_LINKS];
+	struct links *links;
+	struct roles *roles;
+	struct aside_ops ops;
+	void *arg;
+	struct netlink *nl;
+	struct event *second;
+	struct weigh weigh;
+	bool aside[CONFIG_LINKS]; /* as told to others */
+	struct rtnl_stats last[CONFIG_LINKS];
+	uint64_t moved;
+	unsigned still; /* seconds in which the relays moved nothing, in a row */
+	bool primed; /* last[] is of a second ago */
+};
+
+static bool is_up(const struct aside *a, size_t i)
+{
+	struct addr addr;
+
+	return links_address(a->links, i, AF_INET, &addr) || links_address(a->links, i, AF_INET6, &addr);
+}
+
+/* All others think it an equal. */
+static bool is_in(const struct aside *a, size_t i)
+{
+	enum links_standing s = links_standing(a->links, i, NULL);
+
+	return is_up(a, i) && roles_role(a->roles, i) == ROLE_PRIMARY &&
+	       (s == LINKS_IN || (a->aside[i] && s == LINKS_BACKUP));
+}
+
+static void tell(struct aside *a)
+{
+	for (size_t i = 0; i < a->config->n_links; i++) {
+		const struct weigh_link *l = &a->weigh.link[i];
+		char why[96] = "";
+
+		if (l->aside == a->aside[i])
+			continue;
+		a->aside[i] = l->aside;
+		if (l->aside)
+			snprintf(why, sizeof(why), "it slows the others: it brings %u.%u %% of %.1f Mbit/s %s", l->share / 10, l->share % 10,
+				 (double)l->level * 8 / 1e6, l->way ? "up" : "down");
+		links_set_verdict(a->links, i, LINKS_ASIDE, l->aside ? LINKS_BACKUP : LINKS_IN, why);
+		roles_aside(a->roles, i, l->aside);
+	}
+}
+
+static uint32_t queue_of(const struct health *h)
+{
+	uint32_t up = h->side[HEALTH_TX].queue_us, down = h->side[HEALTH_RX].queue_us;
+
+	return up > down ? up : down;
+}
+
+/* What each link carried since the last look; false when that cannot be told of all. */
+static bool look(struct aside *a, struct weigh_second *link)
+{
+	bool whole = a->primed;
+
+	for (size_t i = 0; i < a->config->n_links; i++) {
+		const struct health *health = a->ops.health ? a->ops.health(a->arg, i) : NULL;
+		struct rtnl_stats now = { 0 }, was = a->last[i];
+
+		a->last[i] = now;
+		link[i] = (struct weigh_second){ .in = is_in(a, i) };
+		if (health) {
+			link[i].rtt_us = health->min_rtt_us;
+			link[i].queue_us = queue_of(health);
+		}
+		if (rtnl_stats(a->nl, a->config->links[i].device, &now))
+			continue; /* not there: it carried nothing */
+		a->last[i] = now;
+		if (now.index != was.index || now.rx < was.rx || now.tx < was.tx) {
+			whole = false;
+			continue;
+		}
+		link[i].bytes[0] = now.rx - was.rx;
+		link[i].bytes[1] = now.tx - was.tx;
+	}
+	return whole;
+}
+
+static void on_second(evutil_socket_t fd, short what, void *arg)
+{
+	struct aside *a = arg;
+	struct weigh_second link[CONFIG_LINKS];
+	uint64_t moved = a->ops.moved(a->arg), by_relays = moved - a->moved, by_all = 0;
+
+	(void)fd, (void)what;
+	a->moved = moved;
+	a->still = by_relays ? 0 : a->still + 1;
+	if (a->still >= STILL) {
+		a->primed = false;
+		a->weigh.busy = 0;
+		return;
+	}
+	/* A second without a byte may be the worst that a link did: all waited for what it had been given. */
+	if (look(a, link) && by_relays) {
+		for (size_t i = 0; i < a->config->n_links; i++)
+			by_all += link[i].bytes[0] + link[i].bytes[1];
+		if (by_relays * 100 >= by_all * MOST && weigh_second(&a->weigh, link, a->config->n_links, clock_ms()))
+			tell(a);
+	}
+	a->primed = true;
+}
+
+/* A hint that is as it was must not push out what was learnt. */
+void aside_reload(struct aside *a)
+{
+	for (size_t i = 0; i < a->config->n_links; i++) {
+		const struct config_link *c = &a->config->links[i];
+		struct hint *was = &a->hint[i];
+
+		if (was->down != c->rate_down || was->up != c->rate_up)
+			weigh_hint(&a->weigh, i, c->rate_down / 8, c->rate_up / 8);
+		*was = (struct hint){ c->rate_down, c->rate_up };
+	}
+}
+
+struct aside *aside_new(struct event_base *base, const struct config *config, struct links *links, struct roles *roles,
+		      const struct aside_ops *ops, void *arg)
+{
+	struct aside *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	*a = (struct aside){ .config = config, .links = links, .roles = roles, .ops = *ops, .arg = arg };
+	aside_reload(a);
+	a->nl = netlink_open(NETLINK_ROUTE);
+	a->second = event_new(base, -1, EV_PERSIST, on_second, a);
+	if (!a->nl || !a->second || (config->n_links > 1 && event_add(a->second, &(struct timeval){ .tv_sec = 1 }))) {
+		aside_free(a);
+		return NULL;
+	}
+	return a;
+}
+
+void aside_free(struct aside *a)
+{
+	if (!a)
+		return;
+	if (a->second)
+		event_free(a->second);
+	if (a->nl)
+		netlink_close(a->nl);
+	free(a);
+}
+
+void aside_links_changed(struct aside *a)
+{
+	bool present[CONFIG_LINKS];
+
+	for (size_t i = 0; i < a->config->n_links; i++)
+		present[i] = is_in(a, i);
+	if (weigh_present(&a->weigh, present, a->config->n_links))
+		tell(a);
+}
+
+void aside_status(const struct aside *a, size_t link, json_t *o)
+{
+	const struct weigh_link *l = &a->weigh.link[link];
+
+	if (!l->limit)
+		return;
+	json_object_set_new(o, "share_percent", json_real(l->share / 10.0));
+	json_object_set_new(o, "trial", json_boolean(l->trial));
+}

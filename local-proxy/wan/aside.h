@@ -1,0 +1,33 @@
+/* aside: puts a link aside that makes the whole slower than without it. See aside.c and weigh.c. */
+#ifndef PLAIT_ASIDE_H
+#define PLAIT_ASIDE_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "health.h"
+#include "links.h"
+#include "roles.h"
+
+struct aside;
+
+struct aside_ops {
+	uint64_t (*moved)(void *arg);				 /* grows by the bytes that TCP's relays move */
+	const struct health *(*health)(void *arg, size_t link); /* NULL: not known */
+};
+
+struct aside *aside_new(struct event_base *base, const struct config *config, struct links *links, struct roles *roles,
+		      const struct aside_ops *ops, void *arg); /* NULL with errno */
+void aside_free(struct aside *a);
+
+void aside_reload(struct aside *a); /* the config may have other rates now */
+void aside_links_changed(struct aside *a);
+
+/* Into a link's object: {share_percent, trial}, once something is known. */
+void aside_status(const struct aside *a, size_t link, json_t *o);
+
+#endif

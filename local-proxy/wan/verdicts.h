@@ -1,0 +1,42 @@
+/* verdicts: what several judges say of one link, and what the links are used for in consequence: a value. */
+#ifndef PLAIT_VERDICTS_H
+#define PLAIT_VERDICTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "links.h"
+
+struct verdict {
+	enum links_standing standing;
+	char why[96];
+};
+
+struct verdicts { /* all zero: nobody objects */
+	struct verdict of[LINKS_REASONS];
+};
+
+/* True when the standing of all together is another now. */
+bool verdicts_hear(struct verdicts *v, enum links_reason who, enum links_standing standing, const char *why);
+
+/* The judge whose word counts. */
+enum links_reason verdicts_worst(const struct verdicts *v);
+enum links_standing verdicts_standing(const struct verdicts *v);
+
+/* The owner's own wish, not a finding: such a link stays unused though nothing else be left. */
+bool verdicts_forbid(const struct verdicts *v);
+
+const char *verdicts_name(enum links_reason who);	    /* "health", ... */
+const char *verdicts_use_name(enum links_standing s); /* "in", "whole", "backup", "out" */
+
+struct verdicts_line {
+	const struct verdicts *verdicts;
+	bool up;
+	enum links_standing use; /* in: what it was used for until now; out: from now on */
+};
+
+/* A link is used as it stands, while one that is up stands well enough. Without those the backups are used as if they were
+ * equals; without them those of the rejected that were used last, or else all that are not forbidden: a finding may be wrong. */
+void verdicts_use(struct verdicts_line *link, size_t n);
+
+#endif

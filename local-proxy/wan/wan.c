@@ -1,0 +1,194 @@
+/* Theory of operation
+ *
+ * Several rooms have an opinion on a link, and each is told to `links` by itself: roles, quota, aside, mptcp_check, metered.
+ * This one makes them, passes on to each what happens in the house, and to `events` what they find; and it
+ * answers those who ask how the links are. */
+#include "wan.h"
+
+#include <stdlib.h>
+
+#include "clock.h"
+#include "aside.h"
+#include "log.h"
+#include "events.h"
+#include "quota.h"
+#include "rtnl_stats.h"
+#include "sock.h"
+#include "mptcp_check.h"
+#include "metered.h"
+
+struct wan {
+	const struct config *config;
+	struct links *links;
+	struct wan_ops ops;
+	void *arg;
+	struct roles *roles;
+	struct events *events;
+	struct quota *quota;
+	struct aside *aside;
+	struct mptcp_check *mptcp_check;
+	struct metered *metered;
+	struct netlink *nl;
+	bool born;    /* from now on others are told */
+	bool session; /* there was one: its loss is news */
+};
+
+static void on_use(void *arg, size_t link)
+{
+	struct wan *w = arg;
+
+	if (w->ops.use && w->born)
+		w->ops.use(w->arg, link);
+}
+
+static void on_quota(void *arg, size_t link, enum quota_event event, const char *why)
+{
+	static const char *const names[] = { "quota-warning", "quota-spent", "quota-renewed" };
+	struct wan *w = arg;
+
+	if (event != QUOTA_WARNING)
+		roles_spent(w->roles, link, event == QUOTA_SPENT);
+	events_quota(w->events, link, names[event], why);
+}
+
+struct wan *wan_new(struct event_base *base, const struct config *config, struct links *links, const struct wan_ops *ops,
+			    void *arg)
+{
+	struct wan *w = calloc(1, sizeof(*w));
+
+	if (!w || (w->nl = netlink_open(NETLINK_ROUTE)) == NULL || (w->events = events_new(base, config)) == NULL ||
+	    (w->roles = roles_new(config, links, on_use, w)) == NULL) {
+		log_error("out of memory");
+		wan_free(w);
+		return NULL;
+	}
+	w->config = config;
+	w->links = links;
+	w->ops = *ops;
+	w->arg = arg;
+	w->quota = quota_new(base, config, links, on_quota, w);
+	w->aside = aside_new(base, config, links, w->roles, &(struct aside_ops){ ops->moved, ops->health }, arg);
+	w->mptcp_check = mptcp_check_new(base, config, links, ops->mark);
+	w->metered = metered_new(base, config, links, ops->moved, arg);
+	if (!w->quota || !w->aside || !w->mptcp_check || !w->metered) {
+		log_error("out of memory");
+		wan_free(w);
+		return NULL;
+	}
+	w->born = true;
+	events_links(w->events, links);
+	return w;
+}
+
+void wan_free(struct wan *w)
+{
+	if (!w)
+		return;
+	metered_free(w->metered);
+	mptcp_check_free(w->mptcp_check);
+	aside_free(w->aside);
+	quota_free(w->quota);
+	roles_free(w->roles);
+	events_free(w->events);
+	if (w->nl)
+		netlink_close(w->nl);
+	free(w);
+}
+
+void wan_reload(struct wan *w)
+{
+	roles_reload(w->roles);
+	quota_reload(w->quota);
+	aside_reload(w->aside);
+	metered_reload(w->metered);
+}
+
+struct roles *wan_roles(const struct wan *w)
+{
+	return w->roles;
+}
+
+void wan_links_changed(struct wan *w)
+{
+	aside_links_changed(w->aside);
+	mptcp_check_links_changed(w->mptcp_check);
+	metered_links_changed(w->metered);
+	events_links(w->events, w->links);
+}
+
+void wan_session(struct wan *w, bool up, const struct addr *remote, size_t n)
+{
+	char text[ADDR_STRLEN] = "";
+
+	if (n)
+		addr_print_ip(remote, text);
+	if (up || w->session)
+		events_remote(w->events, up, text, up ? "a session was agreed" : "nothing was heard of it");
+	w->session |= up;
+	mptcp_check_targets(w->mptcp_check, remote, n, up);
+}
+
+void wan_observed(struct wan *w, int wan_fd)
+{
+	struct addr from;
+
+	if (!sock_is_mptcp(wan_fd) && sock_local(wan_fd, &from) == 0)
+		mptcp_check_doubt(w->mptcp_check, &from);
+}
+
+/* --- answers --- */
+
+static json_t *ms(uint32_t us)
+{
+	return us ? json_real(us / 1e3) : json_null();
+}
+
+static void add_health(json_t *o, const struct health *h)
+{
+	uint32_t loss = 0;
+
+	json_object_set_new(o, "rtt_ms", h ? ms(h->srtt_us) : json_null());
+	json_object_set_new(o, "best_rtt_ms", h ? ms(h->min_rtt_us) : json_null());
+	for (int side = 0; h && side < 2; side++)
+		loss = h->side[side].loss_ppm > loss ? h->side[side].loss_ppm : loss;
+	json_object_set_new(o, "loss_percent", h ? json_real(loss / 1e4) : json_null());
+}
+
+static void add_bytes(struct wan *w, json_t *o, const char *device)
+{
+	struct rtnl_stats stats;
+
+	if (rtnl_stats(w->nl, device, &stats))
+		return;
+	json_object_set_new(o, "bytes_down", json_integer((json_int_t)stats.rx));
+	json_object_set_new(o, "bytes_up", json_integer((json_int_t)stats.tx));
+}
+
+/* {at_ms, links: [links_status() and state, role, rtt_ms, loss_percent, bytes_down, bytes_up, quota, ...]} */
+static json_t *links_answer(void *arg, const char *rest)
+{
+	struct wan *w = arg;
+	json_t *all = links_status(w->links), *o;
+	size_t i;
+
+	(void)rest;
+	json_array_foreach(all, i, o) {
+		const struct config_link *c = &w->config->links[i];
+
+		json_object_set_new(o, "state", json_string(events_state(o)));
+		json_object_set_new(o, "role", json_string(roles_name(roles_role(w->roles, i))));
+		json_object_set_new(o, "metered", json_boolean(c->metered));
+		add_health(o, w->ops.health ? w->ops.health(w->arg, i) : NULL);
+		add_bytes(w, o, c->device);
+		json_object_set_new(o, "tunnel", w->ops.datagrams ? w->ops.datagrams(w->arg, i) : NULL); /* none: no key */
+		quota_status(w->quota, i, o);
+		aside_status(w->aside, i, o);
+	}
+	return json_pack("{s:I, s:o}", "at_ms", (json_int_t)clock_ms(), "links", all);
+}
+
+void wan_serve(struct wan *w, struct admin *admin)
+{
+	admin_on(admin, "links", links_answer, w);
+	admin_on(admin, "link", roles_answer, w->roles);
+}

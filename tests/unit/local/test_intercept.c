@@ -1,0 +1,225 @@
+/* intercept: when the LAN's connections are taken, and when not any more. The scripts are the test's: they note when they were run. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "virtual_time.h"
+
+#include "intercept.h"
+#include "rules.h"
+
+static struct event_base *base;
+static struct intercept *i;
+static struct config config;
+static char ran[256]; /* "up drain ...", in their order */
+static uint64_t ran_ms[32];
+static unsigned n_ran, taken;
+static int up_fails; /* so often */
+
+static void note(const char *verb)
+{
+	snprintf(ran + strlen(ran), sizeof(ran) - strlen(ran), "%s ", verb);
+	ran_ms[n_ran++ % 32] = virtual_ms();
+}
+
+int rules_script(const struct rules_plan *plan, enum rules_mode mode, const char *verb, struct script *out)
+{
+	(void)plan, (void)mode;
+	*out = (struct script){ .path = "/script" };
+	snprintf(out->verb, sizeof(out->verb), "%s", verb);
+	return 0;
+}
+
+int rules_up(const struct rules_plan *plan, enum rules_mode *used, char *err, size_t err_len)
+{
+	(void)plan;
+	note("up");
+	*used = RULES_BY_NFTABLES;
+	snprintf(err, err_len, "as the test wants it");
+	return up_fails-- > 0 ? -1 : 0;
+}
+
+int rules_drain(const struct rules_plan *plan, enum rules_mode used, char *err, size_t err_len)
+{
+	(void)plan, (void)used, (void)err, (void)err_len;
+	note("drain");
+	return 0;
+}
+
+int rules_down(const struct rules_plan *plan, enum rules_mode used, char *err, size_t err_len)
+{
+	(void)plan, (void)used, (void)err, (void)err_len;
+	note("down");
+	return 0;
+}
+
+const char *rules_name(enum rules_mode mode)
+{
+	(void)mode;
+	return "nftables";
+}
+
+int guard_arm(struct guard *g, const struct script *down)
+{
+	(void)g, (void)down;
+	return 0;
+}
+
+static void redirected(void *arg, bool redirect)
+{
+	(void)arg, (void)redirect;
+}
+
+static unsigned how_many_are_taken(void *arg)
+{
+	(void)arg;
+	return taken;
+}
+
+static void pass(unsigned ms)
+{
+	event_base_loopexit(base, &(struct timeval){ .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 });
+	event_base_dispatch(base);
+}
+
+static void begin(enum config_down down)
+{
+	static const struct intercept_ops ops = { redirected, how_many_are_taken };
+
+	config = (struct config){ .on_remote_down = down };
+	i = intercept_new(base, &config, NULL, &ops, NULL);
+	assert_non_null(i);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	virtual_grace_ms = 0;
+	ran[0] = 0;
+	n_ran = taken = 0;
+	up_fails = 0;
+	base = event_base_new();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	intercept_free(i);
+	event_base_free(base);
+	return 0;
+}
+
+static void the_first_session_takes_at_once_and_its_end_lets_go_at_once(void **state)
+{
+	(void)state;
+	begin(DOWN_DIRECT);
+	pass(60000);
+	assert_string_equal(ran, "");
+	intercept_session(i, true);
+	assert_string_equal(ran, "up ");
+	assert_string_equal(intercept_mode(i), "nftables");
+	pass(60000);
+	intercept_session(i, false);
+	assert_string_equal(ran, "up drain ");
+	assert_string_equal(intercept_mode(i), "out");
+}
+
+static void a_vps_that_came_back_is_used_after_ten_good_seconds(void **state)
+{
+	uint64_t back;
+
+	(void)state;
+	begin(DOWN_DIRECT);
+	intercept_session(i, true);
+	intercept_session(i, false);
+	taken = 1;
+	for (int blink = 0; blink < 5; blink++) { /* it comes and goes: no two ways over and over */
+		pass(3000);
+		intercept_session(i, true);
+		pass(9999);
+		intercept_session(i, false);
+	}
+	assert_string_equal(ran, "up drain ");
+	back = virtual_ms();
+	intercept_session(i, true);
+	pass(30000);
+	assert_string_equal(ran, "up drain up ");
+	assert_int_equal(ran_ms[2] - back, 10000);
+	assert_string_equal(intercept_mode(i), "nftables");
+}
+
+static void drained_rules_go_within_five_seconds_of_the_last_connection(void **state)
+{
+	uint64_t lost;
+
+	(void)state;
+	begin(DOWN_DIRECT);
+	intercept_session(i, true);
+	taken = 3;
+	lost = virtual_ms();
+	intercept_session(i, false);
+	pass(5500);
+	assert_string_equal(ran, "up drain ");
+	taken = 0;
+	pass(60000);
+	assert_string_equal(ran, "up drain down ");
+	assert_int_equal(ran_ms[2] - lost, 10000);
+}
+
+static void a_script_that_fails_is_tried_again_ever_later(void **state)
+{
+	static const unsigned pause[] = { 1, 2, 4, 8, 16, 32, 60, 60, 60 };
+	size_t n = sizeof(pause) / sizeof(*pause);
+
+	(void)state;
+	begin(DOWN_DIRECT);
+	up_fails = (int)n;
+	intercept_session(i, true);
+	pass(1000000);
+	assert_int_equal(n_ran, n + 1);
+	for (size_t k = 0; k < n; k++)
+		assert_int_equal(ran_ms[k + 1] - ran_ms[k], pause[k] * 1000);
+	assert_string_equal(intercept_mode(i), "nftables");
+	intercept_session(i, false);
+	intercept_session(i, true);
+	n_ran = 0;
+	up_fails = 1;
+	pass(12000);
+	assert_int_equal(ran_ms[1] - ran_ms[0], 1000); /* what was long ago is forgotten */
+}
+
+static void with_reject_they_are_in_from_the_start_to_the_end(void **state)
+{
+	(void)state;
+	begin(DOWN_REJECT);
+	pass(1);
+	assert_string_equal(ran, "up ");
+	for (int n = 0; n < 3; n++) {
+		intercept_session(i, true);
+		pass(20000);
+		intercept_session(i, false);
+		pass(20000);
+	}
+	assert_string_equal(ran, "up ");
+	assert_string_equal(intercept_mode(i), "nftables");
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(the_first_session_takes_at_once_and_its_end_lets_go_at_once),
+		T(a_vps_that_came_back_is_used_after_ten_good_seconds),
+		T(drained_rules_go_within_five_seconds_of_the_last_connection),
+		T(a_script_that_fails_is_tried_again_ever_later),
+		T(with_reject_they_are_in_from_the_start_to_the_end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
