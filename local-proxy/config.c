@@ -172,7 +172,8 @@ static void vps_defaults(void *entry)
 	r->port = PORT;
 }
 
-/* One of host and srv, and nothing twice: a second session with the same remote would end the first. */
+/* One of host and srv, and nothing twice: a second session with the same remote would end the
+ * first. */
 static int check_remote(const void *base, const void *entry, struct inifile_why *why)
 {
 	const struct config *c = base;

@@ -1,4 +1,5 @@
-/* config: what the gateway's owner asked for. Constant but for reload.c, which replaces it between two turns of the loop. */
+/* config: what the gateway's owner asked for. Constant but for reload.c, which replaces it between
+ * two turns of the loop. */
 #ifndef PLAIT_LOCAL_CONFIG_H
 #define PLAIT_LOCAL_CONFIG_H
 
@@ -95,7 +96,8 @@ struct config {
 	size_t n_links;
 };
 
-/* Parses path into *c, defaults first. 0, or -1 and "file:line: what is wrong" in err; *c is then not to be used. */
+/* Parses path into *c, defaults first. 0, or -1 and "file:line: what is wrong" in err; *c is then
+ * not to be used. */
 int config_load(struct config *c, const char *path, char *err, size_t err_len);
 
 /* Takes over from `next` what may change while the daemon runs, and tells of all that differs. */

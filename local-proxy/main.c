@@ -6,29 +6,29 @@
 
 #include "admin.h"
 #include "ask.h"
-#include "fallback.h"
 #include "config.h"
 #include "daemon.h"
+#include "fallback.h"
 #include "guard.h"
 #include "intercept.h"
 #include "lan.h"
 #include "links.h"
 #include "log.h"
+#include "machine.h"
 #include "options.h"
 #include "paths.h"
 #include "pool.h"
 #include "relay.h"
 #include "reload.h"
-#include "vps_choice.h"
-#include "subflows.h"
 #include "rules.h"
 #include "sock.h"
 #include "sock_subflow.h"
-#include "wan.h"
+#include "subflows.h"
 #include "tls.h"
 #include "tundev.h"
 #include "tune.h"
-#include "machine.h"
+#include "vps_choice.h"
+#include "wan.h"
 
 #define PROG "plait-local"
 #define DEFAULT_CONF PLAIT_SYSCONFDIR "/plait/plait-local.conf"
@@ -255,7 +255,8 @@ static json_t *status(void *arg)
 
 /* --- the config is read again --- */
 
-/* Everybody reads the config where it always was; who made something of it is told. Nobody is in the middle of anything. */
+/* Everybody reads the config where it always was; who made something of it is told. Nobody is in
+ * the middle of anything. */
 static void adopt(struct gateway *g, const struct config *next, json_t *answer)
 {
 	config_adopt(&g->config, next, reload_told, answer);

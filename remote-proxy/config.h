@@ -1,4 +1,5 @@
-/* config: what the VPS's owner asked for. Constant but for a reload, which replaces it between two turns of the loop. */
+/* config: what the VPS's owner asked for. Constant but for a reload, which replaces it between two
+ * turns of the loop. */
 #ifndef PLAIT_REMOTE_CONFIG_H
 #define PLAIT_REMOTE_CONFIG_H
 
@@ -82,11 +83,13 @@ struct config {
 	size_t n_users;
 };
 
-/* Parses path into *c, defaults first. 0, or -1 and "file:line: what is wrong" in err; *c is then not to be used. */
+/* Parses path into *c, defaults first. 0, or -1 and "file:line: what is wrong" in err; *c is then
+ * not to be used. */
 int config_load(struct config *c, const char *path, char *err, size_t err_len);
 
-/* Takes over from `next` what may change while the daemon runs, and tells of all that differs. Users are told apart by their keys and
- * keep their places; who comes gets an empty one that is not `busy`: somebody who went may have left something there. */
+/* Takes over from `next` what may change while the daemon runs, and tells of all that differs.
+ * Users are told apart by their keys and keep their places; who comes gets an empty one that is not
+ * `busy`: somebody who went may have left something there. */
 void config_adopt(struct config *is, const struct config *next, const bool busy[CONFIG_USERS], inifile_differs told, void *arg);
 
 #endif

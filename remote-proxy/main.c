@@ -1,34 +1,34 @@
-/* plait-remote: the half of plait that stands on the VPS. This file is its biography: each step needs those before
- * it, and the way out is the same list backwards. */
+/* plait-remote: the half of plait that stands on the VPS. This file is its biography: each step
+ * needs those before it, and the way out is the same list backwards. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
+#include "acceptor.h"
 #include "admin.h"
-#include "tune.h"
 #include "config.h"
 #include "daemon.h"
 #include "demux.h"
-#include "return_routes.h"
-#include "acceptor.h"
 #include "guard.h"
-#include "requests.h"
 #include "identity.h"
 #include "log.h"
+#include "machine.h"
 #include "options.h"
 #include "own_addrs.h"
 #include "policy.h"
-#include "tarpit.h"
 #include "relay.h"
 #include "reload.h"
+#include "requests.h"
+#include "return_routes.h"
 #include "sessions.h"
 #include "sock.h"
 #include "sock_subflow.h"
 #include "status.h"
+#include "tarpit.h"
 #include "tundev.h"
+#include "tune.h"
 #include "users.h"
-#include "machine.h"
 
 #define HALF_IDLE_S 300
 
@@ -66,7 +66,8 @@ static json_t *remote_status(void *arg)
 						   .return_routes = r->return_routes });
 }
 
-/* What can be wrong with what the owner wrote is told before anything is touched. Asking for status needs no key. */
+/* What can be wrong with what the owner wrote is told before anything is touched. Asking for status
+ * needs no key. */
 static int remote_configure(struct remote *r, const char *conf, bool key)
 {
 	if (config_load(&r->config, conf, r->err, sizeof(r->err)))
@@ -184,8 +185,8 @@ static void drop_users(struct remote *r)
 	}
 }
 
-/* Everybody reads the config where it always was; who made something of it is told. Nobody is in the middle of anything. `now`: a copy
- * of what is. */
+/* Everybody reads the config where it always was; who made something of it is told. Nobody is in
+ * the middle of anything. `now`: a copy of what is. */
 static int adopt(struct remote *r, struct config *now, const struct config *next, json_t *answer)
 {
 	bool busy[CONFIG_USERS] = { false };

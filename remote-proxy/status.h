@@ -6,11 +6,11 @@
 
 #include "config.h"
 #include "demux.h"
-#include "return_routes.h"
 #include "requests.h"
-#include "tarpit.h"
+#include "return_routes.h"
 #include "sessions.h"
 #include "sock.h"
+#include "tarpit.h"
 #include "tundev.h"
 #include "users.h"
 

@@ -8,8 +8,8 @@
 #define TURN 100 /* looks: 5 s */
 #define CALM 16	 /* looks: 0.8 s, in which what is found out counts by two thirds */
 
-/* Those who pace go a quarter faster or slower now and then to see whether they can, and nearly three times as fast at the beginning;
- * before anything was measured they guess. */
+/* Those who pace go a quarter faster or slower now and then to see whether they can, and nearly
+ * three times as fast at the beginning; before anything was measured they guess. */
 static uint64_t rate_of(const struct backlog_path *p)
 {
 	uint64_t pacing = p->pacing < MOST ? p->pacing : MOST, delivery = p->delivery < MOST ? p->delivery : MOST;
@@ -20,7 +20,8 @@ static uint64_t rate_of(const struct backlog_path *p)
 	return rate < 2 * delivery ? rate : 2 * delivery;
 }
 
-/* By the better of both rates: the pace of a line that has just died falls to nothing, and that is no slow line. */
+/* By the better of both rates: the pace of a line that has just died falls to nothing, and that is
+ * no slow line. */
 static uint32_t burst_of(const struct backlog_path *p)
 {
 	uint64_t pacing = p->pacing < MOST ? p->pacing / 5 * 4 : MOST, rate = p->delivery > pacing ? p->delivery : pacing;
@@ -29,8 +30,9 @@ static uint32_t burst_of(const struct backlog_path *p)
 	return us < BURST_MAX_US ? (uint32_t)us : BURST_MAX_US;
 }
 
-/* That a packet is missing is known a quarter of a round trip after those behind it came (RFC 8985, section 6.2), and a whole one
- * later it is there. What was lost because the queue was full is no property of the line. */
+/* That a packet is missing is known a quarter of a round trip after those behind it came (RFC 8985,
+ * section 6.2), and a whole one later it is there. What was lost because the queue was full is no
+ * property of the line. */
 static uint32_t repair_of(const struct backlog_path *p)
 {
 	bool queues = p->rtt_us > p->least_us / 2 * 3;

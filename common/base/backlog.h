@@ -1,18 +1,23 @@
-/* backlog: how many bytes of one stream over several lines may be on their way, so that all lines are full and nothing more waits.
+/* backlog: how many bytes of one stream over several lines may be on their way, so that all lines
+ * are full and nothing more waits.
  *
- * The scheduler of MPTCP keeps the lines' waiting times alike: while bytes are on their way for the longest round trip, a line
- * of a shorter one holds as many as it can carry in that time. So what all lines together carry in the longest round trip, and
- * some more, fills them. What is written beyond it only waits in the kernel or in the modem, and when a line dies everything it
- * had not delivered must wait behind that on the others. The rate is the largest of the last second. The round trip is the
- * least of the last ten: that of an empty queue, since this keeps it so; but where somebody else fills the queue, or the line has
- * become a longer one, it follows. A slow line takes its time for what it is given in one go, and the others must be able to go on
- * meanwhile: that time comes on top, where it is no small part of the round trip.
+ * The scheduler of MPTCP keeps the lines' waiting times alike: while bytes are on their way for the
+ * longest round trip, a line of a shorter one holds as many as it can carry in that time. So what
+ * all lines together carry in the longest round trip, and some more, fills them. What is written
+ * beyond it only waits in the kernel or in the modem, and when a line dies everything it had not
+ * delivered must wait behind that on the others. The rate is the largest of the last second. The
+ * round trip is the least of the last ten: that of an empty queue, since this keeps it so; but
+ * where somebody else fills the queue, or the line has become a longer one, it follows. A slow line
+ * takes its time for what it is given in one go, and the others must be able to go on meanwhile:
+ * that time comes on top, where it is no small part of the round trip.
  *
- * Where a line loses, all that came behind the lost packet stays on its way, as the stream sees it, until that was sent again: one
- * round trip more, for as much of the time as the line is busy repairing. (Not where the queue is full: that loss is of our own making.)
+ * Where a line loses, all that came behind the lost packet stays on its way, as the stream sees it,
+ * until that was sent again: one round trip more, for as much of the time as the line is busy
+ * repairing. (Not where the queue is full: that loss is of our own making.)
  *
- * A line that is new begins with too much or too little, and the others must not wait for that to be over: the time begins four
- * times as long, and shortens more slowly than the lines work off what was given to them. A value; all zero is: no limit. */
+ * A line that is new begins with too much or too little, and the others must not wait for that to
+ * be over: the time begins four times as long, and shortens more slowly than the lines work off
+ * what was given to them. A value; all zero is: no limit. */
 #ifndef PLAIT_BACKLOG_H
 #define PLAIT_BACKLOG_H
 

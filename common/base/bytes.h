@@ -1,4 +1,5 @@
-/* bytes: big-endian fields, for who reads and writes messages. Builders and readers walk a cursor; each step is one field. */
+/* bytes: big-endian fields, for who reads and writes messages. Builders and readers walk a cursor;
+ * each step is one field. */
 #ifndef PLAIT_BYTES_H
 #define PLAIT_BYTES_H
 

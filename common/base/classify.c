@@ -1,18 +1,22 @@
 /* Theory of operation
  *
- * Headers. inner_parse() reads what routing would: the IP header, the chain of IPv6 extension headers, the ports. A packet whose own
- * length is not the length of what came is refused, so nobody behind has to think about trailing or missing bytes.
+ * Headers. inner_parse() reads what routing would: the IP header, the chain of IPv6 extension
+ * headers, the ports. A packet whose own length is not the length of what came is refused, so
+ * nobody behind has to think about trailing or missing bytes.
  *
  * Classes. The question is what a lost or late packet costs.
  * - R (redundant): loss hurts at once and a copy costs next to nothing. ICMP, DNS, NTP; small packets; the first packets of any flow
  *   (all handshakes); flows that are slow; what the sender marked as urgent (EF, CS5 to CS7, AF4x).
  * - F (fluent): 1 to 10 Mbit/s, a video call or a game streamed: one good line, and resends.
  * - B (bulk): what is faster, and would fill any line it is given.
- * A small packet stays R in a fast flow (acknowledgements), until there are so many of them that they are the load.
+ * A small packet stays R in a fast flow (acknowledgements), until there are so many of them that
+ * they are the load.
  *
- * A flow's rate is that of its last interval or of the present one so far, whichever is more: a flow that begins with full force is B
- * after some ten packets and not after an interval. The table is of sets of four; a newcomer takes the place that was not used for longest, so it
- * is never full, and under a flood of flows each is new: R for its first packets. The tunnel bounds what R may cost. */
+ * A flow's rate is that of its last interval or of the present one so far, whichever is more: a
+ * flow that begins with full force is B after some ten packets and not after an interval. The table
+ * is of sets of four; a newcomer takes the place that was not used for longest, so it is never
+ * full, and under a flood of flows each is new: R for its first packets. The tunnel bounds what R
+ * may cost. */
 #include "classify.h"
 
 #include <string.h>
@@ -50,7 +54,8 @@ static bool has_ports(uint8_t proto)
 	return proto == TCP || proto == UDP || proto == DCCP || proto == SCTP || proto == UDPLITE;
 }
 
-/* `rest` is what follows the last header; `pieces`: the packet was cut, and this is one of several pieces. */
+/* `rest` is what follows the last header; `pieces`: the packet was cut, and this is one of several
+ * pieces. */
 static void finish(struct inner *in, const uint8_t *rest, size_t len, bool pieces)
 {
 	bool ports = has_ports(in->proto) && !in->fragment && len >= 4;

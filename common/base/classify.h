@@ -1,4 +1,5 @@
-/* classify: what an inner IP packet is, to whom it belongs, and how it deserves to travel. No clock: pass now in. See classify.c. */
+/* classify: what an inner IP packet is, to whom it belongs, and how it deserves to travel. No
+ * clock: pass now in. See classify.c. */
 #ifndef PLAIT_CLASSIFY_H
 #define PLAIT_CLASSIFY_H
 
@@ -21,8 +22,9 @@ struct inner {
 int inner_parse(struct inner *in, const uint8_t *packet, size_t len);
 void inner_set_tos(uint8_t *packet, uint8_t tos); /* and mends the IPv4 checksum */
 
-/* Congestion marks at the tunnel's exit, after RFC 6040: gives the inner packet the mark that its outer one came with.
- * False: marked on the way, but its sender would not understand: to be dropped, as a router would have. */
+/* Congestion marks at the tunnel's exit, after RFC 6040: gives the inner packet the mark that its
+ * outer one came with. False: marked on the way, but its sender would not understand: to be
+ * dropped, as a router would have. */
 bool inner_take_ecn(uint8_t *packet, uint8_t outer_tos);
 
 /* Flows seen lately, so that a packet's class follows from its flow. The caller owns it. */

@@ -1,4 +1,5 @@
-/* gauge: the smallest, the largest and the lost of late: values, all zero at first. `now` in microseconds. */
+/* gauge: the smallest, the largest and the lost of late: values, all zero at first. `now` in
+ * microseconds. */
 #ifndef PLAIT_GAUGE_H
 #define PLAIT_GAUGE_H
 
@@ -24,7 +25,8 @@ uint64_t gauge_most(struct gauge_most *g, uint64_t v, uint64_t now);
 struct gauge_loss {
 	uint32_t sent, lost;
 };
-/* Of `sent` more, so many arrived: moves *ppm, the smoothed share that is lost, by an eighth for every 16. */
+/* Of `sent` more, so many arrived: moves *ppm, the smoothed share that is lost, by an eighth for
+ * every 16. */
 void gauge_loss(struct gauge_loss *g, uint32_t *ppm, uint32_t sent, uint32_t arrived);
 
 #endif

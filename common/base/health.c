@@ -1,18 +1,21 @@
 /* Theory of operation
  *
- * Both ends send probes on each path and report what came of the other's. Both directions are judged apart, since a line can
- * be deaf or dumb alone; `state` is the worse of the two.
+ * Both ends send probes on each path and report what came of the other's. Both directions are
+ * judged apart, since a line can be deaf or dumb alone; `state` is the worse of the two.
  *
- * What is measured. A PROBE tells how many datagrams its sender has sent on the path: compared with what arrived between two
- * probes that is the loss, exactly. Its time, taken from ours, is the one-way delay plus an unknown constant: what it is above its
- * least of ten seconds is the queue, and how it varies is the jitter. A REPORT that comes back on the same path gives the round
- * trip, less the time it lay waiting; less both queues, too, the least of ten seconds is how far the line is.
+ * What is measured. A PROBE tells how many datagrams its sender has sent on the path: compared with
+ * what arrived between two probes that is the loss, exactly. Its time, taken from ours, is the
+ * one-way delay plus an unknown constant: what it is above its least of ten seconds is the queue,
+ * and how it varies is the jitter. A REPORT that comes back on the same path gives the round trip,
+ * less the time it lay waiting; less both queues, too, the least of ten seconds is how far the line
+ * is.
  *
- * Silence. A path is judged against the others, by the sender's clock: probes leave on all paths together. RX is silent when the
- * peer has sent later probes elsewhere (the `lead`) and what it sent here at that time is overdue. TX is silent when the peer
- * knows of later probes of ours elsewhere and not of those we sent here. So neither end that stalls, nor a moment in which everything stalls,
- * makes anybody SUSPECT. Without other paths only DOWN is said: by the local, which is answered, when nothing comes; by both, when reports
- * come and say that nothing arrives.
+ * Silence. A path is judged against the others, by the sender's clock: probes leave on all paths
+ * together. RX is silent when the peer has sent later probes elsewhere (the `lead`) and what it
+ * sent here at that time is overdue. TX is silent when the peer knows of later probes of ours
+ * elsewhere and not of those we sent here. So neither end that stalls, nor a moment in which
+ * everything stalls, makes anybody SUSPECT. Without other paths only DOWN is said: by the local,
+ * which is answered, when nothing comes; by both, when reports come and say that nothing arrives.
  *
  *   PROBING -> UP        3 answers over 200 ms or more; doubled for each time it went down soon after, to 3.2 s at most
  *   UP -> SUSPECT        silent for 60 ms, some probes and the usual variation. How many probes: 2 on a clean line; on one that
@@ -23,8 +26,9 @@
  *   DOWN -> PROBING      a probe is answered again
  *   UP <-> LOSSY         above 10 % while another path is below 2 %; back below 5 % or when the others lose too
  *
- * All times are differences of 32-bit microseconds of one clock, or of two clocks in the same order; who sleeps for ten minutes
- * wakes up with a fresh silence, since it begins with the first probe that was not answered. */
+ * All times are differences of 32-bit microseconds of one clock, or of two clocks in the same
+ * order; who sleeps for ten minutes wakes up with a fresh silence, since it begins with the first
+ * probe that was not answered. */
 #include "health.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* health: what one path is like, in both directions, from what was sent, heard and reported. A value: no clock, no socket. See
- * health.c for the theory (states, thresholds, hysteresis). */
+/* health: what one path is like, in both directions, from what was sent, heard and reported. A
+ * value: no clock, no socket. See health.c for the theory (states, thresholds, hysteresis). */
 #ifndef PLAIT_HEALTH_H
 #define PLAIT_HEALTH_H
 
@@ -42,11 +42,14 @@ struct health {
 	uint64_t private_words[96];
 };
 
-/* `now` is in microseconds, of any clock that is never stepped; the low half of it goes out in probes. */
+/* `now` is in microseconds, of any clock that is never stepped; the low half of it goes out in
+ * probes. */
 void health_init(struct health *h, uint64_t now_us);
-/* Nothing of it is known any more, but the numbers of our probes go on: the peer ignores those that it has had. */
+/* Nothing of it is known any more, but the numbers of our probes go on: the peer ignores those that
+ * it has had. */
 void health_again(struct health *h, uint64_t now_us);
-/* The path goes another way (a new address of the peer, or of ours behind a NAT): what was lost meanwhile was not this path's. */
+/* The path goes another way (a new address of the peer, or of ours behind a NAT): what was lost
+ * meanwhile was not this path's. */
 void health_rebase(struct health *h);
 
 static inline void health_sent(struct health *h, size_t len)
@@ -54,7 +57,8 @@ static inline void health_sent(struct health *h, size_t len)
 	h->side[HEALTH_TX].packets++;
 	h->side[HEALTH_TX].bytes += len;
 }
-/* A copy of something that came before: delivered, but no sign of life, since anybody can repeat it. */
+/* A copy of something that came before: delivered, but no sign of life, since anybody can repeat
+ * it. */
 static inline void health_copy(struct health *h, size_t len)
 {
 	h->side[HEALTH_RX].packets++;

@@ -24,7 +24,8 @@ static bool lead_is_far(struct health *h, const struct health_view *v, uint32_t 
 	return now > in->ahead_us + (slower > 0 ? (uint32_t)slower : 0) + 4 * h->side[HEALTH_RX].jitter_us + HELD_US;
 }
 
-/* Our probes that the peer does not know of, though it knows of one that left `allow` later by another path. */
+/* Our probes that the peer does not know of, though it knows of one that left `allow` later by
+ * another path. */
 static uint32_t missing(const struct inner *in, uint32_t acked_us, uint32_t allow)
 {
 	uint32_t n = 0, s = in->seq - in->acked >= RING ? in->seq - RING + 1 : in->acked + 1;
@@ -54,7 +55,8 @@ static void judge_tx(struct health *h, const struct health_view *v, uint64_t now
 		health_fall_silent(h, HEALTH_TX, false, now);
 }
 
-/* Since our first probe that was not answered; but who asked at rest, long before, has to wait for the others' answers as well. */
+/* Since our first probe that was not answered; but who asked at rest, long before, has to wait for
+ * the others' answers as well. */
 static uint64_t asked_for(const struct inner *in, const struct health_view *v, uint32_t need, uint64_t now)
 {
 	uint64_t first = now - in->asked_us, last;

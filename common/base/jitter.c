@@ -1,15 +1,19 @@
 /* Theory of operation
  *
- * LTE and Wi-Fi delay packets by what their cell is doing, in their order, so that at a high rate nearly all of them are late. Taken
- * for a queue that would be a reason to send less, and no less would ever be enough: 8 ms to and fro left a line of 20 Mbit/s with 4.6.
+ * LTE and Wi-Fi delay packets by what their cell is doing, in their order, so that at a high rate
+ * nearly all of them are late. Taken for a queue that would be a reason to send less, and no less
+ * would ever be enough: 8 ms to and fro left a line of 20 Mbit/s with 4.6.
  *
- * So it is learnt. While next to nothing is sent, every delay above the least is the line's own (or others' queue, which cannot be
- * told from it: hence never more than MOST_US, and only for as long as it is seen); the largest of the last 5 to 10 s counts.
+ * So it is learnt. While next to nothing is sent, every delay above the least is the line's own (or
+ * others' queue, which cannot be told from it: hence never more than MOST_US, and only for as long
+ * as it is seen); the largest of the last 5 to 10 s counts.
  *
- * It may be that a line is never idle, or jitters more later. So when the mean delay of WATCH_US is above what a queue is steered
- * to, and that of the next, a trial is made: for CURE_US and a round trip a quarter less is sent, which cures a queue of ours of 50 ms, then for LOOK_US we look. If
- * all of it arrived and the delay is still there, and not halved from the first half of that to the second, it is the line's
- * own. After one that found nothing the next comes after a rest, each time a longer one. */
+ * It may be that a line is never idle, or jitters more later. So when the mean delay of WATCH_US is
+ * above what a queue is steered to, and that of the next, a trial is made: for CURE_US and a round
+ * trip a quarter less is sent, which cures a queue of ours of 50 ms, then for LOOK_US we look. If
+ * all of it arrived and the delay is still there, and not halved from the first half of that to the
+ * second, it is the line's own. After one that found nothing the next comes after a rest, each time
+ * a longer one. */
 #include "jitter.h"
 
 #define MOST_US 30000

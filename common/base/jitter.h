@@ -1,5 +1,5 @@
-/* jitter: what a line delays packets by although nothing is queued before it. A value, all zero at first; `now` in microseconds.
- * See jitter.c. */
+/* jitter: what a line delays packets by although nothing is queued before it. A value, all zero at
+ * first; `now` in microseconds. See jitter.c. */
 #ifndef PLAIT_JITTER_H
 #define PLAIT_JITTER_H
 

@@ -1,17 +1,18 @@
 /* Theory of operation
  *
- * Bytes are counted by differences of the device's counter, so a restart of the program loses nothing: what the
- * device carried meanwhile is in the next difference. After a reboot, and when the device was made anew or its
- * counter went back, the counter began at zero and counts as it stands. The very first reading is where counting
- * begins.
+ * Bytes are counted by differences of the device's counter, so a restart of the program loses
+ * nothing: what the device carried meanwhile is in the next difference. After a reboot, and when
+ * the device was made anew or its counter went back, the counter began at zero and counts as it
+ * stands. The very first reading is where counting begins.
  *
- * The date decides one thing only: when a month ends. A date before METER_YEAR is none, and the month goes on; if no
- * date was ever known, the first one names the month that is running and nothing is reset. Which of two dates is
- * wrong cannot be known when a clock jumps, so both ways are kept for a day. A clock that goes back a month: the
- * later month never was, what was counted in it and in the one before it is one sum; but should the clock return to
- * it within a day, that is undone. A clock that goes ahead begins a month; if it goes further ahead within a day,
- * what was counted between belongs to the month before. So no byte is counted twice, and none is lost to a month that
- * was not real. */
+ * The date decides one thing only: when a month ends. A date before METER_YEAR is none, and the
+ * month goes on; if no date was ever known, the first one names the month that is running and
+ * nothing is reset. Which of two dates is wrong cannot be known when a clock jumps, so both ways
+ * are kept for a day. A clock that goes back a month: the later month never was, what was counted
+ * in it and in the one before it is one sum; but should the clock return to it within a day, that
+ * is undone. A clock that goes ahead begins a month; if it goes further ahead within a day, what
+ * was counted between belongs to the month before. So no byte is counted twice, and none is lost to
+ * a month that was not real. */
 #include "meter.h"
 
 #define DAY_MS (86400ull * 1000)

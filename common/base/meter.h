@@ -1,4 +1,5 @@
-/* meter: bytes of a device counted into months, over restarts, reboots and clocks that are wrong. A value: see meter.c. */
+/* meter: bytes of a device counted into months, over restarts, reboots and clocks that are wrong. A
+ * value: see meter.c. */
 #ifndef PLAIT_METER_H
 #define PLAIT_METER_H
 
@@ -19,14 +20,14 @@ struct meter {
 
 #define METER_YEAR 2024 /* a clock that shows an earlier year is wrong */
 
-/* The period that the day is in, when one begins on day `begins` (1..31, or the month's last) of each month. 0: the
- * clock is wrong. */
+/* The period that the day is in, when one begins on day `begins` (1..31, or the month's last) of
+ * each month. 0: the clock is wrong. */
 uint32_t meter_period(int year, int month, int day, unsigned begins); /* month 1..12 */
 /* The day on which the period after this one begins. */
 void meter_next(uint32_t period, unsigned begins, int *year, int *month, int *day);
 
-/* The clock says that it is `now` (0: it is wrong), and so much time has passed since it was last asked. True: a new
- * period began. */
+/* The clock says that it is `now` (0: it is wrong), and so much time has passed since it was last
+ * asked. True: a new period began. */
 bool meter_turn(struct meter *m, uint32_t now, uint64_t elapsed_ms);
 
 /* The device's counter stands at `total`. */

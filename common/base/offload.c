@@ -1,16 +1,18 @@
 /* Theory of operation
  *
- * Linux lets a device take many segments of one flow as one packet: the headers once, with the lengths of the whole, then all the
- * payload. The virtio header tells the length of a segment, and that the checksum field holds only the sum of the pseudo-header (with
- * the length of the whole).
+ * Linux lets a device take many segments of one flow as one packet: the headers once, with the
+ * lengths of the whole, then all the payload. The virtio header tells the length of a segment, and
+ * that the checksum field holds only the sum of the pseudo-header (with the length of the whole).
  *
- * Cutting: each segment gets the headers, its own lengths, its own IPv4 number (counted up), for TCP its own sequence
- * number and those flags that belong to the first or the last, and a complete checksum. Its pseudo-header's sum is that of
- * the whole with the length exchanged, so addresses hidden in extension headers need not be understood.
+ * Cutting: each segment gets the headers, its own lengths, its own IPv4 number (counted up), for
+ * TCP its own sequence number and those flags that belong to the first or the last, and a complete
+ * checksum. Its pseudo-header's sum is that of the whole with the length exchanged, so addresses
+ * hidden in extension headers need not be understood.
  *
- * Putting together is the reverse, for UDP. The kernel will compute the checksums anew when it cuts the packet, so a datagram whose
- * checksum is wrong, or that has none, must stay alone: nothing may be repaired on the way. Datagrams join only when cutting
- * gives back what went in; of IPv4's numbers that is asked only where they mean something, that is without DF. */
+ * Putting together is the reverse, for UDP. The kernel will compute the checksums anew when it cuts
+ * the packet, so a datagram whose checksum is wrong, or that has none, must stay alone: nothing may
+ * be repaired on the way. Datagrams join only when cutting gives back what went in; of IPv4's
+ * numbers that is asked only where they mean something, that is without DF. */
 #include <string.h>
 
 #include "offload.h"
@@ -102,7 +104,8 @@ static uint32_t fold(uint64_t sum)
 	return (uint32_t)((sum & 0xffff) + (sum >> 16));
 }
 
-/* The sum does not care for the byte order as long as all of it has the same: taken natively, turned round at the end. */
+/* The sum does not care for the byte order as long as all of it has the same: taken natively,
+ * turned round at the end. */
 uint32_t offload_sum(const uint8_t *data, size_t len, uint32_t sum)
 {
 	static const union { uint8_t bytes[2]; uint16_t word; } one = { { 0, 1 } };
@@ -232,7 +235,8 @@ static void set_tcp(uint8_t *tcp, size_t at, bool first, bool last)
 		tcp[13] &= (uint8_t)~TCP_FIN_PSH;
 }
 
-/* The sum of a segment's pseudo-header: that of the whole, which stands in the checksum field, with another length. */
+/* The sum of a segment's pseudo-header: that of the whole, which stands in the checksum field, with
+ * another length. */
 static uint32_t segment_pseudo(const struct offload_split *s, const uint8_t *out, size_t len)
 {
 	size_t upper = len - s->how.start, whole = s->len - s->how.start;
@@ -327,7 +331,8 @@ bool offload_run_start(struct offload_run *r, uint8_t *packet, size_t len)
 	return true;
 }
 
-/* Everything but length, number, flags, header checksum: version, TOS, TTL or class, label, hop limit. */
+/* Everything but length, number, flags, header checksum: version, TOS, TTL or class, label, hop
+ * limit. */
 static bool same_headers(const struct offload_run *r, const uint8_t *packet)
 {
 	const uint8_t *head = r->head;

@@ -12,7 +12,8 @@ struct srv {
 	char host[SRV_HOST];
 };
 
-/* Smallest priority first; among equals a lot is drawn, in which the heavier ones win more often. */
+/* Smallest priority first; among equals a lot is drawn, in which the heavier ones win more
+ * often. */
 void srv_order(struct srv *list, size_t count, uint32_t (*dice)(void *arg), void *arg);
 
 #endif

@@ -1,22 +1,24 @@
 /* Theory of operation
  *
- * A link that is much slower than the others makes the whole slower than without it: what it was given last arrives
- * last, and all that follows waits for that. It costs most where it brings least, so it is weighed by its share of
- * what all of them can carry: its own rate in a second in which it was asked for all it has, and the most that was
- * seen of the others. It was asked for all when bytes wait before it, when it carries most of what was ever seen of
- * it, or when the best of the others is that busy; the rate of the whole says nothing, since a harmful link may have
- * brought it down to a fraction. A link that brings less than NEAR of the sum, or less than FAR when its round trip
- * is FAR_TIMES that of the best link, has a second against it; ENOUGH of those without one that speaks for it put it
- * aside. The first second of a transfer is not looked at.
+ * A link that is much slower than the others makes the whole slower than without it: what it was
+ * given last arrives last, and all that follows waits for that. It costs most where it brings
+ * least, so it is weighed by its share of what all of them can carry: its own rate in a second in
+ * which it was asked for all it has, and the most that was seen of the others. It was asked for all
+ * when bytes wait before it, when it carries most of what was ever seen of it, or when the best of
+ * the others is that busy; the rate of the whole says nothing, since a harmful link may have
+ * brought it down to a fraction. A link that brings less than NEAR of the sum, or less than FAR
+ * when its round trip is FAR_TIMES that of the best link, has a second against it; ENOUGH of those
+ * without one that speaks for it put it aside. The first second of a transfer is not looked at.
  *
- * Aside, it carries nothing by which it could be judged. So when there has been much to carry for a while (LASTING)
- * it is tried again: after a rest, which doubles with each failure (REST_MS to REST_MAX_MS), and at once when the
- * others carry far more than when it was judged: what was too little then may have been all there was to carry. A
- * trial gives it time to get up to speed and then asks FEWER seconds only. One that stands TRIAL seconds is over; a
- * link that was good for LONG_MS begins with a short rest again.
+ * Aside, it carries nothing by which it could be judged. So when there has been much to carry for a
+ * while (LASTING) it is tried again: after a rest, which doubles with each failure (REST_MS to
+ * REST_MAX_MS), and at once when the others carry far more than when it was judged: what was too
+ * little then may have been all there was to carry. A trial gives it time to get up to speed and
+ * then asks FEWER seconds only. One that stands TRIAL seconds is over; a link that was good for
+ * LONG_MS begins with a short rest again.
  *
- * The verdict is a comparison. When better links go it is made anew from the rates that were measured: what was a
- * burden to a link of 20 Mbit/s may be most of what is left. */
+ * The verdict is a comparison. When better links go it is made anew from the rates that were
+ * measured: what was a burden to a link of 20 Mbit/s may be most of what is left. */
 #include "weigh.h"
 
 #define LEAST 125000 /* bytes a second: below 1 Mbit/s nobody waits for links */

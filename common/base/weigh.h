@@ -1,4 +1,5 @@
-/* weigh: is a link worth having beside the others? Judged by what each carried, second by second. A value: see weigh.c. */
+/* weigh: is a link worth having beside the others? Judged by what each carried, second by second. A
+ * value: see weigh.c. */
 #ifndef PLAIT_WEIGH_H
 #define PLAIT_WEIGH_H
 

@@ -83,7 +83,8 @@ struct wire_open {
 size_t wire_put_open(uint8_t *out, const struct wire_open *o);
 ssize_t wire_get_open(struct wire_open *o, const uint8_t *in, size_t len);
 
-/* RESUME, in the place of OPEN: 2 u8 | reserved u8 = 0 | sid 16 | ctr u64 of the connection whose OPEN is meant. */
+/* RESUME, in the place of OPEN: 2 u8 | reserved u8 = 0 | sid 16 | ctr u64 of the connection whose
+ * OPEN is meant. */
 #define WIRE_RESUME_MODE 2
 #define WIRE_RESUME_LEN (2 + WIRE_SID + 8)
 struct wire_resume {
@@ -104,7 +105,8 @@ struct wire_answer {
 size_t wire_put_answer(uint8_t *out, const struct wire_answer *a);
 ssize_t wire_get_answer(struct wire_answer *a, const uint8_t *in, size_t len);
 
-/* 0, or 0x100 | the error number of RFC 8803 section 6.2.8. Also the body (u16) of a WIRE_RST record. */
+/* 0, or 0x100 | the error number of RFC 8803 section 6.2.8. Also the body (u16) of a WIRE_RST
+ * record. */
 enum wire_status {
 	WIRE_OK = 0,
 	WIRE_MALFORMED = 0x100 | 1,
@@ -152,8 +154,9 @@ size_t wire_put_hello(uint8_t *out, const struct wire_hello *h);
 ssize_t wire_get_hello(struct wire_hello *h, const uint8_t *in, size_t len);
 
 /* WELCOME: version u8 | flags u8 | aead u8 | reserved u8 | sid 16 | reset token 16 | boot id 16 |
- * inner4 4 | inner6 16 | mtu u16 | pool cap u16 | pool age s u16 | rekey s u16 | relays u32 | opens/s u32 |
- * udp index u32. Inner addresses and mtu are zero while there is no tunnel, the index (24 bits) where no UDP is heard. */
+ * inner4 4 | inner6 16 | mtu u16 | pool cap u16 | pool age s u16 | rekey s u16 | relays u32 |
+ * opens/s u32 | udp index u32. Inner addresses and mtu are zero while there is no tunnel, the index
+ * (24 bits) where no UDP is heard. */
 struct wire_welcome {
 	uint8_t version, flags, aead;
 	uint8_t sid[WIRE_SID];
@@ -190,7 +193,8 @@ enum wire_carrier { WIRE_BY_UDP = 0, WIRE_BY_STREAM = 1 };
 size_t wire_put_carrier(uint8_t *out, const enum wire_carrier *c);
 ssize_t wire_get_carrier(enum wire_carrier *c, const uint8_t *in, size_t len);
 
-/* Whether the first bytes of a client look like a TLS record (RFC 8446 5.1: handshake, major version 3). */
+/* Whether the first bytes of a client look like a TLS record (RFC 8446 5.1: handshake, major
+ * version 3). */
 bool wire_is_tls(const uint8_t *in, size_t len);
 
 /* Byte order, for the few callers outside. */

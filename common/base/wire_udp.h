@@ -1,8 +1,10 @@
-/* wire_udp: every byte of a datagram between plait-local and plait-remote. docs/protocol.md is this file in prose.
+/* wire_udp: every byte of a datagram between plait-local and plait-remote. docs/protocol.md is this
+ * file in prose.
  *
- * A datagram is an 8-byte header (the AAD), ciphertext, and a 16-byte tag. The nonce is type and class in the first four bytes
- * and the full 64-bit number behind them, so each (type, class) of a direction counts for itself. Same rules as in wire.h:
- * big-endian; a `get` never reads past `len` and returns the bytes used, or -1; a `put` returns what it wrote. */
+ * A datagram is an 8-byte header (the AAD), ciphertext, and a 16-byte tag. The nonce is type and
+ * class in the first four bytes and the full 64-bit number behind them, so each (type, class) of a
+ * direction counts for itself. Same rules as in wire.h: big-endian; a `get` never reads past `len`
+ * and returns the bytes used, or -1; a `put` returns what it wrote. */
 #ifndef PLAIT_WIRE_UDP_H
 #define PLAIT_WIRE_UDP_H
 
@@ -39,7 +41,8 @@ struct wire_dgram {
 size_t wire_put_dgram(uint8_t *out, const struct wire_dgram *d);
 ssize_t wire_get_dgram(struct wire_dgram *d, const uint8_t *in, size_t len);
 
-/* Control frames inside a WIRE_DG_CONTROL datagram, one behind the other: type u8 | len u8 | value. Unknown ones are skipped. */
+/* Control frames inside a WIRE_DG_CONTROL datagram, one behind the other: type u8 | len u8 | value.
+ * Unknown ones are skipped. */
 enum wire_ctl {
 	WIRE_CTL_PAD = 0,
 	WIRE_CTL_PROBE = 1,	/* answered by a REPORT on every path */
@@ -56,7 +59,8 @@ size_t wire_put_ctl(uint8_t *out, enum wire_ctl type, const void *value, size_t 
 /* Steps through the frames: 0 at the end, -1 when malformed. */
 ssize_t wire_get_ctl(uint8_t *type, const uint8_t **value, size_t *len, const uint8_t *in, size_t avail);
 
-/* PROBE: path u8 | use u8 | seq u32 | time u32 | packets u32 | bytes u64. It also says which path this datagram is on. */
+/* PROBE: path u8 | use u8 | seq u32 | time u32 | packets u32 | bytes u64. It also says which path
+ * this datagram is on. */
 enum wire_use { /* what the local wants of a path, in both directions */
 	WIRE_USE_FULL = 0,
 	WIRE_USE_COPIES = 1, /* metered: class R and control only */
@@ -75,8 +79,8 @@ struct wire_probe {
 size_t wire_put_probe(uint8_t *out, const struct wire_probe *p);
 ssize_t wire_get_probe(struct wire_probe *p, const uint8_t *in, size_t len);
 
-/* REPORT: path u8 | flags u8 | seq u32 | time u32 | hold u32 | packets u32 | bytes u64 | queue u32 | rate u32: what the sender of
- * the report has received on that path. */
+/* REPORT: path u8 | flags u8 | seq u32 | time u32 | hold u32 | packets u32 | bytes u64 | queue u32
+ * | rate u32: what the sender of the report has received on that path. */
 #define WIRE_REPORT_HEARD 0x01 /* a datagram arrived on it since the last report */
 struct wire_report {
 	uint8_t path, flags;
@@ -91,8 +95,8 @@ struct wire_report {
 size_t wire_put_report(uint8_t *out, const struct wire_report *r);
 ssize_t wire_get_report(struct wire_report *r, const uint8_t *in, size_t len);
 
-/* ACK: type u8 | class u8 | top u64 | n u8 | map n bytes: top is the highest number seen, bit i of the map (low bit of the first byte
- * first) says whether top - 1 - i was. */
+/* ACK: type u8 | class u8 | top u64 | n u8 | map n bytes: top is the highest number seen, bit i of
+ * the map (low bit of the first byte first) says whether top - 1 - i was. */
 #define WIRE_ACK_MAP 32
 struct wire_ack {
 	uint8_t type, class;

@@ -182,7 +182,8 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	if (client >= 0)
 		client_begin(a, client);
 	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-		/* out of descriptors: the listener stays readable, so it must not be watched for a while */
+		/* out of descriptors: the listener stays readable, so it must not be watched for a
+		 * while */
 		event_del(a->accept_ev);
 		event_add(a->rest_ev, &(struct timeval){ .tv_sec = 1 });
 	}
@@ -197,7 +198,8 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
 	event_add(a->accept_ev, NULL);
 }
 
-/* The lock, and on the file that is there under that name now: a leaving instance unlinks it. -1 with errno. */
+/* The lock, and on the file that is there under that name now: a leaving instance unlinks it. -1
+ * with errno. */
 static int take_lock(const char *path)
 {
 	struct stat mine, there;

@@ -1,4 +1,5 @@
-/* admin_ask: the client of the admin socket, and any JSON answer as a page that a person can read. */
+/* admin_ask: the client of the admin socket, and any JSON answer as a page that a person can
+ * read. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -25,7 +26,8 @@ json_t *admin_counters(void)
 	return all;
 }
 
-/* A scalar as text; control characters, which may come from a peer, as '?'. "" for what is no scalar. */
+/* A scalar as text; control characters, which may come from a peer, as '?'. "" for what is no
+ * scalar. */
 static const char *value_text(const json_t *v, char *buf, size_t size)
 {
 	size_t i;

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "daemon.h"
-#include "log.h"
 #include "instance.h"
+#include "log.h"
 
 static int raise_descriptors(struct daemon_base *d, size_t need, char *err, size_t err_len)
 {
@@ -30,8 +30,8 @@ static int raise_descriptors(struct daemon_base *d, size_t need, char *err, size
 	return -1;
 }
 
-/* Precise timers, for the loop's own clock is otherwise as coarse as the kernel's tick; and a loop that costs the same with
- * ten thousand sockets as with ten. */
+/* Precise timers, for the loop's own clock is otherwise as coarse as the kernel's tick; and a loop
+ * that costs the same with ten thousand sockets as with ten. */
 static struct event_base *make_loop(void)
 {
 	struct event_config *cfg = event_config_new();

@@ -1,4 +1,5 @@
-/* daemon: what every long-running program needs: a loop, signals, descriptors, one instance, an orderly end. */
+/* daemon: what every long-running program needs: a loop, signals, descriptors, one instance, an
+ * orderly end. */
 #ifndef PLAIT_DAEMON_H
 #define PLAIT_DAEMON_H
 
@@ -11,7 +12,8 @@ struct daemon_base {
 	struct event_base *base;
 	size_t descriptors; /* RLIMIT_NOFILE, after raising it */
 
-	/* Set by the caller between daemon_init and daemon_run; NULL is fine. Called from the loop. */
+	/* Set by the caller between daemon_init and daemon_run; NULL is fine. Called from the
+	 * loop. */
 	void (*end)(void *arg);	   /* SIGTERM, SIGINT: begin to end; call daemon_stop() when done. NULL stops at once.
 				    * A second signal stops without asking. */
 	void (*reload)(void *arg); /* SIGHUP */
@@ -22,12 +24,14 @@ struct daemon_base {
 	int alone; /* the descriptor of daemon_alone() */
 };
 
-/* Ignores SIGPIPE, forbids core dumps and ptrace by others (keys are in memory), raises RLIMIT_NOFILE to its hard limit and
- * refuses when that is below `need`; makes the loop. 0, or -1 and a sentence in err. */
+/* Ignores SIGPIPE, forbids core dumps and ptrace by others (keys are in memory), raises
+ * RLIMIT_NOFILE to its hard limit and refuses when that is below `need`; makes the loop. 0, or -1
+ * and a sentence in err. */
 int daemon_init(struct daemon_base *d, size_t need, char *err, size_t err_len);
 
-/* Tables, rules and endpoints have fixed numbers, so a network namespace has room for one daemon of a name: 0 for the first,
- * -1 and a sentence in err for the second. The place is free again when the process ends, in whatever way. */
+/* Tables, rules and endpoints have fixed numbers, so a network namespace has room for one daemon of
+ * a name: 0 for the first, -1 and a sentence in err for the second. The place is free again when
+ * the process ends, in whatever way. */
 int daemon_alone(struct daemon_base *d, const char *name, char *err, size_t err_len);
 
 /* Runs until daemon_stop(). 0, or -1 when the loop itself failed. */

@@ -17,9 +17,10 @@
  * another one and tells it all that was armed. That one is executed anew, so it
  * holds no key either.
  *
- * A daemon that is killed and started again at once must not put anything in while the guard of the one before still
- * takes out: that would stay out. So daemon and guard hold the name of an instance (instance.h), the guard until its scripts have run, and whoever
- * starts waits for it first. Its descriptor goes to the guard as a message of two bytes with SCM_RIGHTS. */
+ * A daemon that is killed and started again at once must not put anything in while the guard of the
+ * one before still takes out: that would stay out. So daemon and guard hold the name of an instance
+ * (instance.h), the guard until its scripts have run, and whoever starts waits for it first. Its
+ * descriptor goes to the guard as a message of two bytes with SCM_RIGHTS. */
 #include "guard.h"
 
 #include <errno.h>
@@ -36,8 +37,8 @@
 
 #include <event2/event_struct.h>
 
-#include "log.h"
 #include "instance.h"
+#include "log.h"
 
 #define GUARD_LIMIT_MS 10000
 #define SUCCEED_LIMIT_MS 30000 /* several scripts, and none takes as long */
@@ -149,7 +150,8 @@ static _Noreturn void guard_live(int fd)
 	_exit(rc);
 }
 
-/* The child's side of a new pair becomes a guard; `anew`: as a program of its own. 0, or -1 with errno. */
+/* The child's side of a new pair becomes a guard; `anew`: as a program of its own. 0, or -1 with
+ * errno. */
 static int guard_fork(struct guard *g, bool anew)
 {
 	char *argv[] = { GUARD_NAME, NULL };

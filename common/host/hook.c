@@ -1,15 +1,17 @@
 /* Theory of operation
  *
- * The owner's program is run with the event as its only argument and the rest in its environment, one run at a time,
- * so that it never sees two events out of order or has to lock against itself. Events that come meanwhile wait in a
- * queue with one place for each topic (a line's state, a line's quota, the VPS): a newer event takes the place of the
- * older one, which the program need not know any more, and goes to the end. So the queue is as long as there are
- * topics and never overflows by flapping; should there be more topics than places, the event is dropped and the log
+ * The owner's program is run with the event as its only argument and the rest in its environment,
+ * one run at a time, so that it never sees two events out of order or has to lock against itself.
+ * Events that come meanwhile wait in a queue with one place for each topic (a line's state, a
+ * line's quota, the VPS): a newer event takes the place of the older one, which the program need
+ * not know any more, and goes to the end. So the queue is as long as there are topics and never
+ * overflows by flapping; should there be more topics than places, the event is dropped and the log
  * says so.
  *
- * Nothing waits for the program: its end is a readable descriptor (pidfd) in the loop. After LIMIT_S it is killed
- * with all of its process group. It gets the daemon's stderr for its output, /dev/null as input, no other descriptor,
- * default signals, and a clean environment. What it returns is logged when it is not 0 and changes nothing. */
+ * Nothing waits for the program: its end is a readable descriptor (pidfd) in the loop. After
+ * LIMIT_S it is killed with all of its process group. It gets the daemon's stderr for its output,
+ * /dev/null as input, no other descriptor, default signals, and a clean environment. What it
+ * returns is logged when it is not 0 and changes nothing. */
 #include "hook.h"
 
 #include <errno.h>
@@ -164,7 +166,8 @@ void hook_free(struct hook *h)
 	free(h);
 }
 
-/* A place at the end of the queue, from which an older event of this topic was taken out. NULL: full. */
+/* A place at the end of the queue, from which an older event of this topic was taken out. NULL:
+ * full. */
 static struct waiting *take_place(struct hook *h, const char *topic)
 {
 	for (size_t i = 0; i < h->n; i++) {

@@ -10,8 +10,9 @@ struct hook;
 struct hook *hook_new(struct event_base *base, const char *path);
 void hook_free(struct hook *h); /* kills what still runs */
 
-/* Pairs of name and value for the environment, PLAIT_ is put in front: { "LINK", "adsl", "STATE", "down", NULL }. `topic` tells
- * what the event is about: of those that wait, only the newest of a topic is told. Returns at once. */
+/* Pairs of name and value for the environment, PLAIT_ is put in front: { "LINK", "adsl", "STATE",
+ * "down", NULL }. `topic` tells what the event is about: of those that wait, only the newest of a
+ * topic is told. Returns at once. */
 void hook_tell(struct hook *h, const char *event, const char *topic, const char *const *env);
 
 #endif

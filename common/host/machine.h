@@ -12,7 +12,8 @@ json_t *machine_kernel(const struct sock_caps *caps);
 /* One warning a missing thing that the owner should know of. */
 void machine_warn(const struct sock_caps *caps);
 
-/* TCP memory of the whole machine (pages) against its limit, from /proc: when it runs out every socket fails. */
+/* TCP memory of the whole machine (pages) against its limit, from /proc: when it runs out every
+ * socket fails. */
 json_t *machine_memory(void);
 
 #endif

@@ -1,5 +1,6 @@
-/* memo: see memo.h. The file is written beside its place and moved there, so a reader finds a whole one or none; and it is
- * believed only if nobody but us could have written it and its last line is there. */
+/* memo: see memo.h. The file is written beside its place and moved there, so a reader finds a whole
+ * one or none; and it is believed only if nobody but us could have written it and its last line is
+ * there. */
 #include "memo.h"
 
 #include <errno.h>
@@ -24,7 +25,8 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-/* A number that no other namespace has had since the machine was started. 0: this kernel has none. */
+/* A number that no other namespace has had since the machine was started. 0: this kernel has
+ * none. */
 static uint64_t namespace_cookie(void)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

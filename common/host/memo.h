@@ -1,4 +1,5 @@
-/* memo: a few numbers that outlive a kill: what kernel settings were, and what they were set to. See memo.c. */
+/* memo: a few numbers that outlive a kill: what kernel settings were, and what they were set to.
+ * See memo.c. */
 #ifndef PLAIT_MEMO_H
 #define PLAIT_MEMO_H
 
@@ -12,7 +13,8 @@ struct memo {
 	long was, set;
 };
 
-/* Where the program of this name keeps them: a file below /run/plait, of this network namespace and no other. */
+/* Where the program of this name keeps them: a file below /run/plait, of this network namespace and
+ * no other. */
 void memo_path(char path[MEMO_PATH], const char *program);
 
 /* How many there are; 0 also when the file is not exactly what memo_save() writes, or not ours. */

@@ -30,10 +30,12 @@ struct options {
 	bool once;		  /* links --once */
 };
 
-/* Points into argv. 0; or the exit code, with what was wrong already on stderr. `lines`: the verbs of lines exist. */
+/* Points into argv. 0; or the exit code, with what was wrong already on stderr. `lines`: the verbs
+ * of lines exist. */
 int options_parse(struct options *o, int argc, char **argv, const char *prog, const char *default_conf, bool lines);
 
-/* Does genkey, pubkey, version and help, and returns the exit code; -1 for the verbs that are the caller's own. */
+/* Does genkey, pubkey, version and help, and returns the exit code; -1 for the verbs that are the
+ * caller's own. */
 int options_simple_verb(const struct options *o);
 
 void options_usage(const struct options *o, FILE *out);

@@ -1,4 +1,5 @@
-/* rules: has the interception scripts run. What they do stands in iptables/, for a person to read. */
+/* rules: has the interception scripts run. What they do stands in iptables/, for a person to
+ * read. */
 #ifndef PLAIT_RULES_H
 #define PLAIT_RULES_H
 
@@ -27,12 +28,13 @@ struct rules_plan {
 	bool own; /* take the gateway's own connections too */
 };
 
-/* The run that does it, and the run that undoes it. mode is not RULES_BY_CHOICE. 0, or -1: too long. */
+/* The run that does it, and the run that undoes it. mode is not RULES_BY_CHOICE. 0, or -1: too
+ * long. */
 int rules_script(const struct rules_plan *plan, enum rules_mode mode, const char *verb, struct script *out);
 
-/* Puts the rules in (again: a changed plan replaces the old one). *used tells how; with RULES_BY_REDIRECT the destination
- * of a connection is sock_original, else sock_local. 0, or -1 and one line in err, and nothing is left in the kernel.
- * Waits for the script, at most 10 s. */
+/* Puts the rules in (again: a changed plan replaces the old one). *used tells how; with
+ * RULES_BY_REDIRECT the destination of a connection is sock_original, else sock_local. 0, or -1 and
+ * one line in err, and nothing is left in the kernel. Waits for the script, at most 10 s. */
 int rules_up(const struct rules_plan *plan, enum rules_mode *used, char *err, size_t err_len);
 
 /* Takes no new connections any more, while those that were taken stay. As rules_up(). */

@@ -59,7 +59,8 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* In the child: its own group (so that all of it can be killed), default signals, no descriptor but the three. */
+/* In the child: its own group (so that all of it can be killed), default signals, no descriptor but
+ * the three. */
 static void become(const struct script *s, int output)
 {
 	char *env[ENV_VARS + 1], *argv[] = { (char *)s->path, (char *)s->verb, NULL };

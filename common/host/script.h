@@ -1,4 +1,5 @@
-/* script: one run of one program with a clean environment, as a plain value that can be kept or handed on. */
+/* script: one run of one program with a clean environment, as a plain value that can be kept or
+ * handed on. */
 #ifndef PLAIT_SCRIPT_H
 #define PLAIT_SCRIPT_H
 
@@ -25,12 +26,12 @@ __attribute__((format(printf, 3, 4))) int script_setenv(struct script *s, const 
 
 bool script_equal(const struct script *a, const struct script *b);
 
-/* Runs it and waits, at most limit_ms (then it and its children are killed). What it printed comes back as one line
- * in out. 0 when it exited with 0; else -1, and out ends with why. */
+/* Runs it and waits, at most limit_ms (then it and its children are killed). What it printed comes
+ * back as one line in out. 0 when it exited with 0; else -1, and out ends with why. */
 int script_run(const struct script *s, unsigned limit_ms, char *out, size_t out_len);
 
-/* Starts it, the leader of its own process group, its output going to `output`, and returns its id: the caller waits for it. -1 with
- * errno. */
+/* Starts it, the leader of its own process group, its output going to `output`, and returns its id:
+ * the caller waits for it. -1 with errno. */
 pid_t script_start(const struct script *s, int output);
 
 #endif

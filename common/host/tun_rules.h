@@ -1,4 +1,5 @@
-/* tun_rules: has the tunnel's firewall scripts run. What they do stands in iptables/tunnel.sh and beside it, for a person to read. */
+/* tun_rules: has the tunnel's firewall scripts run. What they do stands in iptables/tunnel.sh and
+ * beside it, for a person to read. */
 #ifndef PLAIT_TUN_RULES_H
 #define PLAIT_TUN_RULES_H
 
@@ -32,7 +33,8 @@ struct tun_rules_plan {
 	const char *held;		/* hold_print() */
 };
 
-/* The run that does it, and the run that undoes it. mode is not TUN_RULES_BY_CHOICE. 0, or -1: too long. */
+/* The run that does it, and the run that undoes it. mode is not TUN_RULES_BY_CHOICE. 0, or -1: too
+ * long. */
 int tun_rules_script(const struct tun_rules_plan *plan, enum tun_rules_mode mode, const char *verb, struct script *out);
 
 /* As rules_up() and rules_down(). */

@@ -1,9 +1,10 @@
 /* tune: kernel settings, changed and put back.
  *
- * Theory of operation. What a setting was and what it becomes is written to a memo before it is changed, and the
- * memo is removed after all was put back. A memo that is there at the start is of a run that was killed: what still has the value that it
- * gave is put back first, exactly as it would have done itself, and so the original value is what is remembered now.
- * The MPTCP limits are raised here for all; `add_addr_accepted` may be raised later by whoever needs it, to 2. */
+ * Theory of operation. What a setting was and what it becomes is written to a memo before it is
+ * changed, and the memo is removed after all was put back. A memo that is there at the start is of
+ * a run that was killed: what still has the value that it gave is put back first, exactly as it
+ * would have done itself, and so the original value is what is remembered now. The MPTCP limits are
+ * raised here for all; `add_addr_accepted` may be raised later by whoever needs it, to 2. */
 #include "tune.h"
 
 #include <errno.h>
@@ -21,10 +22,12 @@
 #define ADD_ADDR_MAX 2
 
 static const struct sysctl settings[] = {
-	/* One line that swallows SYNs would switch MPTCP off for an hour, and a connection after two lost SYNs. */
+	/* One line that swallows SYNs would switch MPTCP off for an hour, and a connection after
+	 * two lost SYNs. */
 	{ .path = "net/mptcp/blackhole_timeout", .want = 0 },
 	{ .path = "net/mptcp/syn_retrans_before_tcp_fallback", .want = 128 },
-	/* Lines that swallow long packets and tell nobody: TCP finds out by itself after some timeouts, instead of never. */
+	/* Lines that swallow long packets and tell nobody: TCP finds out by itself after some
+	 * timeouts, instead of never. */
 	{ .path = "net/ipv4/tcp_mtu_probing", .want = 1, .least = true },
 };
 #define SETTINGS (sizeof(settings) / sizeof(*settings))

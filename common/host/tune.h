@@ -4,8 +4,8 @@
 
 struct tune;
 
-/* Puts back what a killed run of this program left, changes what needs changing, and remembers; what this kernel lacks is skipped.
- * NULL: no memory. */
+/* Puts back what a killed run of this program left, changes what needs changing, and remembers;
+ * what this kernel lacks is skipped. NULL: no memory. */
 struct tune *tune_new(const char *program);
 
 /* Puts back what nobody else has changed since. NULL is fine. */

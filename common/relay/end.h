@@ -1,6 +1,7 @@
 /* end: one socket of a relay, with what it could not take yet and what it said in part.
  *
- * Everything it holds is charged to a budget (a user's; NULL: nobody's) and paid back when dropped. */
+ * Everything it holds is charged to a budget (a user's; NULL: nobody's) and paid back when
+ * dropped. */
 #ifndef PLAIT_END_H
 #define PLAIT_END_H
 
@@ -31,8 +32,8 @@ struct end {
 /* Whose interest the loop should have in it. */
 void end_arm(struct end *e, bool read, bool write);
 
-/* Sends all of it, or keeps what the socket does not take (behind what waits already). -1: the socket is broken (errno
- * tells) or memory is out. */
+/* Sends all of it, or keeps what the socket does not take (behind what waits already). -1: the
+ * socket is broken (errno tells) or memory is out. */
 int end_send(struct end *e, const uint8_t *data, size_t len);
 
 /* Writes what waits: the bytes written, 0 when it takes none, -1 when it is broken. */

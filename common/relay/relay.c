@@ -6,22 +6,22 @@
  * function below takes that index and there is no second code path. The NEAR end
  * speaks plain bytes. The WAN end speaks plain bytes too (CLEAR), or records (SEALED).
  *
- * Flow. A readable end is read into the loop's one large buffer, translated, and written to
- * the other end at once. What the other end does not take is copied into memory of its own
- * (`out`), and then reading stops until that is gone: so a direction never holds more than
- * one read (RELAY_CHUNK bytes and their tags, under 64 KiB), a slow reader stops its own sender
- * and nobody else, and an idle relay holds nothing. A record that arrived in
- * part waits in `in` of the end it came from. A NEAR that sends much is not read either while enough is
- * on its way on the lines of WAN (brake.h); a timer asks again, for all that are held in this way.
+ * Flow. A readable end is read into the loop's one large buffer, translated, and written to the
+ * other end at once. What the other end does not take is copied into memory of its own (`out`), and
+ * then reading stops until that is gone: so a direction never holds more than one read (RELAY_CHUNK
+ * bytes and their tags, under 64 KiB), a slow reader stops its own sender and nobody else, and an
+ * idle relay holds nothing. A record that arrived in part waits in `in` of the end it came from. A
+ * NEAR that sends much is not read either while enough is on its way on the lines of WAN (brake.h);
+ * a timer asks again, for all that are held in this way.
  *
- * End of file. Each direction ends on its own. The end that read it is `eof`; once
- * its neighbour has taken everything it is `shut`: FIN record on a sealed WAN,
- * shutdown() elsewhere. When both ends are shut the relay is done. In SEALED the TCP
- * end of file means nothing: without a FIN record before it the stream was cut, and the
- * neighbour sees a reset. After both FINs the side that `closes_first` closes, as soon as all it sent
- * was acknowledged; the other waits for that (or RELAY_LINGER_MS). Its peer's closing proves that everything has arrived, so it
- * answers with a reset: nothing is left for either kernel to remember, where an orderly end
- * takes ten packets more on two lines and leaves a TIME_WAIT.
+ * End of file. Each direction ends on its own. The end that read it is `eof`; once its neighbour
+ * has taken everything it is `shut`: FIN record on a sealed WAN, shutdown() elsewhere. When both
+ * ends are shut the relay is done. In SEALED the TCP end of file means nothing: without a FIN
+ * record before it the stream was cut, and the neighbour sees a reset. After both FINs the side
+ * that `closes_first` closes, as soon as all it sent was acknowledged; the other waits for that (or
+ * RELAY_LINGER_MS). Its peer's closing proves that everything has arrived, so it answers with a
+ * reset: nothing is left for either kernel to remember, where an orderly end takes ten packets more
+ * on two lines and leaves a TIME_WAIT.
  *
  * Reset. A reset on NEAR becomes a RST record behind whatever is on its way, and the
  * connection is then aborted when the peer has closed or after RELAY_LINGER_MS; in CLEAR it is
@@ -102,8 +102,8 @@ static size_t missing(const struct end *e)
 	return WIRE_RECORD_HDR + len - e->in_len;
 }
 
-/* How much may be read from end i now; 0: nothing. Without budget, a record that waits in part may still become whole: nothing else
- * gives its memory back. */
+/* How much may be read from end i now; 0: nothing. Without budget, a record that waits in part may
+ * still become whole: nothing else gives its memory back. */
 static size_t room_for(struct relay *r, int i)
 {
 	size_t room = i == RELAY_NEAR ? brake_room(&r->brake, r->end[RELAY_WAN].fd, r->end[RELAY_NEAR].bytes) : SIZE_MAX;

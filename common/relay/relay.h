@@ -27,7 +27,8 @@ enum relay_end {
 /* What all relays of one event loop share: the ciphers, one large buffer, the clock. */
 struct relay_loop;
 
-/* Bytes read at a time, and the most a direction ever holds in user space (sealed: plus the tags). */
+/* Bytes read at a time, and the most a direction ever holds in user space (sealed: plus the
+ * tags). */
 #define RELAY_CHUNK 64000
 
 struct relay_limits {
@@ -37,11 +38,13 @@ struct relay_limits {
 };
 
 struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, const struct relay_limits *limits);
-/* Congestion control that WAN gets when its relay begins ("" leaves it); the string must live as long as the loop. */
+/* Congestion control that WAN gets when its relay begins ("" leaves it); the string must live as
+ * long as the loop. */
 void relay_loop_congestion(struct relay_loop *loop, const char *name);
-/* What WAN's TCP measured is worth a look: of a relay that has sent RELAY_OBSERVE bytes on WAN and, since the last time, had more than
- * WAN took (the kernel does not tell of MPTCP's subflows whether only the application was slow). At most once a second while WAN is
- * full, and when the relay ends, its sockets still open. NULL: nobody looks any more. */
+/* What WAN's TCP measured is worth a look: of a relay that has sent RELAY_OBSERVE bytes on WAN and,
+ * since the last time, had more than WAN took (the kernel does not tell of MPTCP's subflows whether
+ * only the application was slow). At most once a second while WAN is full, and when the relay ends,
+ * its sockets still open. NULL: nobody looks any more. */
 #define RELAY_OBSERVE (256 << 10)
 typedef void (*relay_observer)(void *arg, int wan_fd);
 void relay_loop_observe(struct relay_loop *loop, relay_observer observe, void *arg);
@@ -49,14 +52,15 @@ void relay_loop_clear(struct relay_loop *loop, const void *group); /* resets wha
 /* Resets those of whose WAN `hopeless` says so. */
 typedef bool (*relay_verdict)(void *arg, int wan_fd);
 void relay_loop_prune(struct relay_loop *loop, relay_verdict hopeless, void *arg);
-/* How many have a WAN without any subflow, and had it in all calls of at least `least_ms` and less than `most_ms`. Those that had it
- * for the stall limit are reset: MPTCP may never say so. */
+/* How many have a WAN without any subflow, and had it in all calls of at least `least_ms` and less
+ * than `most_ms`. Those that had it for the stall limit are reset: MPTCP may never say so. */
 unsigned relay_loop_severed(struct relay_loop *loop, unsigned least_ms, unsigned most_ms);
 void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
 unsigned relay_loop_count(const struct relay_loop *loop);
 uint64_t relay_loop_moved(const struct relay_loop *loop); /* bytes read from any end so far */
 
-/* Did bytes come from the WAN of a relay of this group since then (clock_ms(), give or take a tick of 200 ms)? */
+/* Did bytes come from the WAN of a relay of this group since then (clock_ms(), give or take a tick
+ * of 200 ms)? */
 bool relay_loop_heard_since(const struct relay_loop *loop, const void *group, uint64_t ms);
 
 struct relay;
@@ -68,7 +72,8 @@ struct relay_setup {
 	bool closes_first; /* remote: ends the WAN connection once both FINs passed, and so keeps TIME_WAIT */
 	enum seal_alg alg;
 	struct seal_key key[2];
-	/* Read from an end already and not relayed yet (on WAN: raw bytes of the stream). At most RELAY_CHUNK. */
+	/* Read from an end already and not relayed yet (on WAN: raw bytes of the stream). At most
+	 * RELAY_CHUNK. */
 	const void *got[2];
 	size_t got_len[2];
 	bool got_eof;	/* NEAR's end of file was read already */

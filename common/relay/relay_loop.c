@@ -1,13 +1,16 @@
 /* relay_loop: what all relays of one event loop share.
  *
- * Time. One tick serves all relays. An end that is not being read because its neighbour is
- * slow cannot report its death through the loop, so paused ends are polled each
- * tick. Bytes unacknowledged while the peer stays silent for stall_s end
- * a relay; a slow reader that still acknowledges never does. Before that, whenever nothing moves, the kernel is nudged to send what it
- * may have forgotten (sock_nudge), and asked whether it has something to read and did not say so: in a soak 1.6 MB filled a buffer, and the
- * 1.4 MB in its subflow, with the piece that was missing, found no room (sock_make_room). The same tick lets an observer look at WANs that send much.
+ * Time. One tick serves all relays. An end that is not being read because its neighbour is slow
+ * cannot report its death through the loop, so paused ends are polled each tick. Bytes
+ * unacknowledged while the peer stays silent for stall_s end a relay; a slow reader that still
+ * acknowledges never does. Before that, whenever nothing moves, the kernel is nudged to send what
+ * it may have forgotten (sock_nudge), and asked whether it has something to read and did not say
+ * so: in a soak 1.6 MB filled a buffer, and the 1.4 MB in its subflow, with the piece that was
+ * missing, found no room (sock_make_room). The same tick lets an observer look at WANs that send
+ * much.
  *
- * Relays that are held by the brake are asked again every BRAKE_AGAIN_MS. Those that ended are freed by the sweep, an event of its own. */
+ * Relays that are held by the brake are asked again every BRAKE_AGAIN_MS. Those that ended are
+ * freed by the sweep, an event of its own. */
 #include <poll.h>
 #include <stdlib.h>
 
@@ -56,7 +59,8 @@ static void nudge(struct relay *r, uint64_t quiet_ms)
 	r->nudge_ms = r->loop->now + (owed && quiet_ms > NUDGE_MAX_MS ? NUDGE_MAX_MS : quiet_ms);
 }
 
-/* All is said. What the peer has not acknowledged would be lost with the connection, and the end of the stream with it. */
+/* All is said. What the peer has not acknowledged would be lost with the connection, and the end of
+ * the stream with it. */
 static void check_waiting(struct relay *r)
 {
 	if (owes(&r->end[RELAY_WAN]) && r->loop->now < r->check_ms + WAIT_MAX_MS)

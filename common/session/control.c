@@ -19,7 +19,8 @@
  *
  * What is offered, not sent (packets of the tunnel), must not delay the rest. So it is taken a
  * BURST at a time, and the next one only when the socket has said that it is writable, which it
- * says while less than another BURST waits in the kernel. A PING finds two of them before it at most.
+ * says while less than another BURST waits in the kernel. A PING finds two of them before it at
+ * most.
  *
  * The owner may free the control inside any callback: while the handler runs (`busy`)
  * free only marks and silences it, and the handler sweeps when it is done. */

@@ -8,9 +8,9 @@
 /* Bytes that `len` bytes of plaintext become: full records, then the rest. */
 size_t record_sealed_len(size_t len);
 
-/* Seals `len` bytes as records of `kind` (DATA is cut at WIRE_RECORD_MAX; other kinds must fit in one) to `out`,
- * which must have room for record_sealed_len(len). len 0 makes one empty record. Returns the bytes made, or -1 when the
- * key is spent. `in` and `out` must not overlap. */
+/* Seals `len` bytes as records of `kind` (DATA is cut at WIRE_RECORD_MAX; other kinds must fit in
+ * one) to `out`, which must have room for record_sealed_len(len). len 0 makes one empty record.
+ * Returns the bytes made, or -1 when the key is spent. `in` and `out` must not overlap. */
 ssize_t record_seal(struct seal *s, enum seal_alg alg, struct seal_key *k, enum wire_kind kind, const void *in,
 		    size_t len, uint8_t *out);
 
@@ -21,8 +21,8 @@ struct record {
 	size_t used; /* bytes of the buffer this record took */
 };
 
-/* Opens, in place, the record at the head of buf: 1 and *r is set; 0 when it is not complete yet; -1 when it is forged,
- * out of order or malformed (the stream is over). */
+/* Opens, in place, the record at the head of buf: 1 and *r is set; 0 when it is not complete yet;
+ * -1 when it is forged, out of order or malformed (the stream is over). */
 int record_open(struct seal *s, enum seal_alg alg, struct seal_key *k, uint8_t *buf, size_t len, struct record *r);
 
 #endif

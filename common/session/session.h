@@ -25,8 +25,8 @@ enum seal_alg session_alg(const struct session *s);
 /* dir 0: local to remote, 1: back. For the tunnel. */
 const uint8_t *session_udp_key(const struct session *s, int dir);
 
-/* The two keys of one attached connection; index 0 is up (local to remote), 1 is down. The counters stand where the first
- * record finds them: up at 1 (0 went into ATTACH's tag), down at 0. */
+/* The two keys of one attached connection; index 0 is up (local to remote), 1 is down. The counters
+ * stand where the first record finds them: up at 1 (0 went into ATTACH's tag), down at 0. */
 
 /* Local: makes an ATTACH with the next counter; returns it in *ctr. */
 void session_attach(struct session *s, struct seal *seal, uint8_t out[WIRE_ATTACH_LEN], struct seal_key keys[2],
@@ -36,19 +36,21 @@ void session_attach(struct session *s, struct seal *seal, uint8_t out[WIRE_ATTAC
 void session_attach_as(const struct session *s, struct seal *seal, uint64_t ctr, const uint8_t salt[WIRE_SALT],
 		       uint8_t out[WIRE_ATTACH_LEN], struct seal_key keys[2]);
 
-/* Remote: checks ATTACH (raw is the WIRE_ATTACH_LEN bytes that a was read from), and marks its counter only when the tag
- * is right. JUMPED and REPLAYED are said before the tag is checked: they prove nothing about the sender, so they may
- * cost no more than this one connection. */
+/* Remote: checks ATTACH (raw is the WIRE_ATTACH_LEN bytes that a was read from), and marks its
+ * counter only when the tag is right. JUMPED and REPLAYED are said before the tag is checked: they
+ * prove nothing about the sender, so they may cost no more than this one connection. */
 enum session_verdict { SESSION_OK, SESSION_FORGED, SESSION_REPLAYED, SESSION_JUMPED };
 enum session_verdict session_admit(struct session *s, struct seal *seal, const struct wire_attach *a,
 				   const uint8_t *raw, struct seal_key keys[2]);
 
-/* Remote: the right to serve the OPEN of counter ctr, or (REVOKE) to promise that nobody will. Whoever asks first
- * has it; the answer to everyone after is false, but for a REVOKE that is asked again. A REVOKE for a counter never admitted also forbids its ATTACH. */
+/* Remote: the right to serve the OPEN of counter ctr, or (REVOKE) to promise that nobody will.
+ * Whoever asks first has it; the answer to everyone after is false, but for a REVOKE that is asked
+ * again. A REVOKE for a counter never admitted also forbids its ATTACH. */
 bool session_claim_open(struct session *s, uint64_t ctr);
 bool session_claim_revoke(struct session *s, uint64_t ctr);
 
-/* Remote: session ids that prove their maker across restarts. `secret` is identity_secret(…, "plait sid"). */
+/* Remote: session ids that prove their maker across restarts. `secret` is identity_secret(…, "plait
+ * sid"). */
 void session_make_sid(uint8_t sid[WIRE_SID], const uint8_t secret[32]);
 bool session_is_our_sid(const uint8_t sid[WIRE_SID], const uint8_t secret[32]);
 /* The token that a RESET for this sid must carry. */

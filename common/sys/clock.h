@@ -19,7 +19,8 @@ static inline uint64_t clock_ms(void)
 	return clock_us() / 1000;
 }
 
-/* For how many ms `now_ms` included something has been `so`, as far as was looked. *since_ms: 0 at first, kept from look to look. */
+/* For how many ms `now_ms` included something has been `so`, as far as was looked. *since_ms: 0 at
+ * first, kept from look to look. */
 static inline uint64_t clock_held_ms(uint64_t *since_ms, bool so, uint64_t now_ms)
 {
 	if (!so)

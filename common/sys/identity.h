@@ -10,7 +10,8 @@
 struct identity;
 struct ssl_ctx_st;
 
-/* Writes a new private key (PEM, PKCS#8) to path with mode 0600; refuses to overwrite. 0, or -1 and a sentence in err. */
+/* Writes a new private key (PEM, PKCS#8) to path with mode 0600; refuses to overwrite. 0, or -1 and
+ * a sentence in err. */
 int identity_generate(const char *path, char *err, size_t err_len);
 
 /* Loads one. The file must be regular (not a link or FIFO), mode 0600 or less, owned by root or

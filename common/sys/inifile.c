@@ -140,7 +140,8 @@ static int open_section(struct load *l, const char *name, const char *title)
 	return 0;
 }
 
-/* text is at "[": cuts "[ link  adsl ]" into its two words. One without "]" is left for inih to refuse. */
+/* text is at "[": cuts "[ link  adsl ]" into its two words. One without "]" is left for inih to
+ * refuse. */
 static int heading_line(struct load *l, const char *text)
 {
 	const char *end = strchr(text, ']'), *rest;

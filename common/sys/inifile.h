@@ -41,8 +41,9 @@ struct inifile_section {
 	const char *name;
 	const struct inifile_option *options; /* ends with .key == NULL */
 
-	/* [name TITLE], once per title: an array of `max` entries of `stride` bytes at `offset`, filled up to the size_t at
-	 * `count`. Each entry begins with `char name[title]`. max 0: a plain [name], and options are offsets from the base. */
+	/* [name TITLE], once per title: an array of `max` entries of `stride` bytes at `offset`,
+	 * filled up to the size_t at `count`. Each entry begins with `char name[title]`. max 0: a
+	 * plain [name], and options are offsets from the base. */
 	size_t offset, stride, max, count, title;
 	enum { INIFILE_NAMED, INIFILE_MAYBE_NAMED } named; /* the second: [name] is one of them, and is called name */
 	enum { INIFILE_ADOPTED, INIFILE_APART } apart;	   /* the second: inifile_adopt() leaves it to its caller */
@@ -56,11 +57,12 @@ int inifile_load(const char *path, const struct inifile_section *sections, void 
 int inifile_read(FILE *f, const char *name, const struct inifile_section *sections, void *base, char *err,
 		 size_t err_len);
 
-/* `next`, loaded later, says something else of `option` ("[lan] port", "[link adsl] role", or only "[link]": there are others now). */
+/* `next`, loaded later, says something else of `option` ("[lan] port", "[link adsl] role", or only
+ * "[link]": there are others now). */
 typedef void (*inifile_differs)(void *arg, const char *option, bool taken);
 
-/* Copies from `next` to `is` what differs and is INIFILE_LIVE; tells of all that differs. Sections with a title are only compared when
- * both have the same titles in the same order. */
+/* Copies from `next` to `is` what differs and is INIFILE_LIVE; tells of all that differs. Sections
+ * with a title are only compared when both have the same titles in the same order. */
 void inifile_adopt(const struct inifile_section *sections, void *is, const void *next, inifile_differs told, void *arg);
 /* The same for the options of one entry, whose section is called `name`. */
 void inifile_adopt_entry(const struct inifile_option *options, const char *name, void *is, const void *next, inifile_differs told,

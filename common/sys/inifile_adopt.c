@@ -1,5 +1,6 @@
-/* inifile_adopt: what a file that was loaded later says otherwise. The tables know where each option's value lies and how long it is, so
- * values are compared as bytes; both structs were made from the same defaults. */
+/* inifile_adopt: what a file that was loaded later says otherwise. The tables know where each
+ * option's value lies and how long it is, so values are compared as bytes; both structs were made
+ * from the same defaults. */
 #include <string.h>
 
 #include "inifile.h"

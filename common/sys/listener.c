@@ -77,7 +77,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		} else if (errno == EAGAIN) {
 			return;
 		}
-		/* Anything else (ECONNABORTED, a network error of the new connection) concerns that one only. */
+		/* Anything else (ECONNABORTED, a network error of the new connection) concerns that
+		 * one only. */
 	}
 }
 

@@ -38,7 +38,8 @@ int log_level_parse(const char *text, enum log_level *out)
 	return -1;
 }
 
-/* systemd names the stream it reads us from in JOURNAL_STREAM; a redirected stderr no longer matches. */
+/* systemd names the stream it reads us from in JOURNAL_STREAM; a redirected stderr no longer
+ * matches. */
 static bool to_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");

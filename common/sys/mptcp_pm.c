@@ -231,8 +231,9 @@ static int sync_del(struct mptcp_pm *pm, uint8_t id)
 	return 1;
 }
 
-/* Adds one that is missing. `have` is what the kernel holds beside it: the same address under another id is either
- * somebody's, and left, or the kernel's own note of an address it met, and in the way. */
+/* Adds one that is missing. `have` is what the kernel holds beside it: the same address under
+ * another id is either somebody's, and left, or the kernel's own note of an address it met, and in
+ * the way. */
 static int sync_add(struct mptcp_pm *pm, struct mptcp_endpoint *e, const struct mptcp_endpoint *have, size_t n)
 {
 	char text[ADDR_STRLEN];

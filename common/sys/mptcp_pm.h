@@ -1,7 +1,8 @@
-/* mptcp_pm: the kernel's MPTCP path manager: which addresses make further subflows (endpoints), and how many (limits).
+/* mptcp_pm: the kernel's MPTCP path manager: which addresses make further subflows (endpoints), and
+ * how many (limits).
  *
- * Endpoints and limits belong to the whole network namespace. Ours bear ids from a fixed range; others' are never
- * changed or removed. The kernel holds at most 8 endpoints. */
+ * Endpoints and limits belong to the whole network namespace. Ours bear ids from a fixed range;
+ * others' are never changed or removed. The kernel holds at most 8 endpoints. */
 #ifndef PLAIT_MPTCP_PM_H
 #define PLAIT_MPTCP_PM_H
 
@@ -55,12 +56,14 @@ int mptcp_pm_dump(struct mptcp_pm *pm, struct mptcp_endpoint *out, size_t max);
 int mptcp_pm_get_limits(struct mptcp_pm *pm, struct mptcp_limits *l);
 int mptcp_pm_set_limits(struct mptcp_pm *pm, const struct mptcp_limits *l);
 
-/* Makes the endpoints with ids in first..last equal to want[0..n]; n 0 takes all of them out. Marks those that were somebody
- * else's as foreign and leaves them. Refusals are logged: their number, or a negative errno. */
+/* Makes the endpoints with ids in first..last equal to want[0..n]; n 0 takes all of them out. Marks
+ * those that were somebody else's as foreign and leaves them. Refusals are logged: their number, or
+ * a negative errno. */
 int mptcp_pm_sync(struct mptcp_pm *pm, struct mptcp_endpoint *want, size_t n, uint8_t first, uint8_t last);
 
-/* Raises the limits to at least `want` (never lowers them) and remembers in `was` what they were the first time; `now` is
- * what we set. Restore puts `was` back unless somebody changed them since. Start with a zeroed struct. */
+/* Raises the limits to at least `want` (never lowers them) and remembers in `was` what they were
+ * the first time; `now` is what we set. Restore puts `was` back unless somebody changed them since.
+ * Start with a zeroed struct. */
 struct mptcp_raised {
 	struct mptcp_limits was, now;
 	bool raised;

@@ -185,8 +185,8 @@ static int answer_message(const struct nlmsghdr *msg, void *data)
 	return a->cb ? a->cb(msg, a->arg) : MNL_CB_OK;
 }
 
-/* The answer's next part: positive to go on, 0 at the end, negative errno. What is left of an earlier, timed out
- * answer carries another number and is skipped. */
+/* The answer's next part: positive to go on, 0 at the end, negative errno. What is left of an
+ * earlier, timed out answer carries another number and is skipped. */
 static int answer_part(struct netlink *nl, struct answer *a)
 {
 	mnl_cb_t ctl[NLMSG_MIN_TYPE] = {[NLMSG_ERROR] = answer_error, [NLMSG_DONE] = answer_done};

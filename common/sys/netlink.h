@@ -15,18 +15,20 @@ struct netlink;
 struct netlink *netlink_open(int protocol); /* NETLINK_ROUTE, NETLINK_GENERIC; NULL with errno */
 void netlink_close(struct netlink *nl);
 
-/* Sends req (its flags and type are the caller's, sequence and ACK are set here) and hands every message of the
- * answer to cb, which returns MNL_CB_OK or MNL_CB_ERROR with errno set. cb may be NULL. 0 or a negative errno; -EINTR: a dump was
- * overtaken by a change and is to be repeated. */
+/* Sends req (its flags and type are the caller's, sequence and ACK are set here) and hands every
+ * message of the answer to cb, which returns MNL_CB_OK or MNL_CB_ERROR with errno set. cb may be
+ * NULL. 0 or a negative errno; -EINTR: a dump was overtaken by a change and is to be repeated. */
 int netlink_call(struct netlink *nl, struct nlmsghdr *req, mnl_cb_t cb, void *arg);
 
 /* The kernel's own words for the last refusal, or strerror of it. Never NULL. */
 const char *netlink_error(const struct netlink *nl);
 
-/* Is there a whole message at the front of so many bytes? (libmnl's own answer is yes for lengths of 2 GiB and more.) */
+/* Is there a whole message at the front of so many bytes? (libmnl's own answer is yes for lengths
+ * of 2 GiB and more.) */
 bool netlink_ok(const struct nlmsghdr *msg, size_t len);
 
-/* Attributes from `offset` on (after the family's header) into tb[0..max]; unknown ones are left out. -1: malformed. */
+/* Attributes from `offset` on (after the family's header) into tb[0..max]; unknown ones are left
+ * out. -1: malformed. */
 int netlink_attrs(const struct nlmsghdr *msg, size_t offset, const struct nlattr **tb, uint16_t max);
 int netlink_nested(const struct nlattr *nest, const struct nlattr **tb, uint16_t max);
 

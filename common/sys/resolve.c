@@ -127,7 +127,8 @@ static void on_want(void *arg, ares_socket_t fd, int readable, int writable)
 		watch_end(w);
 }
 
-/* Before connect(), which is when the route is chosen. Without the right to mark, it is an ordinary socket. */
+/* Before connect(), which is when the route is chosen. Without the right to mark, it is an ordinary
+ * socket. */
 static int on_new_socket(ares_socket_t fd, int type, void *arg)
 {
 	(void)type;
@@ -207,7 +208,8 @@ static size_t sift(struct resolve *r, const struct ares_addrinfo *answer, struct
 	return n;
 }
 
-/* Another set, whatever the order (servers turn it round on purpose)? Then it is the known one from now on. */
+/* Another set, whatever the order (servers turn it round on purpose)? Then it is the known one from
+ * now on. */
 static bool learn(struct resolve *r, const struct addr *found, size_t n)
 {
 	bool same = n == r->n_known;

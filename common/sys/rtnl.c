@@ -204,7 +204,8 @@ int rtnl_dump(struct netlink *nl, const struct rtnl_dump_ops *ops, void *arg)
 	struct dump d = {.ops = ops, .arg = arg};
 	int err = -EINTR;
 
-	/* EINTR is the kernel's way to say that a table changed under the dump: it asks to be asked again. */
+	/* EINTR is the kernel's way to say that a table changed under the dump: it asks to be asked
+	 * again. */
 	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++)
 		err = dump_all(nl, &d);
 	return err;
@@ -286,7 +287,8 @@ static void monitor_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd, (void)what;
 	while ((len = mnl_socket_recvfrom(m->sock, m->buf, sizeof(m->buf))) > 0 || (len < 0 && errno == ENOBUFS)) {
-		/* ENOBUFS: messages were lost, and what they said is to be found by reading anew. */
+		/* ENOBUFS: messages were lost, and what they said is to be found by reading
+		 * anew. */
 		news |= len < 0 || has_news(m->buf, len);
 	}
 	if (news && !evtimer_pending(m->quiet, NULL))

@@ -1,13 +1,15 @@
 /* Theory of operation
  *
- * A route or rule is kept as the netlink message that would make it, in one canonical form: the attributes that define
- * it, in ascending order, flags that only report a state masked out. What the kernel dumps is brought into the same form,
- * so "is it there already" is a comparison of bytes, and to delete something is to send the same message with another type.
+ * A route or rule is kept as the netlink message that would make it, in one canonical form: the
+ * attributes that define it, in ascending order, flags that only report a state masked out. What
+ * the kernel dumps is brought into the same form, so "is it there already" is a comparison of
+ * bytes, and to delete something is to send the same message with another type.
  *
- * The kernel drops routes without a word when their device goes down, so nothing is remembered from one sync to the
- * next: each one asks. What is missing is appended before what is too much is deleted, so that a changed gateway leaves no
- * moment without a route. IPv6 knows no two routes that differ in their metrics alone: it refuses the new one, and deletes either
- * by the name of the other. So its new routes are appended once more behind the deletions. */
+ * The kernel drops routes without a word when their device goes down, so nothing is remembered from
+ * one sync to the next: each one asks. What is missing is appended before what is too much is
+ * deleted, so that a changed gateway leaves no moment without a route. IPv6 knows no two routes
+ * that differ in their metrics alone: it refuses the new one, and deletes either by the name of the
+ * other. So its new routes are appended once more behind the deletions. */
 #include "rtnl_own.h"
 
 #include <errno.h>
@@ -367,7 +369,8 @@ static int collect_dump(struct netlink *nl, uint16_t type, size_t header, uint8_
 	return netlink_call(nl, req, type == RTM_GETROUTE ? collect_route : collect_rule, c);
 }
 
-/* Everything of ours that is in the kernel now. A kernel without IPv6 answers EAFNOSUPPORT or EOPNOTSUPP to its half. */
+/* Everything of ours that is in the kernel now. A kernel without IPv6 answers EAFNOSUPPORT or
+ * EOPNOTSUPP to its half. */
 static int collect_all(struct netlink *nl, struct collect *c)
 {
 	static const uint8_t family[] = {AF_INET, AF_INET6};

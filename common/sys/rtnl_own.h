@@ -1,8 +1,9 @@
-/* rtnl_own: the routes and rules that plait puts into the kernel. Each bears plait's protocol number and lies in
- * plait's range of tables and priorities; nothing else is ever touched.
+/* rtnl_own: the routes and rules that plait puts into the kernel. Each bears plait's protocol
+ * number and lies in plait's range of tables and priorities; nothing else is ever touched.
  *
- * There is one operation: say what should be there. The kernel is asked what is there, and only the difference is
- * taken out and put in; an empty set takes everything out, also what a killed run left. */
+ * There is one operation: say what should be there. The kernel is asked what is there, and only the
+ * difference is taken out and put in; an empty set takes everything out, also what a killed run
+ * left. */
 #ifndef PLAIT_RTNL_OWN_H
 #define PLAIT_RTNL_OWN_H
 
@@ -67,15 +68,17 @@ struct rtnl_set {
 /* 0 or -ENOMEM. */
 int rtnl_set_route(struct rtnl_set *s, const struct rtnl_new_route *r);
 int rtnl_set_rule(struct rtnl_set *s, const struct rtnl_new_rule *r);
-/* The same route as this one of the kernel's, in another table and with these metrics on top of its own. */
+/* The same route as this one of the kernel's, in another table and with these metrics on top of its
+ * own. */
 int rtnl_set_copy(struct rtnl_set *s, const struct nlmsghdr *route, uint32_t table, const struct rtnl_metrics *m);
 /* The same for one host of that route's. */
 int rtnl_set_copy_host(struct rtnl_set *s, const struct nlmsghdr *route, const struct addr *host, uint32_t table,
 		       const struct rtnl_metrics *m);
 void rtnl_set_clear(struct rtnl_set *s);
 
-/* Makes what is in the kernel under our protocol and in this range equal to `want`. What vanishes meanwhile with its device is no
- * error; other refusals are logged and the rest is still done: the number of refusals, or a negative errno. */
+/* Makes what is in the kernel under our protocol and in this range equal to `want`. What vanishes
+ * meanwhile with its device is no error; other refusals are logged and the rest is still done: the
+ * number of refusals, or a negative errno. */
 int rtnl_sync(struct netlink *nl, const struct rtnl_set *want, const struct rtnl_range *range);
 
 #endif

@@ -11,7 +11,8 @@ static int take(const struct nlmsghdr *msg, void *data)
 	const struct nlattr *tb[IFLA_STATS64 + 1];
 	struct rtnl_stats *out = data;
 	struct rtnl_link_stats64 all;
-	/* older kernels tell fewer figures, newer ones more: the first four are bytes and packets of all */
+	/* older kernels tell fewer figures, newer ones more: the first four are bytes and packets
+	 * of all */
 	const size_t least = offsetof(struct rtnl_link_stats64, rx_errors);
 
 	if (msg->nlmsg_type != RTM_NEWLINK || netlink_attrs(msg, sizeof(*ifi), tb, IFLA_STATS64) < 0)

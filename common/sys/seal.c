@@ -15,8 +15,8 @@
 #define NONCE 12
 #define CTR_MAX ((uint64_t)1 << 60)
 
-/* One cipher in one direction, keyed with whatever came last. A key schedule costs more than a small
- * message, and a busy relay comes back with the same key for thousands of records. */
+/* One cipher in one direction, keyed with whatever came last. A key schedule costs more than a
+ * small message, and a busy relay comes back with the same key for thousands of records. */
 struct cipher {
 	EVP_CIPHER_CTX *ctx;
 	uint8_t key[SEAL_KEY];
@@ -65,7 +65,8 @@ void seal_free(struct seal *s)
 	free(s);
 }
 
-/* The context for this algorithm and direction, set to k's key and nonce; NULL when OpenSSL fails. */
+/* The context for this algorithm and direction, set to k's key and nonce; NULL when OpenSSL
+ * fails. */
 static EVP_CIPHER_CTX *seal_start(struct seal *s, enum seal_alg alg, const struct seal_key *k, int enc)
 {
 	struct cipher *c = &s->ciphers[alg == SEAL_AES256_GCM ? 0 : 1][enc];
@@ -240,8 +241,8 @@ void seal_hkdf(void *out, size_t out_len, const void *ikm, size_t ikm_len, const
 	seal_wipe(prk, sizeof(prk));
 }
 
-/* The kernel's own generator each time: it is reseeded when a virtual machine is cloned or restored, a
- * generator of ours would repeat itself. */
+/* The kernel's own generator each time: it is reseeded when a virtual machine is cloned or
+ * restored, a generator of ours would repeat itself. */
 void seal_random(void *out, size_t len)
 {
 	uint8_t *p = out;

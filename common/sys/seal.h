@@ -27,18 +27,18 @@ struct seal;
 struct seal *seal_new(void); /* NULL without memory or without the ciphers */
 void seal_free(struct seal *s);
 
-/* Seals len bytes of `in` to len + SEAL_TAG bytes of `out` (in == out is fine) under k->ctr and counts it
- * up. 0, or -1 when the counter is spent. */
+/* Seals len bytes of `in` to len + SEAL_TAG bytes of `out` (in == out is fine) under k->ctr and
+ * counts it up. 0, or -1 when the counter is spent. */
 int seal_seal(struct seal *s, enum seal_alg alg, struct seal_key *k, const void *aad, size_t aad_len, const void *in,
 	      size_t len, void *out);
 
-/* Opens len bytes (tag included) of `in` to len - SEAL_TAG bytes of `out` (in == out is fine). The counter goes up
- * only when the tag is right. 0, or -1: forged, damaged, or out of step. */
+/* Opens len bytes (tag included) of `in` to len - SEAL_TAG bytes of `out` (in == out is fine). The
+ * counter goes up only when the tag is right. 0, or -1: forged, damaged, or out of step. */
 int seal_open(struct seal *s, enum seal_alg alg, struct seal_key *k, const void *aad, size_t aad_len, const void *in,
 	      size_t len, void *out);
 
-/* One key in one direction, scheduled once, for messages that carry their number: datagrams. The caller answers for
- * each nonce being used for one message only. */
+/* One key in one direction, scheduled once, for messages that carry their number: datagrams. The
+ * caller answers for each nonce being used for one message only. */
 #define SEAL_NONCE 12
 struct seal_ctx;
 struct seal_ctx *seal_ctx_new(struct seal *s, enum seal_alg alg, const uint8_t key[SEAL_KEY], bool seals); /* NULL: no memory */

@@ -235,8 +235,9 @@ static int bind_source(int fd, const struct addr *src, int family)
 	return bind_to(fd, &from, family);
 }
 
-/* The port is chosen at bind, not at connect: the subflows that the kernel joins are bound to a device, which connect, for a socket that is
- * not, does not count as the same address and port (inet_bound_dev_eq). One connection of 500 began with those of a living subflow. */
+/* The port is chosen at bind, not at connect: the subflows that the kernel joins are bound to a
+ * device, which connect, for a socket that is not, does not count as the same address and port
+ * (inet_bound_dev_eq). One connection of 500 began with those of a living subflow. */
 int sock_dial_wan(const struct addr *to, const struct addr *src, const struct sock_wan *opt)
 {
 	int family = opt->mixed ? AF_INET6 : addr_family(to);
@@ -361,8 +362,9 @@ int sock_mark(int fd, uint32_t mark)
 	return setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
 }
 
-/* SO_RCVLOWAT raises the buffers of a connection and of its subflows to what it asks for (Linux 6.9 and later), and does not
- * set SOCK_RCVBUF_LOCK; taken back, the buffers stay. On older kernels this does nothing. */
+/* SO_RCVLOWAT raises the buffers of a connection and of its subflows to what it asks for (Linux 6.9
+ * and later), and does not set SOCK_RCVBUF_LOCK; taken back, the buffers stay. On older kernels
+ * this does nothing. */
 void sock_open_window(int fd)
 {
 	set_int(fd, SOL_SOCKET, SO_RCVLOWAT, FIRST_WINDOW);

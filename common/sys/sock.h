@@ -70,24 +70,28 @@ int sock_original(int fd, struct addr *a); /* SO_ORIGINAL_DST of either family, 
 bool sock_is_own(const struct addr *a);
 
 void sock_keepalive(int fd, uint32_t idle_s); /* then every 15 s, 4 tries */
-/* Firewalls, this machine's own among them, forget a connection that was closed from one side when it has been silent for a minute
- * (nf_conntrack_tcp_timeout_close_wait); what is said after that is not taken for us any more, or dropped. So long may NEAR be silent. */
+/* Firewalls, this machine's own among them, forget a connection that was closed from one side when
+ * it has been silent for a minute (nf_conntrack_tcp_timeout_close_wait); what is said after that is
+ * not taken for us any more, or dropped. So long may NEAR be silent. */
 #define SOCK_HALF_CLOSED_S 45
 int sock_mark(int fd, uint32_t mark);
 
-/* TCP_CONGESTION of a connection and all its subflows; "" leaves it. A connection that waits for work waits with
- * SOCK_WAITING, and is given the real one when the work comes: BBR's state is then new, while BBR after ten idle seconds
- * begins with 200 ms at four packets (PROBE_RTT, its minimum having expired). */
+/* TCP_CONGESTION of a connection and all its subflows; "" leaves it. A connection that waits for
+ * work waits with SOCK_WAITING, and is given the real one when the work comes: BBR's state is then
+ * new, while BBR after ten idle seconds begins with 200 ms at four packets (PROBE_RTT, its minimum
+ * having expired). */
 #define SOCK_WAITING "reno" /* every kernel has it */
 void sock_congestion(int fd, const char *name);
 /* The configured word, or what "auto" means on this kernel. */
 const char *sock_congestion_choice(const struct sock_caps *caps, const char *configured);
 
-/* Lets the peer send more than the kernel's first guess, without locking the size: autotuning of an MPTCP receive
- * buffer only begins above a tenth of a segment train an RTT/8 (15 Mbit/s at 60 ms), below which it keeps a connection for good. */
+/* Lets the peer send more than the kernel's first guess, without locking the size: autotuning of an
+ * MPTCP receive buffer only begins above a tenth of a segment train an RTT/8 (15 Mbit/s at 60 ms),
+ * below which it keeps a connection for good. */
 void sock_open_window(int fd);
 
-/* The socket is writable only while fewer bytes than that wait in the kernel for being sent. Nothing on kernels that cannot. */
+/* The socket is writable only while fewer bytes than that wait in the kernel for being sent.
+ * Nothing on kernels that cannot. */
 void sock_wait_short(int fd, uint32_t bytes);
 
 /* shutdown(SHUT_WR). */
@@ -106,16 +110,18 @@ unsigned sock_extra_subflows(int fd);
 
 /* Bytes written that the peer has not acknowledged (SIOCOUTQ); -1 on error. */
 int sock_unacked(int fd);
-/* Makes MPTCP send what it forgot: Linux 6.18 sets no timer for bytes that were written, or became due again, while no subflow could take
- * them, and does not look when one can. Told anew that there is to be no delay, it looks (mptcp_check_and_set_pending). For who has waited
- * SOCK_NUDGE_MS. */
+/* Makes MPTCP send what it forgot: Linux 6.18 sets no timer for bytes that were written, or became
+ * due again, while no subflow could take them, and does not look when one can. Told anew that there
+ * is to be no delay, it looks (mptcp_check_and_set_pending). For who has waited SOCK_NUDGE_MS. */
 #define SOCK_NUDGE_MS 400
 void sock_nudge(int fd);
-/* For one that is read as soon as there is something, and has been silent: when its buffer is almost full nonetheless, then of what came out of
- * order, and MPTCP has no room to take in the piece that is missing. The buffer is doubled, up to 32 MB. */
+/* For one that is read as soon as there is something, and has been silent: when its buffer is
+ * almost full nonetheless, then of what came out of order, and MPTCP has no room to take in the
+ * piece that is missing. The buffer is doubled, up to 32 MB. */
 void sock_make_room(int fd);
 
-/* Milliseconds since the peer acknowledged anything on any path; UINT32_MAX when it cannot be told. */
+/* Milliseconds since the peer acknowledged anything on any path; UINT32_MAX when it cannot be
+ * told. */
 uint32_t sock_last_ack_ms(int fd);
 
 #endif

@@ -1,5 +1,5 @@
-/* MPTCP says it in two answers, the measurements and the addresses, in the same order. Kernels from 6.6 on have both in
- * one (MPTCP_FULL_INFO), but these two are on all. */
+/* MPTCP says it in two answers, the measurements and the addresses, in the same order. Kernels from
+ * 6.6 on have both in one (MPTCP_FULL_INFO), but these two are on all. */
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -60,7 +60,8 @@ static size_t ask_names(int fd, struct names *all)
 	return getsockopt(fd, SOL_MPTCP_, SUBFLOW_ADDRS, all, &len) ? 0 : all->head.count;
 }
 
-/* Names, infos, names: when the names are the same before and after, the infos between them are theirs. */
+/* Names, infos, names: when the names are the same before and after, the infos between them are
+ * theirs. */
 static size_t subflows_mptcp(int fd, struct sock_subflow *out, size_t max)
 {
 	struct names before, after;

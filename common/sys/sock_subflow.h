@@ -18,11 +18,13 @@ struct sock_subflow {
 	bool app_limited; /* the rate is that of the application, the path may be faster */
 };
 
-/* The subflows of an MPTCP connection, or the one path of a TCP connection: how many were filled in, at most max; 0 also when the
- * kernel does not tell, or when a subflow came or went while it was asked. */
+/* The subflows of an MPTCP connection, or the one path of a TCP connection: how many were filled
+ * in, at most max; 0 also when the kernel does not tell, or when a subflow came or went while it
+ * was asked. */
 size_t sock_subflows(int fd, struct sock_subflow *out, size_t max);
 
-/* How fast each established subflow of an MPTCP connection sends; cheaper than the above. 0 when the kernel does not tell. */
+/* How fast each established subflow of an MPTCP connection sends; cheaper than the above. 0 when
+ * the kernel does not tell. */
 struct sock_pace {
 	uint64_t pacing; /* bytes a second at which packets leave, at most */
 	uint64_t delivery_rate;
@@ -32,7 +34,8 @@ struct sock_pace {
 };
 size_t sock_paces(int fd, struct sock_pace *out, size_t max);
 
-/* True when every subflow of an MPTCP connection is gone, which its socket tells only after a minute. */
+/* True when every subflow of an MPTCP connection is gone, which its socket tells only after a
+ * minute. */
 bool sock_severed(int fd);
 
 #endif

@@ -14,7 +14,8 @@ struct sysctl {
 /* Only finds out what it `was` (and so what `least` wants). As sysctl_apply(). */
 int sysctl_look(struct sysctl *s);
 
-/* Writes `want` and remembers what was. 0; -ENOENT: this kernel has no such setting; else a negative errno. */
+/* Writes `want` and remembers what was. 0; -ENOENT: this kernel has no such setting; else a
+ * negative errno. */
 int sysctl_apply(struct sysctl *s);
 
 /* Is it `want` now? */

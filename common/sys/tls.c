@@ -22,8 +22,8 @@ struct tls {
 	char error[128];
 };
 
-/* Certificates are judged by their key, afterwards, by the caller. OpenSSL still proves that the peer
- * holds that key (CertificateVerify). */
+/* Certificates are judged by their key, afterwards, by the caller. OpenSSL still proves that the
+ * peer holds that key (CertificateVerify). */
 static int accept_any(X509_STORE_CTX *store, void *arg)
 {
 	(void)store, (void)arg;

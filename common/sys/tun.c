@@ -1,19 +1,23 @@
 /* Theory of operation
  *
- * One TUN device without queues of its own: what is read is read once, what the kernel does not take is lost. With IFF_VNET_HDR a virtio
- * header stands before each packet, and TUNSETOFFLOAD tells the kernel which super-packets we understand: sums left to us (CSUM), TCP
- * (TSO) and, from Linux 6.2 on, UDP (USO). Each is asked for, and less is asked for when it is refused.
+ * One TUN device without queues of its own: what is read is read once, what the kernel does not
+ * take is lost. With IFF_VNET_HDR a virtio header stands before each packet, and TUNSETOFFLOAD
+ * tells the kernel which super-packets we understand: sums left to us (CSUM), TCP (TSO) and, from
+ * Linux 6.2 on, UDP (USO). Each is asked for, and less is asked for when it is refused.
  *
- * Reading: a packet that stands alone is told where it was read, its checksum completed. A super-packet is cut (offload.h) into slots
- * of their own, up to as many as the caller has room for; the next tun_read goes on with the rest before it reads anew.
+ * Reading: a packet that stands alone is told where it was read, its checksum completed. A
+ * super-packet is cut (offload.h) into slots of their own, up to as many as the caller has room
+ * for; the next tun_read goes on with the rest before it reads anew.
  *
- * Writing: datagrams of a UDP flow are collected, up to RUNS flows at a time, and written as one super-packet each. Whatever cannot join
- * its flow's run writes the run first, so within a flow the order stays; between flows there is none to keep. A piece of a fragmented
- * datagram belongs to a flow that it does not name: it writes all runs first.
+ * Writing: datagrams of a UDP flow are collected, up to RUNS flows at a time, and written as one
+ * super-packet each. Whatever cannot join its flow's run writes the run first, so within a flow the
+ * order stays; between flows there is none to keep. A piece of a fragmented datagram belongs to a
+ * flow that it does not name: it writes all runs first.
  *
- * The device goes when its descriptor is closed, and its routes and addresses with it, also when the process is killed. It is made
- * without a link-local IPv6 address (nobody here speaks over it), and with
- * the loose reverse path check: strict, as some distributions set it, would drop all that comes in by a route of policy. */
+ * The device goes when its descriptor is closed, and its routes and addresses with it, also when
+ * the process is killed. It is made without a link-local IPv6 address (nobody here speaks over it),
+ * and with the loose reverse path check: strict, as some distributions set it, would drop all that
+ * comes in by a route of policy. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>

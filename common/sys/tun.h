@@ -1,4 +1,5 @@
-/* tun: a TUN device of our own: inner IP packets in and out, in super-packets where the kernel can. See tun.c for the theory. */
+/* tun: a TUN device of our own: inner IP packets in and out, in super-packets where the kernel can.
+ * See tun.c for the theory. */
 #ifndef PLAIT_TUN_H
 #define PLAIT_TUN_H
 
@@ -21,7 +22,8 @@ struct tun_caps {
 #define TUN_TAILROOM 64 /* and behind it */
 #define TUN_PACKETS 64	/* at most, of one tun_read */
 
-/* Makes the device (it vanishes with the fd), up, with this MTU. NULL with errno; ENOENT: a kernel without TUN. */
+/* Makes the device (it vanishes with the fd), up, with this MTU. NULL with errno; ENOENT: a kernel
+ * without TUN. */
 struct tun *tun_open(const char *name, unsigned mtu);
 void tun_close(struct tun *t); /* NULL is fine */
 int tun_fd(const struct tun *t);
@@ -35,11 +37,12 @@ struct tun_packet {
 	uint8_t *data; /* an IP packet, checksums complete */
 	size_t len;
 };
-/* Reads once: one packet, or the segments of one super-packet, at most `max` (TUN_PACKETS). They stay good until the next tun_read. 0: nothing there. */
+/* Reads once: one packet, or the segments of one super-packet, at most `max` (TUN_PACKETS). They
+ * stay good until the next tun_read. 0: nothing there. */
 unsigned tun_read(struct tun *t, struct tun_packet *out, unsigned max);
 
-/* Takes a packet for the kernel; runs of one UDP flow are put together until tun_flush(), so `data` must stay until then. 16 bytes in front of it may be
- * overwritten. */
+/* Takes a packet for the kernel; runs of one UDP flow are put together until tun_flush(), so `data`
+ * must stay until then. 16 bytes in front of it may be overwritten. */
 void tun_write(struct tun *t, uint8_t *data, size_t len);
 void tun_flush(struct tun *t);
 

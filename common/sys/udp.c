@@ -1,20 +1,25 @@
 /* Theory of operation
  *
- * Sending: udp_send() only notes what is to be sent. udp_flush() cuts the notes into runs of the same addresses, the same TOS and
- * the same length (the last of a run may be shorter), makes one message of each run and hands all messages to the kernel with
- * one sendmmsg(). A run of several datagrams carries UDP_SEGMENT: the kernel, or the network card, cuts it again, so the
- * way down through the kernel is paid once for up to 64 datagrams.
+ * Sending: udp_send() only notes what is to be sent. udp_flush() cuts the notes into runs of the
+ * same addresses, the same TOS and the same length (the last of a run may be shorter), makes one
+ * message of each run and hands all messages to the kernel with one sendmmsg(). A run of several
+ * datagrams carries UDP_SEGMENT: the kernel, or the network card, cuts it again, so the way down
+ * through the kernel is paid once for up to 64 datagrams.
  *
- * A refusal costs what was refused and nothing else. A full socket buffer (EAGAIN) ends the flush, because all that follows would be
- * refused too; other errors concern one message. A run that is refused is offered again datagram by datagram: if those are taken
- * it was the run that this path cannot do (a device without checksum offload says EIO), and runs are not tried again here. The
- * error of an ICMP message that came earlier is reported in place of a send: such a send is repeated once.
+ * A refusal costs what was refused and nothing else. A full socket buffer (EAGAIN) ends the flush,
+ * because all that follows would be refused too; other errors concern one message. A run that is
+ * refused is offered again datagram by datagram: if those are taken it was the run that this path
+ * cannot do (a device without checksum offload says EIO), and runs are not tried again here. The
+ * error of an ICMP message that came earlier is reported in place of a send: such a send is
+ * repeated once.
  *
- * Receiving: one recvmmsg() fills up to 64 buffers. With UDP_GRO each may hold a run of datagrams of one sender, which is told
- * one by one, in place: the 16 bytes in front of each but the first are the tail of the one before, which was told already. All
- * of a batch stay where they are until its last datagram was told.
+ * Receiving: one recvmmsg() fills up to 64 buffers. With UDP_GRO each may hold a run of datagrams
+ * of one sender, which is told one by one, in place: the 16 bytes in front of each but the first
+ * are the tail of the one before, which was told already. All of a batch stay where they are until
+ * its last datagram was told.
  *
- * IP_PMTUDISC_PROBE sets DF and lets neither ICMP nor the kernel's memory of it decide what is too long for a path. */
+ * IP_PMTUDISC_PROBE sets DF and lets neither ICMP nor the kernel's memory of it decide what is too
+ * long for a path. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -269,7 +274,8 @@ static size_t run_length(const struct udp *u, size_t first)
 	return n;
 }
 
-/* Message number m of the flush is items first .. first + n - 1, whose iovecs have the same numbers. */
+/* Message number m of the flush is items first .. first + n - 1, whose iovecs have the same
+ * numbers. */
 static void make_message(struct udp *u, size_t m, size_t first, size_t n)
 {
 	const struct item *head = &u->item[first];

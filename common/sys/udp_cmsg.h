@@ -1,5 +1,5 @@
-/* udp_cmsg: what stands beside a datagram: TOS, our own address, and the sizes of a run. The only place that knows
- * that IPv4 and IPv6 say these differently, also on one dual-stack socket. */
+/* udp_cmsg: what stands beside a datagram: TOS, our own address, and the sizes of a run. The only
+ * place that knows that IPv4 and IPv6 say these differently, also on one dual-stack socket. */
 #ifndef PLAIT_UDP_CMSG_H
 #define PLAIT_UDP_CMSG_H
 
@@ -12,7 +12,8 @@
 
 #define UDP_CMSG_ROOM 128
 
-/* What to say of a message: v4 is the destination's family, from may be NULL, segment 0 for a single datagram. */
+/* What to say of a message: v4 is the destination's family, from may be NULL, segment 0 for a
+ * single datagram. */
 struct udp_cmsg_out {
 	bool v4;
 	uint8_t tos;

@@ -1,21 +1,23 @@
 /* Theory of operation
  *
- * An association is what the datagrams between one local and one remote have in common. It lives in three files: this one has
- * its life and the way out, assoc_input.c the way in, assoc_probe.c the clock: who is probed when, and what silence means.
- * assoc_keys.c has the numbers and the sealing, health.c (a value) what a path is like.
+ * An association is what the datagrams between one local and one remote have in common. It lives in
+ * three files: this one has its life and the way out, assoc_input.c the way in, assoc_probe.c the
+ * clock: who is probed when, and what silence means. assoc_keys.c has the numbers and the sealing,
+ * health.c (a value) what a path is like.
  *
- * Keys. The control connection agrees on keys and on an index, which stands in every datagram, both ways. With new keys the local
- * sends under them at once; the remote does when the first datagram under them has come, so it never sends what cannot be opened
- * yet. What comes under older keys is taken for a minute more, of three sets at most. Paths and what is known of them
- * do not notice.
+ * Keys. The control connection agrees on keys and on an index, which stands in every datagram, both
+ * ways. With new keys the local sends under them at once; the remote does when the first datagram
+ * under them has come, so it never sends what cannot be opened yet. What comes under older keys is
+ * taken for a minute more, of three sets at most. Paths and what is known of them do not notice.
  *
- * Paths. The local makes them, one a line, each with its socket; the remote learns them from PROBEs. An address that the remote
- * has not heard of is sent a CHALLENGE and nothing else; only when the same eight bytes come back from there does the path
- * move, and until then it stays where it was. So whoever repeats our datagrams from elsewhere moves nothing (a
- * repeated number is dropped before anything is believed, and an overtaking copy does not bring the answer).
+ * Paths. The local makes them, one a line, each with its socket; the remote learns them from
+ * PROBEs. An address that the remote has not heard of is sent a CHALLENGE and nothing else; only
+ * when the same eight bytes come back from there does the path move, and until then it stays where
+ * it was. So whoever repeats our datagrams from elsewhere moves nothing (a repeated number is
+ * dropped before anything is believed, and an overtaking copy does not bring the answer).
  *
- * Frames wait until the end of the loop's turn and leave in one datagram, with the reports that are due. A control datagram is never
- * resent: what matters is said again by the next one. */
+ * Frames wait until the end of the loop's turn and leave in one datagram, with the reports that are
+ * due. A control datagram is never resent: what matters is said again by the next one. */
 #include "assoc.h"
 
 #include <errno.h>

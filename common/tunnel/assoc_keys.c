@@ -1,16 +1,17 @@
 /* Theory of operation
  *
- * A session gives one key up and one down. Each (type, class) counts its datagrams for itself, from 0, and type and class are
- * part of the nonce, so no nonce is used twice. Where copies and resends of a datagram are sent, they are the same bytes, not
- * sealed again.
+ * A session gives one key up and one down. Each (type, class) counts its datagrams for itself, from
+ * 0, and type and class are part of the nonce, so no nonce is used twice. Where copies and resends
+ * of a datagram are sent, they are the same bytes, not sealed again.
  *
- * The receiver keeps a window for each (type, class): a deep queue of bulk never makes a voice packet too old. Only the low
- * half of a number travels; the high half is the one that brings the number nearest to the highest one seen, so up to 2^31
- * may be lost in a row.
+ * The receiver keeps a window for each (type, class): a deep queue of bulk never makes a voice
+ * packet too old. Only the low half of a number travels; the high half is the one that brings the
+ * number nearest to the highest one seen, so up to 2^31 may be lost in a row.
  *
- * The order of work is: infer the number, ask the window, open, mark. What the window has seen is a copy and dropped before
- * it costs anything; but one of 32 copies is opened all the same, so that copies are worth believing as a measure of a path. A
- * window comes into being with the first datagram of its kind that authenticates: strangers allocate nothing. */
+ * The order of work is: infer the number, ask the window, open, mark. What the window has seen is a
+ * copy and dropped before it costs anything; but one of 32 copies is opened all the same, so that
+ * copies are worth believing as a measure of a path. A window comes into being with the first
+ * datagram of its kind that authenticates: strangers allocate nothing. */
 #include "assoc_keys.h"
 
 #include <stdlib.h>

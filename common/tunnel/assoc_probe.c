@@ -1,14 +1,17 @@
-/* The clock of an association: who is probed when, and what is said. See assoc.c and health.c for the theory.
+/* The clock of an association: who is probed when, and what is said. See assoc.c and health.c for
+ * the theory.
  *
- * The local sets the pace. While something moves (here or in TCP, assoc_busy()) and for two seconds after, it probes each path
- * every 25 to 100 ms; then once a second for ten seconds; then once per keepalive, which holds NAT's door open and is all that an
- * idle house costs. A probe that remains without answer is said again, alone; a second one puts the path in doubt and all back to the fast
+ * The local sets the pace. While something moves (here or in TCP, assoc_busy()) and for two seconds
+ * after, it probes each path every 25 to 100 ms; then once a second for ten seconds; then once per
+ * keepalive, which holds NAT's door open and is all that an idle house costs. A probe that remains
+ * without answer is said again, alone; a second one puts the path in doubt and all back to the fast
  * pace. Paths that are down are tried with growing pauses, never the same ones.
  *
- * The remote answers each probe on its path. When it sees that the local probes fast, it does so, too, on all
- * paths, whatever it hears there: so a line that is dead in one direction only is seen from both ends. In that time, and whenever a path
- * is not well, every control datagram carries the reports of all paths; else its own, and those that are news: a path that is probed more
- * rarely than the others must not look as if what the peer sent on it last had got lost. */
+ * The remote answers each probe on its path. When it sees that the local probes fast, it does so,
+ * too, on all paths, whatever it hears there: so a line that is dead in one direction only is seen
+ * from both ends. In that time, and whenever a path is not well, every control datagram carries the
+ * reports of all paths; else its own, and those that are news: a path that is probed more rarely
+ * than the others must not look as if what the peer sent on it last had got lost. */
 #include <errno.h>
 #include <string.h>
 
@@ -112,7 +115,8 @@ static bool peer_is_brisk(const struct assoc *a, uint64_t now)
 	return false;
 }
 
-/* A path that may come up, or that did not answer in time: all are probed together, so that they can be compared. */
+/* A path that may come up, or that did not answer in time: all are probed together, so that they
+ * can be compared. */
 static bool in_doubt(struct assoc *a, uint64_t now)
 {
 	for (const struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
@@ -121,7 +125,8 @@ static bool in_doubt(struct assoc *a, uint64_t now)
 	return a->doubt_us && now - a->doubt_us < DOUBT_US;
 }
 
-/* All fall asleep with a probe at the same time: one that did so before the others would look dead beside them. */
+/* All fall asleep with a probe at the same time: one that did so before the others would look dead
+ * beside them. */
 static void probe_all_at_last(struct assoc *a, uint64_t now)
 {
 	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)

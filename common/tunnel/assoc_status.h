@@ -6,8 +6,8 @@
 
 #include "assoc.h"
 
-/* {path, state, why, use, rtt_ms, ..., up: {state, packets, loss (percent), queue_ms, jitter_ms, rate (bytes a second)}, down: {...}};
- * NULL: no such path. */
+/* {path, state, why, use, rtt_ms, ..., up: {state, packets, loss (percent), queue_ms, jitter_ms,
+ * rate (bytes a second)}, down: {...}}; NULL: no such path. */
 json_t *assoc_path_status(const struct assoc *a, unsigned id);
 json_t *assoc_status(const struct assoc *a); /* a list of them */
 

@@ -1,20 +1,25 @@
 /* fec: repair datagrams.
  *
- * Theory of operation. The sender remembers the last FEC_WINDOW packets of a class. A repair is the sum of each of them times a
- * coefficient that follows from the repair's seed and the packet's place, all over GF(256); shorter packets count as if zeros
- * followed, and the lengths are summed like two more bytes in front. The window slides: there are no blocks to wait for, and a repair
+ * Theory of operation. The sender remembers the last FEC_WINDOW packets of a class. A repair is the
+ * sum of each of them times a coefficient that follows from the repair's seed and the packet's
+ * place, all over GF(256); shorter packets count as if zeros followed, and the lengths are summed
+ * like two more bytes in front. The window slides: there are no blocks to wait for, and a repair
  * mends as soon as it comes.
  *
- * The receiver keeps the last RING packets. A repair, less the packets that are here, is an equation over those that are not; the
- * equations are kept reduced (each has a packet, its pivot, that no other equation names), so an equation with one unknown left
- * is that packet. A packet that comes by itself is taken out of all equations. What has been mended is remembered, so that the
- * same packet coming late is not delivered twice. An equation over a packet that has fallen out of the ring, or that was sent before
- * the first repair came, is useless and is dropped. Nothing is stored until a repair comes, nor after QUIET packets without one.
+ * The receiver keeps the last RING packets. A repair, less the packets that are here, is an
+ * equation over those that are not; the equations are kept reduced (each has a packet, its pivot,
+ * that no other equation names), so an equation with one unknown left is that packet. A packet that
+ * comes by itself is taken out of all equations. What has been mended is remembered, so that the
+ * same packet coming late is not delivered twice. An equation over a packet that has fallen out of
+ * the ring, or that was sent before the first repair came, is useless and is dropped. Nothing is
+ * stored until a repair comes, nor after QUIET packets without one.
  *
- * When does it pay? Two copies on two lines leave p^2 and cost 100 %; resending costs p and leaves p^(tries + 1) of what may wait; parity
- * leaves the least per byte when losses are single and packets are many, and nothing at all when a line is gone for longer than the
- * repairs can span. So: it is on while packets are lost (not by the row), copies have no room, fewer than two resends would come in
- * time, and the window is shorter than the deadline. The rate is 2.5 times the loss and 2 %: what leaves a packet in 20,000 at 5 %. */
+ * When does it pay? Two copies on two lines leave p^2 and cost 100 %; resending costs p and leaves
+ * p^(tries + 1) of what may wait; parity leaves the least per byte when losses are single and
+ * packets are many, and nothing at all when a line is gone for longer than the repairs can span.
+ * So: it is on while packets are lost (not by the row), copies have no room, fewer than two resends
+ * would come in time, and the window is shorter than the deadline. The rate is 2.5 times the loss
+ * and 2 %: what leaves a packet in 20,000 at 5 %. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -230,7 +235,8 @@ static uint64_t number_at(const struct store *s, unsigned at)
 	return s->top - (s->top - at) % RING;
 }
 
-/* The packet of a row with one unknown. Lengths that make no sense: the sender did not mean what we understood. */
+/* The packet of a row with one unknown. Lengths that make no sense: the sender did not mean what we
+ * understood. */
 static bool row_deliver(struct fec_decoder *d, struct row *row)
 {
 	struct store *s = d->store;
@@ -365,7 +371,8 @@ static struct row *row_free(struct store *s)
 	return oldest;
 }
 
-/* The equation that a repair is. False: it does not fit the packets that are here, so it is not one. */
+/* The equation that a repair is. False: it does not fit the packets that are here, so it is not
+ * one. */
 static bool row_make(struct store *s, struct row *row, const struct wire_repair *r, const uint8_t *body, size_t len)
 {
 	*row = (struct row){ .symbol.len = LEN + len };

@@ -1,5 +1,6 @@
-/* fragment: an inner packet too long for a path, in two pieces, and together again. Only while a path's MTU has just shrunk, or is not known
- * yet. The caller owns struct fragments; pass now in. */
+/* fragment: an inner packet too long for a path, in two pieces, and together again. Only while a
+ * path's MTU has just shrunk, or is not known yet. The caller owns struct fragments; pass now
+ * in. */
 #ifndef PLAIT_FRAGMENT_H
 #define PLAIT_FRAGMENT_H
 
@@ -20,7 +21,8 @@ struct fragments {
 	uint64_t whole, given_up; /* for status */
 };
 
-/* Fills out[0] and out[1] (their classes and so on are the caller's) from the packet; `room` bytes of plaintext fit. -1: two do not suffice. */
+/* Fills out[0] and out[1] (their classes and so on are the caller's) from the packet; `room` bytes
+ * of plaintext fit. -1: two do not suffice. */
 int fragment_cut(struct packet *out[2], uint16_t id, const uint8_t *packet, size_t len, size_t room);
 /* A piece came; the whole packet, with a reference, or NULL. */
 struct packet *fragments_take(struct fragments *f, struct slab *slab, uint8_t class, const uint8_t *in, size_t len, uint64_t now_us);

@@ -1,14 +1,17 @@
 /* Theory of operation
  *
- * The receiver remembers which of the newest numbers of a class arrived, and says so in ACK frames: the highest number, and a map of the
- * 256 below it. It does not judge what is lost: only the sender knows on which path a number went, and so whether it is overdue.
+ * The receiver remembers which of the newest numbers of a class arrived, and says so in ACK frames:
+ * the highest number, and a map of the 256 below it. It does not judge what is lost: only the
+ * sender knows on which path a number went, and so whether it is overdue.
  *
- * An acknowledgement leaves at once when the last one is long enough ago; while numbers are missing that could still be of use, every few
- * milliseconds. Each says all that changed since the last but one, so that one may be lost. Where paths differ much, changes lie
- * further back than one map reaches; then more frames follow, each beginning at a lower number that arrived.
+ * An acknowledgement leaves at once when the last one is long enough ago; while numbers are missing
+ * that could still be of use, every few milliseconds. Each says all that changed since the last but
+ * one, so that one may be lost. Where paths differ much, changes lie further back than one map
+ * reaches; then more frames follow, each beginning at a lower number that arrived.
  *
- * A number far below the highest is `late`; one that leaves the window without having arrived is `lost`. A leap of more than the window
- * (the sender began anew, or was away) begins a new window and counts nothing as lost. */
+ * A number far below the highest is `late`; one that leaves the window without having arrived is
+ * `lost`. A leap of more than the window (the sender began anew, or was away) begins a new window
+ * and counts nothing as lost. */
 #include "gaps.h"
 
 #include <string.h>

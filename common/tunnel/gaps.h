@@ -1,4 +1,5 @@
-/* gaps: what has arrived of one class, and what the sender is to be told of it. Pass now in. See gaps.c. */
+/* gaps: what has arrived of one class, and what the sender is to be told of it. Pass now in. See
+ * gaps.c. */
 #ifndef PLAIT_GAPS_H
 #define PLAIT_GAPS_H
 

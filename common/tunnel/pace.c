@@ -1,21 +1,27 @@
 /* Theory of operation
  *
- * A modem's queue is where latency is made, so the queue must be ours: a path is sent on no faster than it delivers. What it delivers is
- * found out as one finds out how fast a road is: by driving faster as long as nothing speaks against it. `starting`: the rate grows by half
- * each round trip, but only while something waits for it, and while what arrives keeps up. The first sign of a queue in the modem
- * (one-way delay above its least) ends that; what was delivered until then is the first `base`, our belief of what the path carries.
+ * A modem's queue is where latency is made, so the queue must be ours: a path is sent on no faster
+ * than it delivers. What it delivers is found out as one finds out how fast a road is: by driving
+ * faster as long as nothing speaks against it. `starting`: the rate grows by half each round trip,
+ * but only while something waits for it, and while what arrives keeps up. The first sign of a queue
+ * in the modem (one-way delay above its least) ends that; what was delivered until then is the
+ * first `base`, our belief of what the path carries.
  *
- * From then on the rate is steered so that the modem's queue stays near TARGET_US: base, and a little more while the queue is shorter, less in
- * proportion to what it is longer. The answer to a change comes a round trip and a report later, so the gain is low enough not to swing.
- * base itself follows slowly: up by a fiftieth a round while the queue is empty and somebody waits (by an eighth, to what arrived
- * lately), not beyond what is seen to arrive; down by a
- * twentieth when the queue has been long for HIGH_US in spite of steering, and does not shrink: the path has become slower, or somebody else (TCP beside us) fills
- * it. A quarter of what was delivered lately we keep: a share is ours, too. A queue while we send less than half of our rate,
- * and all of it arrives, is not our doing and says nothing. Nor does what the line delays packets by without any queue (see jitter.c).
+ * From then on the rate is steered so that the modem's queue stays near TARGET_US: base, and a
+ * little more while the queue is shorter, less in proportion to what it is longer. The answer to a
+ * change comes a round trip and a report later, so the gain is low enough not to swing. base itself
+ * follows slowly: up by a fiftieth a round while the queue is empty and somebody waits (by an
+ * eighth, to what arrived lately), not beyond what is seen to arrive; down by a twentieth when the
+ * queue has been long for HIGH_US in spite of steering, and does not shrink: the path has become
+ * slower, or somebody else (TCP beside us) fills it. A quarter of what was delivered lately we
+ * keep: a share is ours, too. A queue while we send less than half of our rate, and all of it
+ * arrives, is not our doing and says nothing. Nor does what the line delays packets by without any
+ * queue (see jitter.c).
  *
- * tokens: a bucket of 5 ms; when something waited since it was filled last and the loop came late, of as much as that: meanwhile the modem
- * has had nothing to do. spare: another, filled by nine tenths of the rate less the load of first copies; redundancy is paid from it. share: a
- * third, of 30 %, for copies of what is urgent when there is no spare room. */
+ * tokens: a bucket of 5 ms; when something waited since it was filled last and the loop came late,
+ * of as much as that: meanwhile the modem has had nothing to do. spare: another, filled by nine
+ * tenths of the rate less the load of first copies; redundancy is paid from it. share: a third, of
+ * 30 %, for copies of what is urgent when there is no spare room. */
 #include "pace.h"
 
 #define FIRST_RATE (8000000 / 8)
@@ -90,7 +96,8 @@ static void learn_jitter(struct pace *p, const struct pace_seen *s, uint64_t now
 		jitter_busy(&p->jitter, &seen, now);
 }
 
-/* Is it we who fill the queue? Reports of what arrives lag behind what we send, so that alone proves nothing at once. */
+/* Is it we who fill the queue? Reports of what arrives lag behind what we send, so that alone
+ * proves nothing at once. */
 static bool is_ours(const struct pace *p, uint64_t now)
 {
 	return p->sent >= p->rate / 2 || (p->over_us && now - p->over_us > HIGH_US);

@@ -1,4 +1,5 @@
-/* pace: how fast one path may be sent on, learnt from what the peer reports of it. A value: pass now in. See pace.c. */
+/* pace: how fast one path may be sent on, learnt from what the peer reports of it. A value: pass
+ * now in. See pace.c. */
 #ifndef PLAIT_PACE_H
 #define PLAIT_PACE_H
 

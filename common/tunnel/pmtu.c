@@ -1,27 +1,35 @@
 /* pmtu: how large a datagram may be on each path.
  *
- * Theory of operation. ICMP is not believed and fragments are not sent, so nobody tells us what a line takes: we try. When a path
- * has come up, all sizes of STEPS are sent at once, the largest first, each an MTU_PROBE in a datagram padded to it (a ladder). The
- * peer answers each that arrives, on every path, and the largest answer is the size: known after one round trip, as a rule. What is
- * above the best answer is sent twice more, because a line may also lose a probe. A size that our own kernel refuses is not waited
- * for. The size that was found only ever covers what was answered; before that it is PMTU_BASE, which every line takes.
+ * Theory of operation. ICMP is not believed and fragments are not sent, so nobody tells us what a
+ * line takes: we try. When a path has come up, all sizes of STEPS are sent at once, the largest
+ * first, each an MTU_PROBE in a datagram padded to it (a ladder). The peer answers each that
+ * arrives, on every path, and the largest answer is the size: known after one round trip, as a
+ * rule. What is above the best answer is sent twice more, because a line may also lose a probe. A
+ * size that our own kernel refuses is not waited for. The size that was found only ever covers what
+ * was answered; before that it is PMTU_BASE, which every line takes.
  *
- * A path may become smaller without a word: a route changes, and what is long vanishes while what is short arrives (a black hole).
- * Two things tell. Whoever resends says what was lost: three long datagrams in a row are an alarm. And while long datagrams go out,
- * one probe of the current size goes with them (each CONFIRM_MANY_MS when there are many, else more rarely); a probe that remains
- * unanswered is sent twice more before it counts. Then the path is in doubt: its size is PMTU_BASE at once, and a ladder, with the
- * current size in it three times, gives the verdict one round trip later. An alarm soon after a false one asks with the three
- * probes first, so a lossy line is not doubted again and again. While nothing at all is heard on a path, nothing is concluded
- * from silence: that is for health to judge. Each RAISE_MS in which the path was used the sizes above are tried again, and a new address starts from nothing.
+ * A path may become smaller without a word: a route changes, and what is long vanishes while what
+ * is short arrives (a black hole). Two things tell. Whoever resends says what was lost: three long
+ * datagrams in a row are an alarm. And while long datagrams go out, one probe of the current size
+ * goes with them (each CONFIRM_MANY_MS when there are many, else more rarely); a probe that remains
+ * unanswered is sent twice more before it counts. Then the path is in doubt: its size is PMTU_BASE
+ * at once, and a ladder, with the current size in it three times, gives the verdict one round trip
+ * later. An alarm soon after a false one asks with the three probes first, so a lossy line is not
+ * doubted again and again. While nothing at all is heard on a path, nothing is concluded from
+ * silence: that is for health to judge. Each RAISE_MS in which the path was used the sizes above
+ * are tried again, and a new address starts from nothing.
  *
- * The inner MTU is what the smallest known path takes, less the header, the tag and what repairs need, and never below
- * PMTU_INNER_FLOOR: the tunnel cuts in two what does not fit a path, be it because the path is smaller than that or in doubt. A
- * path whose size is not known (yet) has no say, or each return of a line would shrink the LAN's packets for a moment: hosts
- * remember that for minutes. With no path left the MTU stays.
+ * The inner MTU is what the smallest known path takes, less the header, the tag and what repairs
+ * need, and never below PMTU_INNER_FLOOR: the tunnel cuts in two what does not fit a path, be it
+ * because the path is smaller than that or in doubt. A path whose size is not known (yet) has no
+ * say, or each return of a line would shrink the LAN's packets for a moment: hosts remember that
+ * for minutes. With no path left the MTU stays.
  *
- * All that costs bytes, so it is not done for nobody. Asleep, nothing is asked, answers are given. The local is awake if it has a use for
- * the tunnel, the remote from the first sign that the local has (its first question, or the first packet either way). And a peer
- * that answers none of a whole ladder is asked with a single short probe from then on, ever more rarely, until it answers one. */
+ * All that costs bytes, so it is not done for nobody. Asleep, nothing is asked, answers are given.
+ * The local is awake if it has a use for the tunnel, the remote from the first sign that the local
+ * has (its first question, or the first packet either way). And a peer that answers none of a whole
+ * ladder is asked with a single short probe from then on, ever more rarely, until it answers
+ * one. */
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
@@ -45,7 +53,8 @@
 #define MUTE_MOST 10
 #define NEVER UINT64_MAX
 
-/* 1500 1492 1480 1460 1440 1428 1420 1400 1380 1340 1300 1280 over IPv4 and over IPv6, those over IPv6 that are near another left out. */
+/* 1500 1492 1480 1460 1440 1428 1420 1400 1380 1340 1300 1280 over IPv4 and over IPv6, those over
+ * IPv6 that are near another left out. */
 static const uint16_t STEPS[] = { 1472, 1464, 1452, 1444, 1432, 1412, 1400, 1392, 1380, 1372, 1352, 1332, 1312, 1292, 1272, 1252, PMTU_BASE };
 #define N_STEPS (sizeof(STEPS) / sizeof(STEPS[0]))
 
@@ -195,7 +204,8 @@ static bool is_silent(const struct pmtu *p, unsigned path)
 	return h && h->state == HEALTH_SUSPECT;
 }
 
-/* Three rounds without one answer, though the path is said to work: the least that can be, and again later. */
+/* Three rounds without one answer, though the path is said to work: the least that can be, and
+ * again later. */
 static void mute(struct pmtu *p, struct route *r, uint64_t now_ms)
 {
 	r->doubt = false;

@@ -1,14 +1,17 @@
 /* Theory of operation
  *
- * Numbers are those of a class, not of a flow, so a missing number may be anybody's. A flow that keeps to one path comes in order by
- * itself and never waits: one slow path cannot delay the flows of the others. A flow whose packets came on two paths lately is `spread`, and
- * its packets wait until every lower number has come, or has been missing for hold_us since a later one came. What is missing on
- * another's account costs it no more than the slower path costs it anyway.
+ * Numbers are those of a class, not of a flow, so a missing number may be anybody's. A flow that
+ * keeps to one path comes in order by itself and never waits: one slow path cannot delay the flows
+ * of the others. A flow whose packets came on two paths lately is `spread`, and its packets wait
+ * until every lower number has come, or has been missing for hold_us since a later one came. What
+ * is missing on another's account costs it no more than the slower path costs it anyway.
  *
- * How long to wait follows from the paths' delays, and from how late numbers came that had been given up.
+ * How long to wait follows from the paths' delays, and from how late numbers came that had been
+ * given up.
  *
- * Few are held at a time (what the faster path brings while the slower one is behind), so the list is an array in order of
- * number, filled from its end. Nothing is ever dropped here: a full list hands out its first. */
+ * Few are held at a time (what the faster path brings while the slower one is behind), so the list
+ * is an array in order of number, filled from its end. Nothing is ever dropped here: a full list
+ * hands out its first. */
 #include "reorder.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* reorder: puts the packets of a flow that travels on several paths in order again, at the receiver. Pass now in. See reorder.c. */
+/* reorder: puts the packets of a flow that travels on several paths in order again, at the
+ * receiver. Pass now in. See reorder.c. */
 #ifndef PLAIT_REORDER_H
 #define PLAIT_REORDER_H
 
@@ -27,10 +28,12 @@ struct reorder {
 };
 
 void reorder_init(struct reorder *r);
-/* What hold_us should be: at least `least` (0: order does not matter), and what was late lately; never more than `most`. */
+/* What hold_us should be: at least `least` (0: order does not matter), and what was late lately;
+ * never more than `most`. */
 uint32_t reorder_hold_us(struct reorder *r, uint32_t least, uint32_t most, uint64_t now_us);
-/* Must this packet, which g has taken already, wait? Then reorder_hold() a copy of it, and reorder_release(); else deliver it now. hold_us: how long a
- * number is waited for after a later one came. */
+/* Must this packet, which g has taken already, wait? Then reorder_hold() a copy of it, and
+ * reorder_release(); else deliver it now. hold_us: how long a number is waited for after a later
+ * one came. */
 bool reorder_must_hold(struct reorder *r, const struct gaps *g, uint64_t seq, uint32_t flow, unsigned path, uint32_t hold_us, uint64_t now_us);
 
 /* The reference goes over. Full: the first is handed out to make room. */

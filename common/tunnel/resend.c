@@ -1,18 +1,21 @@
 /* Theory of operation
  *
- * Whatever is sent once may be sent again: the very same sealed bytes, so no nonce is ever used for two texts, and the receiver's replay
- * window drops what arrives twice. The ring holds references to the packets by their numbers until they are acknowledged, pushed out by newer
- * ones, or too old for anybody.
+ * Whatever is sent once may be sent again: the very same sealed bytes, so no nonce is ever used for
+ * two texts, and the receiver's replay window drops what arrives twice. The ring holds references
+ * to the packets by their numbers until they are acknowledged, pushed out by newer ones, or too old
+ * for anybody.
  *
  * A number that an acknowledgement shows as missing is lost
  * - if it went out on one path, and two later ones of that path alone have arrived; or
  * - if on every path it went out on, it should have been there when the acknowledgement was written: half the round trips of its path
  *   and of that on which the acknowledgement came, and some slack.
- * A number above all that was acknowledged has nobody to tell of it: after the longest round trip and 25 ms it is sent again unasked.
+ * A number above all that was acknowledged has nobody to tell of it: after the longest round trip
+ * and 25 ms it is sent again unasked.
  *
- * A resend must make sense: it leaves only while it can arrive before the packet's deadline, and at most `tries` times; the second needs news
- * that is younger than the first. When a path goes quiet (resend_desert), everything that may have died on it goes out
- * again at once, whatever the deadline and tries: there, late is better than never. */
+ * A resend must make sense: it leaves only while it can arrive before the packet's deadline, and at
+ * most `tries` times; the second needs news that is younger than the first. When a path goes quiet
+ * (resend_desert), everything that may have died on it goes out again at once, whatever the
+ * deadline and tries: there, late is better than never. */
 #include "resend.h"
 
 #include <stdlib.h>

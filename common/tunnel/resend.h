@@ -1,4 +1,5 @@
-/* resend: the sealed packets of one class that were sent and not yet acknowledged. Pass now in. See resend.c. */
+/* resend: the sealed packets of one class that were sent and not yet acknowledged. Pass now in. See
+ * resend.c. */
 #ifndef PLAIT_RESEND_H
 #define PLAIT_RESEND_H
 
@@ -36,14 +37,16 @@ struct resend {
 
 /* What is to be done with a packet: send it again. It stays in the ring. */
 typedef void (*resend_cb)(void *arg, struct packet *p);
-/* It was acknowledged after its first sending on one path alone: what that path delivered. May be NULL. */
+/* It was acknowledged after its first sending on one path alone: what that path delivered. May be
+ * NULL. */
 typedef void (*resend_acked_cb)(void *arg, const struct packet *p);
 
 void resend_init(struct resend *r, struct slab *slab, uint32_t size, uint32_t max_bytes, const struct resend_how *how);
 void resend_flush(struct resend *r); /* forgets all, frees the ring */
 void resend_trim(struct resend *r);  /* frees the ring if it is empty */
 
-/* Takes a reference of p, which is sealed and was sent (sent_us, last_us, paths). No memory: not kept. */
+/* Takes a reference of p, which is sealed and was sent (sent_us, last_us, paths). No memory: not
+ * kept. */
 void resend_keep(struct resend *r, struct packet *p);
 
 void resend_ack(struct resend *r, const struct wire_ack *a, unsigned from_path, const struct resend_paths *paths, uint64_t now_us,

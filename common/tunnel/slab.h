@@ -1,5 +1,6 @@
-/* slab: the tunnel's packets in memory: equal boxes, taken and given back without the heap; counted references, since one sealed packet
- * may wait on several paths and be kept for a resend at once. */
+/* slab: the tunnel's packets in memory: equal boxes, taken and given back without the heap; counted
+ * references, since one sealed packet may wait on several paths and be kept for a resend at
+ * once. */
 #ifndef PLAIT_SLAB_H
 #define PLAIT_SLAB_H
 

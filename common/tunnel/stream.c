@@ -1,8 +1,9 @@
 /* Theory of operation
  *
- * A stream delivers all, in order, and late: whatever is handed to it delays what comes after. So little is handed over at a time (control.c
- * sees to that), and what has to wait waits here, where it can still be overtaken or dropped: R leaves before F, F before B. When there
- * are too many, the oldest of the bulkiest class goes; whatever has waited STREAM_US goes, too. */
+ * A stream delivers all, in order, and late: whatever is handed to it delays what comes after. So
+ * little is handed over at a time (control.c sees to that), and what has to wait waits here, where
+ * it can still be overtaken or dropped: R leaves before F, F before B. When there are too many, the
+ * oldest of the bulkiest class goes; whatever has waited STREAM_US goes, too. */
 #include "stream.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* stream: inner packets that wait for the control connection, which carries them where datagrams do not get through. Pass now in. See
- * stream.c. */
+/* stream: inner packets that wait for the control connection, which carries them where datagrams do
+ * not get through. Pass now in. See stream.c. */
 #ifndef PLAIT_STREAM_H
 #define PLAIT_STREAM_H
 

@@ -1,29 +1,36 @@
 /* Theory of operation
  *
- * An inner packet is sealed once, as it is, and the same bytes go out on as many paths as it deserves; at the far end the first copy
- * wins, and the window that stops replays drops the others before they are decrypted. classify.c says what a packet deserves:
+ * An inner packet is sealed once, as it is, and the same bytes go out on as many paths as it
+ * deserves; at the far end the first copy wins, and the window that stops replays drops the others
+ * before they are decrypted. classify.c says what a packet deserves:
  * - R: on every path that lives, and resent within `deadline_ms`. Never held: the first copy is delivered as it comes.
  * - F, B: on one path, that of its flow, and resent; and copied to another while that one has room to spare.
  *
- * Redundancy is paid from idle capacity (pace.c): a copy of bulk needs a short queue in the modem and spare tokens; R has a share of each path
- * even without. `redundancy = always` asks nobody, `never` leaves resends alone. Metered paths get R and nothing else.
+ * Redundancy is paid from idle capacity (pace.c): a copy of bulk needs a short queue in the modem
+ * and spare tokens; R has a share of each path even without. `redundancy = always` asks nobody,
+ * `never` leaves resends alone. Metered paths get R and nothing else.
  *
- * Who waits where. In front of a path its pace decides; what may not leave waits in our queues (tunnel_queue.c) and not in the modem's.
- * Numbers are given when a packet leaves, so what the queue drops is never missed at the far end.
+ * Who waits where. In front of a path its pace decides; what may not leave waits in our queues
+ * (tunnel_queue.c) and not in the modem's. Numbers are given when a packet leaves, so what the
+ * queue drops is never missed at the far end.
  *
- * What is lost. The receiver says by ACK frames what arrived (gaps.c); the sender, who knows what went where, decides what is lost and
- * resends the same bytes (resend.c). A path that becomes SUSPECT or DOWN has all that is unacknowledged on it sent elsewhere at once.
- * Where a resend would come too late and copies have no room, parity may mend (tunnel_fec.c).
- * Flows that use several paths are put in order again by the receiver (reorder.c).
+ * What is lost. The receiver says by ACK frames what arrived (gaps.c); the sender, who knows what
+ * went where, decides what is lost and resends the same bytes (resend.c). A path that becomes
+ * SUSPECT or DOWN has all that is unacknowledged on it sent elsewhere at once. Where a resend would
+ * come too late and copies have no room, parity may mend (tunnel_fec.c). Flows that use several
+ * paths are put in order again by the receiver (reorder.c).
  *
- * Where no datagram gets through at all, packets go by a stream that somebody else has (tunnel_stream.c), bare and once.
+ * Where no datagram gets through at all, packets go by a stream that somebody else has
+ * (tunnel_stream.c), bare and once.
  *
- * Promises: nothing is delivered twice (assoc.c), nothing that did not authenticate is looked at, no path delays another, everything is
- * bounded: the slab's boxes, the rings, the queue (50 ms), the lists of the held. When memory or room is out, packets are dropped and counted. With new keys
+ * Promises: nothing is delivered twice (assoc.c), nothing that did not authenticate is looked at,
+ * no path delays another, everything is bounded: the slab's boxes, the rings, the queue (50 ms),
+ * the lists of the held. When memory or room is out, packets are dropped and counted. With new keys
  * numbers begin anew, and what was unacknowledged under the old ones is not resent any more.
  *
- * Time. One timer: every millisecond while something waits for a path, every few while something may have to be resent, acknowledged or
- * released, then slower, and after two quiet seconds not at all; the memory is given back. */
+ * Time. One timer: every millisecond while something waits for a path, every few while something
+ * may have to be resent, acknowledged or released, then slower, and after two quiet seconds not at
+ * all; the memory is given back. */
 #include "tunnel.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Resends: what the peer did not acknowledge goes out again, and what a silent path may have swallowed goes elsewhere. tunnel.c has
- * the theory. */
+/* Resends: what the peer did not acknowledge goes out again, and what a silent path may have
+ * swallowed goes elsewhere. tunnel.c has the theory. */
 #include "tunnel_room.h"
 
 void tunnel_tell_pmtu(struct tunnel *t, const struct packet *p, bool lost)
@@ -14,7 +14,8 @@ void tunnel_tell_pmtu(struct tunnel *t, const struct packet *p, bool lost)
 		pmtu_acked(t->pmtu, (unsigned)__builtin_ctz(on), p->len);
 }
 
-/* R goes everywhere again; others on one path the first time, on another than before if there is one. */
+/* R goes everywhere again; others on one path the first time, on another than before if there is
+ * one. */
 static uint8_t again_on(const struct tunnel *t, const struct packet *p, uint8_t was)
 {
 	uint8_t on = p->class == WIRE_CLASS_R ? t->view.urgent : t->view.bulk;

@@ -1,15 +1,19 @@
-/* Parity in the tunnel: when repairs go out, where, and what becomes of what they mend. fec.c has the arithmetic, and the theory of when it pays.
+/* Parity in the tunnel: when repairs go out, where, and what becomes of what they mend. fec.c has
+ * the arithmetic, and the theory of when it pays.
  *
- * Whoever has `fec = auto` says so beside its acknowledgements (MEND), so repairs go only to one who listens, and who is silent about it, be
- * it that it does not know of them, gets none. The sender judges a few times a second, from what it measured of itself:
- * the loss and the round trip of the best path, packets a second, and whether most of them were copied. Only R is judged: F and B have the
- * time that a resend takes.
+ * Whoever has `fec = auto` says so beside its acknowledgements (MEND), so repairs go only to one
+ * who listens, and who is silent about it, be it that it does not know of them, gets none. The
+ * sender judges a few times a second, from what it measured of itself: the loss and the round trip
+ * of the best path, packets a second, and whether most of them were copied. Only R is judged: F and
+ * B have the time that a resend takes.
  *
- * A repair is redundancy, so it is paid from idle capacity like a copy, and is not sent when there is none. It goes on another path than the
- * packet before it if there is one. It has a number of its own (REPAIR, class) and is never resent. While parity is off, packets are not
- * remembered and nothing is spent; while none comes, the receiver remembers nothing either.
+ * A repair is redundancy, so it is paid from idle capacity like a copy, and is not sent when there
+ * is none. It goes on another path than the packet before it if there is one. It has a number of
+ * its own (REPAIR, class) and is never resent. While parity is off, packets are not remembered and
+ * nothing is spent; while none comes, the receiver remembers nothing either.
  *
- * What is mended counts as arrived: it is acknowledged, delivered at once, and if it comes itself after all, it is dropped. */
+ * What is mended counts as arrived: it is acknowledged, delivered at once, and if it comes itself
+ * after all, it is dropped. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,7 +118,8 @@ void tunnel_fec_note(struct tunnel *t, const struct packet *p)
 		fec_encode(f->encoder, f->next, packet_inner((struct packet *)(uintptr_t)p), p->len);
 }
 
-/* A path with idle capacity; not the one that carried the packet, if there is another that is as good. */
+/* A path with idle capacity; not the one that carried the packet, if there is another that is as
+ * good. */
 static unsigned path_for(const struct tunnel *t, const struct packet *p, size_t len)
 {
 	unsigned found = ASSOC_PATHS;

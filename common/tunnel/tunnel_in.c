@@ -1,4 +1,5 @@
-/* The way in: a datagram that authenticated, once, becomes an inner packet again. tunnel.c has the theory. */
+/* The way in: a datagram that authenticated, once, becomes an inner packet again. tunnel.c has the
+ * theory. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,7 +78,8 @@ static bool is_wanted(struct tunnel *t, uint8_t *packet, size_t len, uint8_t tos
 
 /* --- numbers --- */
 
-/* Where keys are new, numbers begin anew. False: these are of the keys before, and not kept count of. */
+/* Where keys are new, numbers begin anew. False: these are of the keys before, and not kept count
+ * of. */
 static bool is_current(struct tunnel *t, uint32_t index)
 {
 	if (index == t->index)
@@ -145,7 +147,8 @@ static void take_data(struct tunnel *t, const struct assoc_got *got)
 		deliver(t, got->plain, got->len);
 }
 
-/* A packet that did not come in a datagram of its own: it is copied into the box `p`, which is given away. */
+/* A packet that did not come in a datagram of its own: it is copied into the box `p`, which is
+ * given away. */
 static void take_copy(struct tunnel *t, struct packet *p, const uint8_t *packet, size_t len)
 {
 	struct inner in;

@@ -1,7 +1,9 @@
-/* A path as the sender sees it: a sealed packet leaves on it now, or waits for it. tunnel.c has the theory.
+/* A path as the sender sees it: a sealed packet leaves on it now, or waits for it. tunnel.c has the
+ * theory.
  *
- * Two fifos wait: `urgent`, R, which may borrow from the path's near future, and `again`, resends of F and B, which come before new
- * bulk. What the socket has taken is let go in batches, at tunnel_flush(), which is when the kernel has seen it. */
+ * Two fifos wait: `urgent`, R, which may borrow from the path's near future, and `again`, resends
+ * of F and B, which come before new bulk. What the socket has taken is let go in batches, at
+ * tunnel_flush(), which is when the kernel has seen it. */
 #include <stdlib.h>
 
 #include "tunnel_room.h"
@@ -71,7 +73,8 @@ void tunnel_send_or_wait(struct tunnel *t, unsigned i, struct fifo **f, struct p
 		wait_in(t, i, f, p);
 }
 
-/* Only what is urgent borrows: a path's death brings many resends of bulk at once, and calls would wait behind them. */
+/* Only what is urgent borrows: a path's death brings many resends of bulk at once, and calls would
+ * wait behind them. */
 void tunnel_send_again(struct tunnel *t, unsigned i, struct packet *p)
 {
 	struct lane *l = &t->lane[i];

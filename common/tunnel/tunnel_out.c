@@ -1,11 +1,13 @@
-/* The way out of the tunnel: an inner packet gets a class, waits if it must, is sealed, and leaves on one path or several. tunnel.c
- * has the theory.
+/* The way out of the tunnel: an inner packet gets a class, waits if it must, is sealed, and leaves
+ * on one path or several. tunnel.c has the theory.
  *
- * R is sealed at once and leaves on every urgent path: the best one first, as the packet itself, the others as copies, which are shed
- * where there is no room. F and B wait in the queue and are sealed when a path takes them, so that numbers are in the order of
- * leaving and a dropped packet never had one. What is sealed and cannot leave at once waits for its path (tunnel_lane.c).
+ * R is sealed at once and leaves on every urgent path: the best one first, as the packet itself,
+ * the others as copies, which are shed where there is no room. F and B wait in the queue and are
+ * sealed when a path takes them, so that numbers are in the order of leaving and a dropped packet
+ * never had one. What is sealed and cannot leave at once waits for its path (tunnel_lane.c).
  *
- * A packet is copied once, into a box of the slab. It is sealed there, sent from there, and kept there for a resend. */
+ * A packet is copied once, into a box of the slab. It is sealed there, sent from there, and kept
+ * there for a resend. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -229,13 +231,15 @@ static void rehome(struct tunnel *t)
 	}
 }
 
-/* A flow that has just become bulk waits in both bands: half of it elsewhere would be overtaken by the other. */
+/* A flow that has just become bulk waits in both bands: half of it elsewhere would be overtaken by
+ * the other. */
 static bool is_in_both(struct tunnel *t, uint32_t flow)
 {
 	return queue_bucket(&t->queue, QUEUE_F, flow)->head && queue_bucket(&t->queue, QUEUE_B, flow)->head;
 }
 
-/* Several flows chose the same path and are too many for it: one at a time goes where there is room. */
+/* Several flows chose the same path and are too many for it: one at a time goes where there is
+ * room. */
 static void relieve(struct tunnel *t)
 {
 	struct queue_bucket *b = t->now - t->moved_us > MOVE_US ? queue_crowded(&t->queue, t->now) : NULL;
@@ -302,7 +306,8 @@ static uint8_t outer_tos(const struct tunnel *t, uint8_t tos, enum wire_class cl
 	}
 }
 
-/* What is urgent because its sender says so, and fast, may have a third of the best path and no more. */
+/* What is urgent because its sender says so, and fast, may have a third of the best path and no
+ * more. */
 static enum wire_class cap(struct tunnel *t, enum wire_class class, const struct classify_flow *f, size_t len)
 {
 	struct pace *best = t->view.n ? &t->lane[t->view.order[0]].pace : NULL;
@@ -315,7 +320,8 @@ static enum wire_class cap(struct tunnel *t, enum wire_class class, const struct
 	return class;
 }
 
-/* A flow that has just become bulk stays where it was: elsewhere it would overtake itself, and what is in pieces would not be joined. */
+/* A flow that has just become bulk stays where it was: elsewhere it would overtake itself, and what
+ * is in pieces would not be joined. */
 static uint8_t find_home(struct tunnel *t, const struct packet *p, const struct queue_bucket *b)
 {
 	const struct queue_bucket *f = queue_bucket(&t->queue, QUEUE_F, p->flow);
@@ -325,7 +331,8 @@ static uint8_t find_home(struct tunnel *t, const struct packet *p, const struct 
 	return tunnel_home(t, b->home, p->len);
 }
 
-/* A flow that is bulk no more stays behind what of it still waits as bulk: before it, that would starve. */
+/* A flow that is bulk no more stays behind what of it still waits as bulk: before it, that would
+ * starve. */
 static bool waits_as_bulk(struct tunnel *t, uint32_t flow)
 {
 	const struct queue_bucket *b = queue_bucket(&t->queue, QUEUE_B, flow);

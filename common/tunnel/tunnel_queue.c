@@ -1,18 +1,23 @@
 /* Theory of operation
  *
- * Two bands, F before B; what is more urgent does not come here. In a band every flow has a bucket of its own (by hash), and the buckets
- * take turns with the same number of bytes each (deficit round robin), so a flow that floods delays itself.
+ * Two bands, F before B; what is more urgent does not come here. In a band every flow has a bucket
+ * of its own (by hash), and the buckets take turns with the same number of bytes each (deficit
+ * round robin), so a flow that floods delays itself.
  *
- * A bucket belongs to a path, its home, and only that path takes from it: a flow stays in order by staying where it is. A flow that is
- * faster than its home is `spread`: every path that has room takes the next of its packets, so it is shared by what the paths
- * really carry, and the numbers, which are given when a packet leaves here, are in the flow's order for the far end to restore. With
- * `aggregate` that happens as soon as its packets wait SPREAD_US; without, only when it has gone on for STUBBORN_US in spite
- * of being dropped from, so that what listens to drops keeps to one path. When its home alone has been enough for a while, it goes home.
+ * A bucket belongs to a path, its home, and only that path takes from it: a flow stays in order by
+ * staying where it is. A flow that is faster than its home is `spread`: every path that has room
+ * takes the next of its packets, so it is shared by what the paths really carry, and the numbers,
+ * which are given when a packet leaves here, are in the flow's order for the far end to restore.
+ * With `aggregate` that happens as soon as its packets wait SPREAD_US; without, only when it has
+ * gone on for STUBBORN_US in spite of being dropped from, so that what listens to drops keeps to
+ * one path. When its home alone has been enough for a while, it goes home.
  *
- * Waiting is bounded by time, not by length: above TARGET_US for INTERVAL_US packets are dropped from the head, ever faster (CoDel), and
- * nothing leaves that waited MOST_US. More is forgiven, PATIENT_US and no dropping before, when a path has just died and its load comes upon
- * the others all at once, and while nobody knows yet how fast a path is: a burst (one long datagram is 45 packets) then waits for an
- * estimate, not for the line, which will be found faster within a few round trips. */
+ * Waiting is bounded by time, not by length: above TARGET_US for INTERVAL_US packets are dropped
+ * from the head, ever faster (CoDel), and nothing leaves that waited MOST_US. More is forgiven,
+ * PATIENT_US and no dropping before, when a path has just died and its load comes upon the others
+ * all at once, and while nobody knows yet how fast a path is: a burst (one long datagram is 45
+ * packets) then waits for an estimate, not for the line, which will be found faster within a few
+ * round trips. */
 #include "tunnel_queue.h"
 
 #include <string.h>

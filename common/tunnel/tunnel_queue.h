@@ -1,4 +1,5 @@
-/* tunnel_queue: inner packets of classes F and B that wait until a path has room for them. Pass now in. See tunnel_queue.c. */
+/* tunnel_queue: inner packets of classes F and B that wait until a path has room for them. Pass now
+ * in. See tunnel_queue.c. */
 #ifndef PLAIT_TUNNEL_QUEUE_H
 #define PLAIT_TUNNEL_QUEUE_H
 
@@ -43,11 +44,13 @@ void queue_flush(struct queue *q);
 struct queue_bucket *queue_bucket(struct queue *q, unsigned band, uint32_t flow);
 void queue_put(struct queue *q, unsigned band, struct packet *p, uint64_t now_us); /* takes the reference */
 
-/* The next packet for this path, the best band first; NULL: nothing for it. `wide`: paths that a spread flow may use. Gives the reference. */
+/* The next packet for this path, the best band first; NULL: nothing for it. `wide`: paths that a
+ * spread flow may use. Gives the reference. */
 struct packet *queue_take(struct queue *q, unsigned path, uint8_t wide, uint64_t now_us);
 /* Drops what has waited so long that it is worth nothing. */
 void queue_expire(struct queue *q, uint64_t now_us);
-/* A flow that has waited too long at its home for a while, and is not spread; NULL: none. Sending it elsewhere is up to the caller. */
+/* A flow that has waited too long at its home for a while, and is not spread; NULL: none. Sending
+ * it elsewhere is up to the caller. */
 struct queue_bucket *queue_crowded(struct queue *q, uint64_t now_us);
 bool queue_has(const struct queue *q, unsigned path, uint8_t wide); /* anything for this path? */
 

@@ -1,8 +1,11 @@
-/* The other way out: frames of the control connection, where datagrams do not get through. tunnel.c has the theory.
+/* The other way out: frames of the control connection, where datagrams do not get through. tunnel.c
+ * has the theory.
  *
- * Which way is taken is decided elsewhere; here it is done. A packet that goes by the stream is not sealed (TLS does that), has no number, and
- * is sent once: the stream loses nothing. What it was to do on the paths is not repeated here: at the far end it is looked at
- * like any other packet, and goes the same way from there. Packets that were on their way when the way changed may overtake each other. */
+ * Which way is taken is decided elsewhere; here it is done. A packet that goes by the stream is not
+ * sealed (TLS does that), has no number, and is sent once: the stream loses nothing. What it was to
+ * do on the paths is not repeated here: at the far end it is looked at like any other packet, and
+ * goes the same way from there. Packets that were on their way when the way changed may overtake
+ * each other. */
 #include "clock.h"
 #include "tunnel_room.h"
 

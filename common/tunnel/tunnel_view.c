@@ -1,10 +1,12 @@
 /* Which paths are good for what, from their health and from what the local wants of them.
  *
- * Urgent packets go on every path that shows life: FULL and metered ones, BACKUP only when no FULL one lives. Bulk goes on the best
- * kind there is: FULL before BACKUP before metered, well before lossy before suspect. If nothing is known to work, everything
- * goes on whatever has an address, even what is thought dead: all dying at once is rare, and coming back is learnt late. So urgent packets
- * are sent there as well as soon as all that lives is suspect. And a FULL path that was found dead and answers again gets a copy of the
- * small ones while it proves itself, which takes seconds if it did so before: the next to die may be the one that is relied on. */
+ * Urgent packets go on every path that shows life: FULL and metered ones, BACKUP only when no FULL
+ * one lives. Bulk goes on the best kind there is: FULL before BACKUP before metered, well before
+ * lossy before suspect. If nothing is known to work, everything goes on whatever has an address,
+ * even what is thought dead: all dying at once is rare, and coming back is learnt late. So urgent
+ * packets are sent there as well as soon as all that lives is suspect. And a FULL path that was
+ * found dead and answers again gets a copy of the small ones while it proves itself, which takes
+ * seconds if it did so before: the next to die may be the one that is relied on. */
 #include "tunnel_room.h"
 
 #define UNKNOWN_RTT_US 100000

@@ -1,21 +1,21 @@
 /* client: a LAN connection from accept to relay.
  *
- * Theory of operation. The client is connected already (TPROXY answered its SYN), so the only way to tell
- * it that the destination cannot be reached is a reset.
+ * Theory of operation. The client is connected already (TPROXY answered its SYN), so the only way
+ * to tell it that the destination cannot be reached is a reset.
  *
  * Normally: a warm upstream is taken, OPEN leaves at once, and whatever the client says meanwhile
- * follows as records; ACCEPT comes back one round trip later and the two sockets become
- * a relay. Without a warm one an upstream is dialled, and OPEN leaves with the first bytes as
- * soon as it is connected; while the links are uneasy, ATTACH goes ahead and OPEN waits for its answer.
+ * follows as records; ACCEPT comes back one round trip later and the two sockets become a relay.
+ * Without a warm one an upstream is dialled, and OPEN leaves with the first bytes as soon as it is
+ * connected; while the links are uneasy, ATTACH goes ahead and OPEN waits for its answer.
  *
- * OPEN waits FIRST_MS for the client's first bytes, which on a LAN follow its ACK at once. They must not
- * leave in a second segment: while the first is unacknowledged the kernel's scheduler sends the next
- * one on another link, and a request would take the slow link's time (41 ms instead of 21 on
- * links of 20 and 60 ms). Where CLEAR is allowed and the port is one of TLS the wait is FIRST_TLS_MS,
- * since those bytes decide the mode.
+ * OPEN waits FIRST_MS for the client's first bytes, which on a LAN follow its ACK at once. They
+ * must not leave in a second segment: while the first is unacknowledged the kernel's scheduler
+ * sends the next one on another link, and a request would take the slow link's time (41 ms instead
+ * of 21 on links of 20 and 60 ms). Where CLEAR is allowed and the port is one of TLS the wait is
+ * FIRST_TLS_MS, since those bytes decide the mode.
  *
- * Everything the client said before ACCEPT is kept (at most KEPT_MAX; then reading stops), so that the request can be sent again;
- * whether it may be is the matter of client_retry.c.
+ * Everything the client said before ACCEPT is kept (at most KEPT_MAX; then reading stops), so that
+ * the request can be sent again; whether it may be is the matter of client_retry.c.
  *
  * A client that is reset before ACCEPT is still opened and its bytes still delivered, the reset
  * behind them, as without us. */
@@ -25,10 +25,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client_room.h"
 #include "clock.h"
 #include "counter.h"
 #include "log.h"
-#include "client_room.h"
 #include "sock.h"
 
 #define KEPT_MAX RELAY_CHUNK
@@ -162,7 +162,8 @@ static void send_open(struct client *c)
 	client_watch(c);
 }
 
-/* Until the VPS was heard the kernel joins no other link to a connection, and when the only one dies it dies with it. */
+/* Until the VPS was heard the kernel joins no other link to a connection, and when the only one
+ * dies it dies with it. */
 static void attach_first(struct client *c)
 {
 	if (upstream_attach(c->up))
@@ -171,7 +172,8 @@ static void attach_first(struct client *c)
 		client_wake_in(c, client_longer(c, ATTACH_MS));
 }
 
-/* Counted by themselves: in a minute of trouble the other tries are soon used up, and plain TCP would then die with its link. */
+/* Counted by themselves: in a minute of trouble the other tries are soon used up, and plain TCP
+ * would then die with its link. */
 static bool is_unfit(struct client *c)
 {
 	return upstream_fell_back(c->up, c->house->links) && c->fallbacks++ < UPSTREAM_FALLBACKS;

@@ -10,8 +10,8 @@
 struct client;
 LIST_HEAD(client_list, client);
 
-/* Begins; owns fd. It takes itself out of the list when it has become a relay or has failed (`count` goes down when
- * the connection is over, not before). */
+/* Begins; owns fd. It takes itself out of the list when it has become a relay or has failed
+ * (`count` goes down when the connection is over, not before). */
 void client_new(const struct lan_house *house, struct client_list *list, unsigned *count, int fd,
 		 const struct addr *src, const struct addr *dst);
 
@@ -22,7 +22,8 @@ void client_restarted(struct client *c, const struct vps *v);
 /* There is no session any more, and no hope of one: resets the client, who may try another way. */
 void client_give_up(struct client *c);
 void client_free(struct client *c); /* resets the client */
-/* For how long in ms what carries OPEN has been without any link; to be asked again and again. 0: it has one, or needs none. */
+/* For how long in ms what carries OPEN has been without any link; to be asked again and again. 0:
+ * it has one, or needs none. */
 uint64_t client_severed(struct client *c, uint64_t now_ms);
 struct client *client_next(const struct client *c);
 

@@ -1,19 +1,20 @@
 /* client_retry: was the request served, and may it be sent again?
  *
- * Theory of operation. What the client said may be sent again, but only where it certainly was not served: the upstream never
- * got as far as OPEN, or the VPS proved with RESET that it does not know the session, or
- * it promised with REVOKED that the OPEN was not and will not be served. An upstream that dies
- * between OPEN and ACCEPT, whose OPEN is not even acknowledged after UNHEARD_MS, or that says nothing
- * for PATIENCE_MS, is asked after in this way. Each try is given more time than the one before, and all of them CONNECT_MS.
+ * Theory of operation. What the client said may be sent again, but only where it certainly was not
+ * served: the upstream never got as far as OPEN, or the VPS proved with RESET that it does not know
+ * the session, or it promised with REVOKED that the OPEN was not and will not be served. An
+ * upstream that dies between OPEN and ACCEPT, whose OPEN is not even acknowledged after UNHEARD_MS,
+ * or that says nothing for PATIENCE_MS, is asked after in this way. Each try is given more time
+ * than the one before, and all of them CONNECT_MS.
  *
- * Served, or unknowable, and the upstream dead: the client is reset, never answered twice. Unless OPEN asked to be kept, as it does
- * while the links are uneasy: then RESUME asks for the same destination on another upstream, and what the client said
- * behind OPEN follows it again. */
+ * Served, or unknowable, and the upstream dead: the client is reset, never answered twice. Unless
+ * OPEN asked to be kept, as it does while the links are uneasy: then RESUME asks for the same
+ * destination on another upstream, and what the client said behind OPEN follows it again. */
 #include <string.h>
 
+#include "client_room.h"
 #include "clock.h"
 #include "counter.h"
-#include "client_room.h"
 
 #define UNHEARD_MS 300 /* OPEN not even acknowledged */
 #define PATIENCE_MS 1000
@@ -25,7 +26,8 @@
 #define DOUBLES 3 /* that each try is more patient than the one before */
 #define LOOK_MS 200
 
-/* Lines that are full let an OPEN wait behind what was sent before; to ask again at the same pace would fill them more. */
+/* Lines that are full let an OPEN wait behind what was sent before; to ask again at the same pace
+ * would fill them more. */
 unsigned client_longer(const struct client *c, unsigned ms)
 {
 	return ms << (c->tries < DOUBLES ? c->tries : DOUBLES);
@@ -91,7 +93,8 @@ static void on_revoked(void *arg, bool served)
 	}
 }
 
-/* Silence after OPEN, or the upstream has died: was it served? False: there was no way to ask, and o is gone. */
+/* Silence after OPEN, or the upstream has died: was it served? False: there was no way to ask, and
+ * o is gone. */
 static bool doubt(struct client *c)
 {
 	if (c->state == DOUBT)

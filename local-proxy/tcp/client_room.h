@@ -47,8 +47,9 @@ void client_be_patient(struct client *c); /* and a while ago */
 void client_retry(struct client *c);	    /* nothing was lost with the upstream: at once, on another */
 void client_unserved(struct client *c);   /* nothing was sent on the upstream, or nothing of it was heard */
 void client_lost(struct client *c);	    /* the upstream died */
-/* The process that OPEN was sent to is gone. Only a RESET of its successor can still help; it may come as long as a
- * link carries the connection (a host that was restarted itself answers each with a reset). */
+/* The process that OPEN was sent to is gone. Only a RESET of its successor can still help; it may
+ * come as long as a link carries the connection (a host that was restarted itself answers each with
+ * a reset). */
 void client_bereave(struct client *c);
 unsigned client_longer(const struct client *c, unsigned ms); /* so long at this try */
 

@@ -1,17 +1,19 @@
 /* intercept: takes the LAN's connections while there is somebody to carry them.
  *
- * Theory of operation. The first session puts the rules in at once. When it is lost, and on_remote_down is `direct`,
- * they are drained in one step: new connections go out by the ordinary default route, while those that were
- * taken stay with us, for the VPS may only have been away for a moment. When the last of them has ended, the rules go
- * altogether. They come back when a session has lasted HEALTHY_MS, so a VPS that comes and goes does not
- * split the house's connections between two ways over and over. With on_remote_down = reject the rules are in from
- * the beginning to the end, and `lan` refuses.
+ * Theory of operation. The first session puts the rules in at once. When it is lost, and
+ * on_remote_down is `direct`, they are drained in one step: new connections go out by the ordinary
+ * default route, while those that were taken stay with us, for the VPS may only have been away for
+ * a moment. When the last of them has ended, the rules go altogether. They come back when a session
+ * has lasted HEALTHY_MS, so a VPS that comes and goes does not split the house's connections
+ * between two ways over and over. With on_remote_down = reject the rules are in from the beginning
+ * to the end, and `lan` refuses.
  *
- * What a script can do may change behind it: when somebody has the firewall look into bridges (Docker does), TPROXY does
- * not work on a LAN that is one, and new connections would hang. So this is looked at every WATCH_MS, and a change has
- * the scripts judge anew.
+ * What a script can do may change behind it: when somebody has the firewall look into bridges
+ * (Docker does), TPROXY does not work on a LAN that is one, and new connections would hang. So this
+ * is looked at every WATCH_MS, and a change has the scripts judge anew.
  *
- * A script that fails is tried again after RETRY_MIN_MS, doubling to RETRY_MAX_MS. A `drain` that fails ends in `down`. */
+ * A script that fails is tried again after RETRY_MIN_MS, doubling to RETRY_MAX_MS. A `drain` that
+ * fails ends in `down`. */
 #include <event2/event_struct.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,21 +1,21 @@
 /* lan: the listener that intercepted connections arrive at.
  *
  * Theory of operation. Under TPROXY the accepted socket's own name is where the client wanted to
- * go; under REDIRECT conntrack remembers it. Both are known before a byte is read. Three kinds
- * of connection have no business here and are reset: one made straight to our port, one to
- * the VPS (the rules exempt it; if it comes all the same, something loops), and one more than
- * max_relays; and all others while the VPS is away. Everything else becomes a client connection (client.c). */
+ * go; under REDIRECT conntrack remembers it. Both are known before a byte is read. Three kinds of
+ * connection have no business here and are reset: one made straight to our port, one to the VPS
+ * (the rules exempt it; if it comes all the same, something loops), and one more than max_relays;
+ * and all others while the VPS is away. Everything else becomes a client connection (client.c). */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client.h"
 #include "clock.h"
 #include "counter.h"
 #include "lan.h"
 #include "listener.h"
 #include "log.h"
-#include "client.h"
 #include "sock.h"
 
 struct lan {

@@ -37,7 +37,8 @@ void lan_session(struct lan *l, bool up);
 /* The process of this VPS is another one: what it was asked for is lost. */
 void lan_restarted(struct lan *l, const struct vps *v);
 
-/* How many client connections that wait for ACCEPT have been without any link for least_ms or more, but less than most_ms. */
+/* How many client connections that wait for ACCEPT have been without any link for least_ms or more,
+ * but less than most_ms. */
 unsigned lan_severed(struct lan *l, unsigned least_ms, unsigned most_ms);
 
 json_t *lan_status(const struct lan *l);

@@ -1,24 +1,27 @@
 /* pool: warm connections.
  *
- * Theory of operation. A LAN connection that finds a warm upstream costs no handshake: OPEN and
- * the first bytes leave at once, on a connection whose subflows have joined already. The pool
- * keeps `want` of them. `want` follows demand: it starts at [pool] min, doubles when
- * somebody found the pool empty, and loses an eighth every DECAY_MS in which nobody did; never above
- * [pool] max, nor above what the VPS allows. When nobody has asked for IDLE_MS it sinks to none, since each that waits costs
- * every link 0.7 MB a day, and is back at min with the next who does, whose connection has to be dialled. The oldest is handed out first: its other
- * links have had the longest time to join.
+ * Theory of operation. A LAN connection that finds a warm upstream costs no handshake: OPEN and the
+ * first bytes leave at once, on a connection whose subflows have joined already. The pool keeps
+ * `want` of them. `want` follows demand: it starts at [pool] min, doubles when somebody found the
+ * pool empty, and loses an eighth every DECAY_MS in which nobody did; never above [pool] max, nor
+ * above what the VPS allows. When nobody has asked for IDLE_MS it sinks to none, since each that
+ * waits costs every link 0.7 MB a day, and is back at min with the next who does, whose connection
+ * has to be dialled. The oldest is handed out first: its other links have had the longest time to
+ * join.
  *
- * A waiting connection is dropped when it breaks, when it is older than the smaller of both
- * sides' `age` (before NATs forget it), when no link carries it any more (one that lost only the link it began on is as good as
- * before), and when the VPS was restarted. When
- * one that was handed out turns out to be dead in silence, all that wait are dropped: a NAT that
- * forgot one forgot all. When the links have learnt another first window (links_learn), those made before have the old one for good
- * and are replaced, some at a time; so are they all when one began on a link that is not the best now, since the kernel goes on
- * preferring that. Each loss is refilled; after a failed dial the pool rests for REST_MS first. One whose ATTACH is not answered in
- * ATTACH_MS is given up: when the only link that it has yet is gone, the kernel neither joins another nor says so.
+ * A waiting connection is dropped when it breaks, when it is older than the smaller of both sides'
+ * `age` (before NATs forget it), when no link carries it any more (one that lost only the link it
+ * began on is as good as before), and when the VPS was restarted. When one that was handed out
+ * turns out to be dead in silence, all that wait are dropped: a NAT that forgot one forgot all.
+ * When the links have learnt another first window (links_learn), those made before have the old one
+ * for good and are replaced, some at a time; so are they all when one began on a link that is not
+ * the best now, since the kernel goes on preferring that. Each loss is refilled; after a failed
+ * dial the pool rests for REST_MS first. One whose ATTACH is not answered in ATTACH_MS is given up:
+ * when the only link that it has yet is gone, the kernel neither joins another nor says so.
  *
- * A connection that fell back to plain TCP (SYNs that are lost three times do that) dies with the link it is on. It is dialled
- * again, but no more than UPSTREAM_FALLBACKS times in a row: then there is a reason, which mptcp_check.c will find. */
+ * A connection that fell back to plain TCP (SYNs that are lost three times do that) dies with the
+ * link it is on. It is dialled again, but no more than UPSTREAM_FALLBACKS times in a row: then
+ * there is a reason, which mptcp_check.c will find. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,7 +291,8 @@ void pool_session(struct pool *p, bool up, bool switched)
 		refill_soon(p);
 }
 
-/* The place of its link among those that connections may begin on, 0: the best; -1: none of them. */
+/* The place of its link among those that connections may begin on, 0: the best; -1: none of
+ * them. */
 static int link_rank(const struct pool *p, const struct upstream *u)
 {
 	struct addr target[8], src[CONFIG_LINKS];

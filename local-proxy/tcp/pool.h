@@ -6,8 +6,8 @@
 
 #include "config.h"
 #include "links.h"
-#include "vps_choice.h"
 #include "upstream.h"
+#include "vps_choice.h"
 
 struct pool;
 

@@ -1,12 +1,15 @@
-/* Theory of operation. A link's endpoint makes the kernel join one subflow to each connection when it is put in, and not a second time
- * when that one dies by itself: a box on the way resets it, or forgets it. While other links carry the connection nobody notices; when they
- * go it has none left, although a sound link is there, and ends by the kernel's limit of a minute, or never, since each endpoint that is
- * put in begins that minute anew.
+/* Theory of operation. A link's endpoint makes the kernel join one subflow to each connection when
+ * it is put in, and not a second time when that one dies by itself: a box on the way resets it, or
+ * forgets it. While other links carry the connection nobody notices; when they go it has none left,
+ * although a sound link is there, and ends by the kernel's limit of a minute, or never, since each
+ * endpoint that is put in begins that minute anew.
  *
- * So while the links are uneasy, relays in which nothing moves, and client connections that wait for their ACCEPT, are looked at every second. As
- * soon as one has been without any subflow for SEVERED_MS, longer than a link that comes back takes to join, a link that is in use is
- * joined anew, which costs the others on it a round trip. That is tried every AGAIN_MS, with one link after the other, until it is
- * TRIED_MS without: then its other end is gone; a relay is reset at the stall limit, a client connection when it has waited long enough. */
+ * So while the links are uneasy, relays in which nothing moves, and client connections that wait
+ * for their ACCEPT, are looked at every second. As soon as one has been without any subflow for
+ * SEVERED_MS, longer than a link that comes back takes to join, a link that is in use is joined
+ * anew, which costs the others on it a round trip. That is tried every AGAIN_MS, with one link
+ * after the other, until it is TRIED_MS without: then its other end is gone; a relay is reset at
+ * the stall limit, a client connection when it has waited long enough. */
 #include "subflows.h"
 
 #include <event2/event_struct.h>

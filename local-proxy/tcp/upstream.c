@@ -128,7 +128,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 
 /* --- reading --- */
 
-/* RESET is no record: it comes in the place of ATTACHED. 0: more is needed, 1: it is one, -1: it is not. */
+/* RESET is no record: it comes in the place of ATTACHED. 0: more is needed, 1: it is one, -1: it is
+ * not. */
 static int is_reset(const struct upstream *u)
 {
 	struct wire_reset reset;
@@ -175,8 +176,8 @@ static int take_attached(struct upstream *u, const struct record *rec)
 	return 0;
 }
 
-/* Looks at what was read; -1 when it cannot be right. The upstream may be gone afterwards: `more` says whether
- * to come again. */
+/* Looks at what was read; -1 when it cannot be right. The upstream may be gone afterwards: `more`
+ * says whether to come again. */
 static int take_answers(struct upstream *u, bool *more)
 {
 	struct record rec;

@@ -24,7 +24,8 @@ enum upstream_event {
 	UPSTREAM_LOST,	    /* over, and it cannot be known from here whether OPEN was served */
 };
 
-/* After DENIED, UNSERVED and LOST the upstream is only good for upstream_free(). May be freed inside. */
+/* After DENIED, UNSERVED and LOST the upstream is only good for upstream_free(). May be freed
+ * inside. */
 typedef void (*upstream_cb)(void *arg, struct upstream *u, enum upstream_event ev);
 
 /* Begins to dial. Never calls back before it returns. NULL: no memory. */
@@ -40,25 +41,27 @@ int upstream_attach(struct upstream *u);
 int upstream_open(struct upstream *u, const struct wire_open *open, const void *early, size_t len);
 /* How many of them went inside it; the rest follows it. */
 size_t upstream_early(const struct upstream *u);
-/* On one that is attached, in the place of OPEN: takes up the OPEN of another connection, of this mode. `rest`: the client's bytes
- * behind those that went inside it. */
+/* On one that is attached, in the place of OPEN: takes up the OPEN of another connection, of this
+ * mode. `rest`: the client's bytes behind those that went inside it. */
 int upstream_resume(struct upstream *u, const struct wire_resume *r, enum wire_mode mode, const void *rest, size_t len);
 /* More of the client's bytes, before ACCEPT, in a SEALED stream. -1: out of memory. */
 int upstream_send(struct upstream *u, const void *data, size_t len);
 
-/* Fills in the WAN side of setup (fd, keys, what was read and what is owed). The pointers are good until
- * upstream_release(), which frees all but the connection. */
+/* Fills in the WAN side of setup (fd, keys, what was read and what is owed). The pointers are good
+ * until upstream_release(), which frees all but the connection. */
 void upstream_hand_over(struct upstream *u, struct relay_setup *setup);
 void upstream_release(struct upstream *u);
 
 /* True while the peer has not acknowledged all that was sent. */
 bool upstream_unheard(const struct upstream *u);
 
-/* Something that the kernel may not have told of is there to be read; it is, next. False: nothing. */
+/* Something that the kernel may not have told of is there to be read; it is, next. False:
+ * nothing. */
 bool upstream_rouse(struct upstream *u);
 
 bool upstream_is_mptcp(const struct upstream *u);
-/* Plain TCP, though its link carries more: it dies with that link, and another should be dialled. */
+/* Plain TCP, though its link carries more: it dies with that link, and another should be
+ * dialled. */
 bool upstream_fell_back(const struct upstream *u, const struct links *links);
 /* True when no link carries it any more. */
 bool upstream_severed(const struct upstream *u);

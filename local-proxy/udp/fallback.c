@@ -1,15 +1,18 @@
 /* Theory of operation
  *
- * Datagrams may be filtered where TCP passes: on one link, and then the others carry the tunnel; or on all. When no path of the association
- * has worked for PATIENCE_MS, and the VPS has been heard over the control connection meanwhile, the tunnel's packets travel as
- * frames of that connection, in both directions; when a path is well again, as datagrams again. The decision is made here alone: the
- * VPS is told by CARRIER and obeys, and is told again with every new control connection.
+ * Datagrams may be filtered where TCP passes: on one link, and then the others carry the tunnel; or
+ * on all. When no path of the association has worked for PATIENCE_MS, and the VPS has been heard
+ * over the control connection meanwhile, the tunnel's packets travel as frames of that connection,
+ * in both directions; when a path is well again, as datagrams again. The decision is made here
+ * alone: the VPS is told by CARRIER and obeys, and is told again with every new control connection.
  *
- * That the VPS was heard is what tells filtered datagrams from dead links, where another way would be no way either. So the VPS is
- * asked when the last path died, and asked again while the stream carries something, which makes the control connection as quick to be
- * given up as it is for TCP. While nothing moves, nothing is asked.
+ * That the VPS was heard is what tells filtered datagrams from dead links, where another way would
+ * be no way either. So the VPS is asked when the last path died, and asked again while the stream
+ * carries something, which makes the control connection as quick to be given up as it is for TCP.
+ * While nothing moves, nothing is asked.
  *
- * A VPS that does not know such frames (it says so in WELCOME) is left in peace: then there is no tunnel on such links. */
+ * A VPS that does not know such frames (it says so in WELCOME) is left in peace: then there is no
+ * tunnel on such links. */
 #include "fallback.h"
 
 #include <event2/event_struct.h>

@@ -1,18 +1,19 @@
-/* fallback: which way the tunnel's packets travel: as datagrams, or as frames of the control connection. See fallback.c for the theory. */
+/* fallback: which way the tunnel's packets travel: as datagrams, or as frames of the control
+ * connection. See fallback.c for the theory. */
 #ifndef PLAIT_FALLBACK_H
 #define PLAIT_FALLBACK_H
 
 #include <event2/event.h>
 #include <stdbool.h>
 
-#include "vps_choice.h"
 #include "tunnel.h"
+#include "vps_choice.h"
 #include "wire.h"
 
 struct fallback;
 
-/* `changed` is called from the loop when it is the other way now. `congestion`: how the control connection behaves while it carries packets. All
- * outlive this. NULL: no memory. */
+/* `changed` is called from the loop when it is the other way now. `congestion`: how the control
+ * connection behaves while it carries packets. All outlive this. NULL: no memory. */
 struct fallback *fallback_new(struct event_base *base, struct tunnel *tunnel, struct vps_choice *remotes, const char *congestion,
 			    void (*changed)(void *arg), void *arg);
 void fallback_free(struct fallback *f); /* NULL is fine */

@@ -1,8 +1,10 @@
 /* Theory of operation
  *
- * QUIC is UDP, so it goes through the tunnel, where one flow has one link, as a rule. Over TCP the same page has all of them. With quic = auto
- * it is refused where that is known to be better: when the second link brings down more than half of what the first does, as they were
- * said or seen to carry; and while the tunnel itself goes through a stream. Where the rates are not known it is not refused. */
+ * QUIC is UDP, so it goes through the tunnel, where one flow has one link, as a rule. Over TCP the
+ * same page has all of them. With quic = auto it is refused where that is known to be better: when
+ * the second link brings down more than half of what the first does, as they were said or seen to
+ * carry; and while the tunnel itself goes through a stream. Where the rates are not known it is not
+ * refused. */
 #include "quic.h"
 
 /* What this link brings down, in bits a second; 0: not known. */

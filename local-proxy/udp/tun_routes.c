@@ -1,7 +1,7 @@
 /* Theory of operation
  *
- * Rules of ours, asked before the main table, lead what the LAN sends (and with `own` the gateway's own) into a table of ours whose default
- * route is the device. In this order:
+ * Rules of ours, asked before the main table, lead what the LAN sends (and with `own` the gateway's
+ * own) into a table of ours whose default route is the device. In this order:
  *   - what the main table knows better than by its default route goes there: the LAN itself, other private networks, hosts;
  *   - TCP jumps over the rest: plait relays it, and what it does not relay is to go out directly; of the gateway's own, plait's
  *     sockets, names (finding the VPS must not need the VPS) and DHCP jump too;

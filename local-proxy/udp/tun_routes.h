@@ -1,4 +1,5 @@
-/* tun_routes: the routes and rules that lead what is not TCP into the tunnel's device. See tun_routes.c for the theory. */
+/* tun_routes: the routes and rules that lead what is not TCP into the tunnel's device. See
+ * tun_routes.c for the theory. */
 #ifndef PLAIT_TUN_ROUTES_H
 #define PLAIT_TUN_ROUTES_H
 

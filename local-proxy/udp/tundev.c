@@ -1,16 +1,20 @@
 /* Theory of operation
  *
- * The device is there from the beginning to the end. Whether anything is sent into it is a matter of routes (tun_routes.c).
- * Beside the routes the firewall does its part (tunnel.sh): the LAN gets our inner address, and nothing begins from out there.
+ * The device is there from the beginning to the end. Whether anything is sent into it is a matter
+ * of routes (tun_routes.c). Beside the routes the firewall does its part (tunnel.sh): the LAN gets
+ * our inner address, and nothing begins from out there.
  *
- * The routes go in with the first session that names inner addresses and has a usable path, or another way (fallback.c). They go out when the session is lost, or no
- * path was usable for LOST_MS, and come back when both have lasted HEALTHY_MS. With on_remote_down = reject they are in from the beginning,
- * and what is sent while nobody carries it is lost. When the process is killed the device vanishes by itself, and the guard takes out the rest.
+ * The routes go in with the first session that names inner addresses and has a usable path, or
+ * another way (fallback.c). They go out when the session is lost, or no path was usable for
+ * LOST_MS, and come back when both have lasted HEALTHY_MS. With on_remote_down = reject they are in
+ * from the beginning, and what is sent while nobody carries it is lost. When the process is killed
+ * the device vanishes by itself, and the guard takes out the rest.
  *
- * QUIC is refused by the firewall, according to `quic`; auto (quic.c) is decided anew every few seconds.
+ * QUIC is refused by the firewall, according to `quic`; auto (quic.c) is decided anew every few
+ * seconds.
  *
- * What comes out of the tunnel must be for the inner address (or, with nat = no, for anything behind us): the VPS has no business with
- * other addresses of the house. */
+ * What comes out of the tunnel must be for the inner address (or, with nat = no, for anything
+ * behind us): the VPS has no business with other addresses of the house. */
 #include "tundev.h"
 
 #include <errno.h>
@@ -111,7 +115,8 @@ static bool is_multicast(const struct tun_packet *p)
 	return p->data[0] >> 4 == 6 ? p->len > 24 && p->data[24] == 0xff : p->len > 16 && p->data[16] >> 4 == 14;
 }
 
-/* A read that filled the array may have left more of a super-packet, which no event would tell of. */
+/* A read that filled the array may have left more of a super-packet, which no event would tell
+ * of. */
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct tundev *t = arg;

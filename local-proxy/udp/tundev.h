@@ -1,4 +1,5 @@
-/* tundev: the gateway's TUN device, the tunnel behind it, and what is sent into it. See tundev.c for the theory. */
+/* tundev: the gateway's TUN device, the tunnel behind it, and what is sent into it. See tundev.c
+ * for the theory. */
 #ifndef PLAIT_TUNDEV_H
 #define PLAIT_TUNDEV_H
 
@@ -19,7 +20,8 @@
 
 struct tundev;
 
-/* The tunnel exists in any case, because its association is everybody's; without a device nothing is sent into it. NULL: no memory. */
+/* The tunnel exists in any case, because its association is everybody's; without a device nothing
+ * is sent into it. NULL: no memory. */
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct seal *seal, struct guard *guard);
 void tundev_free(struct tundev *t); /* takes all out; NULL is fine */
 

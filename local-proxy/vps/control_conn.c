@@ -1,9 +1,10 @@
 /* control_conn: how a session is made, and how its VPS is heard.
  *
- * Theory of operation. DIALLING: the links are raced, for as long as the owner has patience. GREETING: knock, TLS, the VPS's key
- * is compared, HELLO goes out; all of that and WELCOME within GREETING_MS. WELCOMED: the session's keys are derived, pings of the
- * remote are answered, other frames are the owner's. BROKEN: no connection any more. The session, if there was
- * one, stays until control_conn_free(), since the VPS keeps it for a minute too.
+ * Theory of operation. DIALLING: the links are raced, for as long as the owner has patience.
+ * GREETING: knock, TLS, the VPS's key is compared, HELLO goes out; all of that and WELCOME within
+ * GREETING_MS. WELCOMED: the session's keys are derived, pings of the remote are answered, other
+ * frames are the owner's. BROKEN: no connection any more. The session, if there was one, stays
+ * until control_conn_free(), since the VPS keeps it for a minute too.
  *
  * The owner pings when he wants to know whether the VPS is there. Every frame is a sign of life and
  * settles what was asked before it. */
@@ -14,9 +15,9 @@
 #include <string.h>
 
 #include "clock.h"
+#include "control_conn.h"
 #include "dial.h"
 #include "log.h"
-#include "control_conn.h"
 
 #define GREETING_MS 5000
 #define PING "plait!?" /* and its NUL: 8 bytes, echoed */

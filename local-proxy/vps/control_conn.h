@@ -31,8 +31,8 @@ struct control_conn_ops {
 	/* What is not answered here. */
 	void (*frame)(void *arg, struct control_conn *c, uint8_t type, const uint8_t *value, size_t len);
 	void (*room)(void *arg, struct control_conn *c); /* after control_conn_offer() refused: it would not, now */
-	/* Its connection is over, or never came to be: why is one clause for the log. The session of one that was
-	 * welcomed stays with it. */
+	/* Its connection is over, or never came to be: why is one clause for the log. The session
+	 * of one that was welcomed stays with it. */
 	void (*broke)(void *arg, struct control_conn *c, const char *why);
 };
 

@@ -1,14 +1,15 @@
 /* dial: a race between links.
  *
  * Theory of operation. The first SYN of an MPTCP connection goes over one link only, and if that
- * link is silently dead the kernel waits for many seconds. So a dial is a list of attempts, one
- * for each (address of the VPS, source address of a link that can reach it), best link first.
- * The first starts at once; the next starts when a round trip and a half of its link is over (STAGGER_MS where that is not known,
- * or is more), or as soon as one fails.
- * Whoever connects first wins; the others are reset before a byte of ours was sent on
- * them. A link that is used for whole connections only is first in its turn, one dial in as many as there are
- * links, and last otherwise; its attempts are plain TCP. After DEADLINE_MS, or when every attempt has failed, the dial has failed with the last
- * error. The callback comes from the loop, never from inside dial_start(). */
+ * link is silently dead the kernel waits for many seconds. So a dial is a list of attempts, one for
+ * each (address of the VPS, source address of a link that can reach it), best link first. The first
+ * starts at once; the next starts when a round trip and a half of its link is over (STAGGER_MS
+ * where that is not known, or is more), or as soon as one fails. Whoever connects first wins; the
+ * others are reset before a byte of ours was sent on them. A link that is used for whole
+ * connections only is first in its turn, one dial in as many as there are links, and last
+ * otherwise; its attempts are plain TCP. After DEADLINE_MS, or when every attempt has failed, the
+ * dial has failed with the last error. The callback comes from the loop, never from inside
+ * dial_start(). */
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>

@@ -1,9 +1,10 @@
 /* revoke: questions that must have an answer.
  *
- * Theory of operation. A connection that died between OPEN and ACCEPT leaves a doubt: was the request
- * served? The VPS is asked over the control connection, and its answer binds it: what was
- * not served then never will be. The owner sends each question once, and all again whenever there is a new
- * control connection. With no answer in REVOKE_MS the doubt counts as served. Each is answered exactly once. */
+ * Theory of operation. A connection that died between OPEN and ACCEPT leaves a doubt: was the
+ * request served? The VPS is asked over the control connection, and its answer binds it: what was
+ * not served then never will be. The owner sends each question once, and all again whenever there
+ * is a new control connection. With no answer in REVOKE_MS the doubt counts as served. Each is
+ * answered exactly once. */
 #include <stdlib.h>
 #include <string.h>
 

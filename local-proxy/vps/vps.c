@@ -1,32 +1,34 @@
 /* vps: keeps a session with one VPS alive, and knows whether it is there.
  *
- * Theory of operation. There are at most two conns: `now`, whose session new connections attach to, and `next`, which
- * replaces it. `next` is begun when there is no `now`, when `now` has reached the age the
- * VPS asked for (make before break: nothing waits for a rekey), when the VPS says
- * that it does not know our session (it restarted), and when `now` is in doubt. When `next` is welcomed it becomes `now`
- * and the old one says BYE, a little later, since packets of the tunnel may still be on their way in it; relays keep their own keys and
- * never notice.
+ * Theory of operation. There are at most two conns: `now`, whose session new connections attach to,
+ * and `next`, which replaces it. `next` is begun when there is no `now`, when `now` has reached the
+ * age the VPS asked for (make before break: nothing waits for a rekey), when the VPS says that it
+ * does not know our session (it restarted), and when `now` is in doubt. When `next` is welcomed it
+ * becomes `now` and the old one says BYE, a little later, since packets of the tunnel may still be
+ * on their way in it; relays keep their own keys and never notice.
  *
- * Doubt. While connections of the LAN want the VPS (WANTED_MS since the last) it is pinged every PING_MS, else every
- * PING_IDLE_MS. A ping that is not answered within a few round trips, a question that waits, or a connection that broke
- * make `next` begin, while `now` may still answer. Only when nobody has been heard
- * for GRACE_MS, nor any relay got a byte from there, is the session given up and the rest of the house told. (The VPS keeps a session without connection for a
- * minute, so warm connections stay good meanwhile.) WELCOME carries a number that changes with the VPS's process: if it is another one than before,
- * everything attached to the old process is void.
+ * Doubt. While connections of the LAN want the VPS (WANTED_MS since the last) it is pinged every
+ * PING_MS, else every PING_IDLE_MS. A ping that is not answered within a few round trips, a
+ * question that waits, or a connection that broke make `next` begin, while `now` may still answer.
+ * Only when nobody has been heard for GRACE_MS, nor any relay got a byte from there, is the session
+ * given up and the rest of the house told. (The VPS keeps a session without connection for a
+ * minute, so warm connections stay good meanwhile.) WELCOME carries a number that changes with the
+ * VPS's process: if it is another one than before, everything attached to the old process is void.
  *
- * A dial that takes much longer than one ever did is begun anew, since the kernel repeats a lost SYN ever more rarely. Failures are
- * retried after 200 ms, doubling to 1 s, and to 5 s when the VPS has been away for LONG_MS; every failed attempt also asks the resolver again. */
+ * A dial that takes much longer than one ever did is begun anew, since the kernel repeats a lost
+ * SYN ever more rarely. Failures are retried after 200 ms, doubling to 1 s, and to 5 s when the VPS
+ * has been away for LONG_MS; every failed attempt also asks the resolver again. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
+#include "control_conn.h"
 #include "counter.h"
 #include "log.h"
 #include "relay.h"
-#include "vps.h"
 #include "resolve.h"
-#include "control_conn.h"
+#include "vps.h"
 
 #define TARGETS_MAX 8
 #define TICK_MS 250

@@ -19,7 +19,8 @@ struct relay_loop;
 struct vps;
 
 struct vps_ops {
-	/* A session began, or the last one is gone; restarted: it was another process, what was attached to it is void. */
+	/* A session began, or the last one is gone; restarted: it was another process, what was
+	 * attached to it is void. */
 	void (*session)(void *arg, struct vps *v, bool up, bool restarted);
 	void (*addresses)(void *arg, struct vps *v); /* vps_targets() answers differently */
 	void (*packet)(void *arg, struct vps *v, const uint8_t *packet, size_t len); /* of the tunnel */
@@ -57,11 +58,12 @@ void vps_session_refused(struct vps *v, const struct session *s);
 /* A connection of the LAN wants it: from now on it has to be known whether the VPS is there. */
 void vps_wanted(struct vps *v);
 
-/* Somebody doubts that the VPS is there: it is asked now, and another control connection begun if it does not answer soon. */
+/* Somebody doubts that the VPS is there: it is asked now, and another control connection begun if
+ * it does not answer soon. */
 void vps_suspect(struct vps *v);
 
-/* Asks whether the OPEN of this counter was served, and forbids it if not. The answer comes once, also when it cannot be
- * known (then: served). */
+/* Asks whether the OPEN of this counter was served, and forbids it if not. The answer comes once,
+ * also when it cannot be known (then: served). */
 struct revoke *vps_revoke(struct vps *v, const struct session *s, uint64_t ctr, vps_revoked cb, void *arg);
 void vps_revoke_cancel(struct revoke *v); /* NULL is fine */
 
@@ -77,8 +79,8 @@ void vps_retire(struct vps *v, bool retired);	   /* while it is, no new connecti
 /* The links changed: perhaps one can be reached now. */
 void vps_links_changed(struct vps *v);
 
-/* For a VPS whose WELCOME says WIRE_F_STREAM only: a packet of the tunnel (false: not now), which way its packets are to come, and
- * how the control connection behaves meanwhile. */
+/* For a VPS whose WELCOME says WIRE_F_STREAM only: a packet of the tunnel (false: not now), which
+ * way its packets are to come, and how the control connection behaves meanwhile. */
 bool vps_offer(struct vps *v, const uint8_t *packet, size_t len);
 void vps_carrier(struct vps *v, enum wire_carrier carrier, const char *congestion);
 

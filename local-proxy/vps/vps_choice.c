@@ -1,25 +1,26 @@
 /* vps_choice: chooses among several VPSs.
  *
- * Theory of operation. Every remote of the configuration keeps a session all the time, so another one can be used from one
- * moment to the next. They are tried in the order of the file; a service (srv =) stands for its targets, in the order
- * of RFC 2782, drawn anew only when its answer changes. The active one is kept until
+ * Theory of operation. Every remote of the configuration keeps a session all the time, so another
+ * one can be used from one moment to the next. They are tried in the order of the file; a service
+ * (srv =) stands for its targets, in the order of RFC 2782, drawn anew only when its answer
+ * changes. The active one is kept until
  *  - it has no session any more: the first that is well takes its place;
  *  - it owes an answer for SWITCH_MS, and another one has answered since: that one does. All are
  *    asked when the active one is late, so that a link that died does not look like a VPS that did;
  *  - an earlier one has been well for RETURN_MS.
- * New connections go to the new one, relays stay on the old one as long as it carries them. At the start the first
- * ones are given START_MS before a later one is taken, unless they fail.
+ * New connections go to the new one, relays stay on the old one as long as it carries them. At the
+ * start the first ones are given START_MS before a later one is taken, unless they fail.
  *
- * A target that a service does not name any more is retired: not used and not dialled, but never freed, since
- * connections may refer to it; if it is named again it comes back. */
+ * A target that a service does not name any more is retired: not used and not dialled, but never
+ * freed, since connections may refer to it; if it is named again it comes back. */
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
 #include "log.h"
-#include "vps_choice.h"
 #include "resolve.h"
+#include "vps_choice.h"
 
 #define VPS_CHOICE_MAX 16 /* retired ones included */
 #define TICK_MS 250
@@ -99,7 +100,8 @@ static struct vps *first_heard(const struct vps_choice *c, uint64_t since)
 	return NULL;
 }
 
-/* An earlier one that has been well for long; or, the active one being retired, any that is well. */
+/* An earlier one that has been well for long; or, the active one being retired, any that is
+ * well. */
 static struct vps *better(const struct vps_choice *c, uint64_t now)
 {
 	for (size_t i = 0; i < c->n; i++) {

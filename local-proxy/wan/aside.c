@@ -1,9 +1,10 @@
 /* Theory of operation
  *
- * While relays move bytes, each device's counters are read once a second and weighed (weigh.c); when nothing moves,
- * nothing is read. A second counts only if most of what the devices carried was the relays': a link that is full of
- * something else says nothing about what it could do for them. The verdict goes to `links`, which makes the link a
- * backup, on running connections too, and to UDP, which keeps sending copies on it. Probes go on all the while. */
+ * While relays move bytes, each device's counters are read once a second and weighed (weigh.c);
+ * when nothing moves, nothing is read. A second counts only if most of what the devices carried was
+ * the relays': a link that is full of something else says nothing about what it could do for them.
+ * The verdict goes to `links`, which makes the link a backup, on running connections too, and to
+ * UDP, which keeps sending copies on it. Probes go on all the while. */
 #include "aside.h"
 
 #include <errno.h>
@@ -120,7 +121,8 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 		a->weigh.busy = 0;
 		return;
 	}
-	/* A second without a byte may be the worst that a link did: all waited for what it had been given. */
+	/* A second without a byte may be the worst that a link did: all waited for what it had been
+	 * given. */
 	if (look(a, link) && by_relays) {
 		for (size_t i = 0; i < a->config->n_links; i++)
 			by_all += link[i].bytes[0] + link[i].bytes[1];

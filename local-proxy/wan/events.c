@@ -1,14 +1,14 @@
 /* Theory of operation
  *
- * Nobody tells this room what changed, only that something may have: it compares each link's state with the one that
- * was told last and tells the difference. So a link that flaps between two looks is no news, and the first look after
- * the start tells all.
+ * Nobody tells this room what changed, only that something may have: it compares each link's state
+ * with the one that was told last and tells the difference. So a link that flaps between two looks
+ * is no news, and the first look after the start tells all.
  *
- *	event		$1 of the program	PLAIT_ names in its environment
- *	a link		link-STATE		LINK DEVICE STATE WAS WHY
- *	a quota		quota-warning, -spent,	LINK DEVICE STATE WHY
- *			-renewed
- *	the VPS		remote-up, -down	REMOTE STATE WHY */
+ * 	event		$1 of the program	PLAIT_ names in its environment
+ * 	a link		link-STATE		LINK DEVICE STATE WAS WHY
+ * 	a quota		quota-warning, -spent,	LINK DEVICE STATE WHY
+ * 			-renewed
+ * 	the VPS		remote-up, -down	REMOTE STATE WHY */
 #include "events.h"
 
 #include <stdio.h>

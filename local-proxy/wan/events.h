@@ -1,4 +1,5 @@
-/* events: what happened to the links and the VPS, told to the owner's program once per change. See events.c. */
+/* events: what happened to the links and the VPS, told to the owner's program once per change. See
+ * events.c. */
 #ifndef PLAIT_EVENTS_H
 #define PLAIT_EVENTS_H
 
@@ -21,7 +22,8 @@ void events_remote(struct events *e, bool up, const char *address, const char *w
 /* "quota-warning", "quota-spent", "quota-renewed" */
 void events_quota(struct events *e, size_t link, const char *event, const char *why);
 
-/* The state of a link as people call it, from its object in links_status(): up, plain, idle, backup, aside, off, down. */
+/* The state of a link as people call it, from its object in links_status(): up, plain, idle,
+ * backup, aside, off, down. */
 const char *events_state(const json_t *link);
 
 #endif

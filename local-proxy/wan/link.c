@@ -28,8 +28,8 @@ static bool is_unique_local(const struct addr *a)
 	return !addr_is_v4(a) && (a->ip[0] & 0xfe) == 0xfc;
 }
 
-/* How good an address is to be seen with; 0: not at all. Stable before temporary (a temporary one goes away under the
- * connections), worldwide before unique local, primary before secondary. */
+/* How good an address is to be seen with; 0: not at all. Stable before temporary (a temporary one
+ * goes away under the connections), worldwide before unique local, primary before secondary. */
 static int addr_score(const struct rtnl_addr *a)
 {
 	const uint32_t unfit = IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED;

@@ -1,4 +1,5 @@
-/* link: one [link] of the config as the kernel's state makes it: a value, computed anew from a snapshot. */
+/* link: one [link] of the config as the kernel's state makes it: a value, computed anew from a
+ * snapshot. */
 #ifndef PLAIT_LINK_H
 #define PLAIT_LINK_H
 

@@ -1,28 +1,34 @@
 /* Theory of operation
  *
- * Everything is computed from the kernel's present state as a whole; nothing is patched by single events. An event only
- * says "look again" (20 ms after the first of a burst), and looking again means: dump devices, addresses and routes, make a
- * struct link of each [link], derive from the links what should be in the kernel, and let rtnl_sync() and mptcp_pm_sync()
- * move the difference. The first look is the same as every later one and also cleans up after a run that was killed. The
+ * Everything is computed from the kernel's present state as a whole; nothing is patched by single
+ * events. An event only says "look again" (20 ms after the first of a burst), and looking again
+ * means: dump devices, addresses and routes, make a struct link of each [link], derive from the
+ * links what should be in the kernel, and let rtnl_sync() and mptcp_pm_sync() move the difference.
+ * The first look is the same as every later one and also cleans up after a run that was killed. The
  * end is the same again, with nothing wanted.
  *
- * Each link has its own table of routes and a rule for its address (snapshot.c). The first window in them is the config's, or
- * learnt (see estimate.h): while uploads run, and when they end, what TCP measured on each link is told here, and a figure that
- * has changed is put in like all else. New connections begin with it.
+ * Each link has its own table of routes and a rule for its address (snapshot.c). The first window
+ * in them is the config's, or learnt (see estimate.h): while uploads run, and when they end, what
+ * TCP measured on each link is told here, and a figure that has changed is put in like all else.
+ * New connections begin with it.
  *
- * A link that is in use has an MPTCP endpoint per family with a fixed id and the link's device, so that later subflows leave by
- * it. The kernel holds 8 endpoints: up to four links have one for each family (100 + i, 104 + i); with more links each has
- * one, for the VPS's family if the config names an address, else for IPv4 if the link has it. The moment a link is
- * not in use its endpoint goes, and its subflows with it, which sends what they had not delivered over the others; when it is
- * used again they are made anew at once. Its routes stay as long as it is up: it can still be probed.
+ * A link that is in use has an MPTCP endpoint per family with a fixed id and the link's device, so
+ * that later subflows leave by it. The kernel holds 8 endpoints: up to four links have one for each
+ * family (100 + i, 104 + i); with more links each has one, for the VPS's family if the config names
+ * an address, else for IPv4 if the link has it. The moment a link is not in use its endpoint goes,
+ * and its subflows with it, which sends what they had not delivered over the others; when it is
+ * used again they are made anew at once. Its routes stay as long as it is up: it can still be
+ * probed.
  *
- * What a link is used for is up to its judges (verdicts.c). A word for the worse acts at once, one for the better after
- * DEBOUNCE_MS with whatever else was said by then. A link that was rejected and used all the same, for want of a better one,
- * has subflows whose timers have backed off: when it is found good again its endpoint is taken out and put in anew.
+ * What a link is used for is up to its judges (verdicts.c). A word for the worse acts at once, one
+ * for the better after DEBOUNCE_MS with whatever else was said by then. A link that was rejected
+ * and used all the same, for want of a better one, has subflows whose timers have backed off: when
+ * it is found good again its endpoint is taken out and put in anew.
  *
- * Announced addresses of the VPS are accepted only if the links are mixed: one that is up cannot reach the VPS in the
- * family that connections begin with, and joins by the address of the other family that the VPS announces. The kernel gives
- * subflows of both families to an AF_INET6 socket only, so connections are then dialled by such ones. */
+ * Announced addresses of the VPS are accepted only if the links are mixed: one that is up cannot
+ * reach the VPS in the family that connections begin with, and joins by the address of the other
+ * family that the VPS announces. The kernel gives subflows of both families to an AF_INET6 socket
+ * only, so connections are then dialled by such ones. */
 #include "links.h"
 
 #include <errno.h>
@@ -55,7 +61,8 @@ static int links_look(struct links *l, struct snapshot *s)
 	return err;
 }
 
-/* The id of a link's endpoint for this family, 0 for none: see above for the kernel's limit of 8. */
+/* The id of a link's endpoint for this family, 0 for none: see above for the kernel's limit of
+ * 8. */
 static unsigned endpoint_id(const struct links *l, size_t i, int side)
 {
 	const struct link *link = &l->link[i];
@@ -87,7 +94,8 @@ static bool mixed(const struct links *l)
 	return !(common[LINK_V4] && common[LINK_V6]); /* a name may stand for either */
 }
 
-/* To an announced address the kernel goes from where its routes say, unless an endpoint asks to: the link that needs it does. */
+/* To an announced address the kernel goes from where its routes say, unless an endpoint asks to:
+ * the link that needs it does. */
 static uint32_t endpoint_flags(const struct links *l, size_t i)
 {
 	const struct link *link = &l->link[i];
@@ -296,10 +304,11 @@ bool links_uneasy(const struct links *l)
 	return false;
 }
 
-/* FULLMESH put on and taken off makes the kernel (mptcp_pm_nl_fullmesh) close and join an endpoint's subflows without a word to the
- * remote. Of an endpoint that is taken out the VPS is told (RM_ADDR), for want of a subflow by the next one that joins; and where the
- * address is the one that the connection began on, it is that one which the VPS then closes, both being id 0. A link that
- * needs FULLMESH has no other way. */
+/* FULLMESH put on and taken off makes the kernel (mptcp_pm_nl_fullmesh) close and join an
+ * endpoint's subflows without a word to the remote. Of an endpoint that is taken out the VPS is
+ * told (RM_ADDR), for want of a subflow by the next one that joins; and where the address is the
+ * one that the connection began on, it is that one which the VPS then closes, both being id 0. A
+ * link that needs FULLMESH has no other way. */
 static void join_anew(struct links *l, size_t link)
 {
 	uint32_t flags = endpoint_flags(l, link);

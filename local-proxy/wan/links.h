@@ -1,4 +1,5 @@
-/* links: the gateway's links to the Internet, as the kernel tells of them. See links.c for the theory. */
+/* links: the gateway's links to the Internet, as the kernel tells of them. See links.c for the
+ * theory. */
 #ifndef PLAIT_LINKS_H
 #define PLAIT_LINKS_H
 
@@ -13,9 +14,9 @@
 
 struct links;
 
-/* Cleans what a crashed run left behind, then sets up tables, rules, endpoints and limits and follows the kernel from then
- * on. `changed` is called (from the loop, never from inside links_new) whenever the answer of links_sources may have changed.
- * NULL: a sentence was logged. */
+/* Cleans what a crashed run left behind, then sets up tables, rules, endpoints and limits and
+ * follows the kernel from then on. `changed` is called (from the loop, never from inside links_new)
+ * whenever the answer of links_sources may have changed. NULL: a sentence was logged. */
 struct links *links_new(struct event_base *base, const struct config *config, void (*changed)(void *arg), void *arg);
 
 /* Takes out exactly what was put in. */
@@ -24,11 +25,13 @@ void links_free(struct links *l);
 /* Lines, in the order of the config: 0 .. count - 1. */
 size_t links_count(const struct links *l);
 const char *links_line_name(const struct links *l, size_t link);
-/* Its address of this family (AF_INET, AF_INET6), whatever the judges say; false: it has none that is up. */
+/* Its address of this family (AF_INET, AF_INET6), whatever the judges say; false: it has none that
+ * is up. */
 bool links_address(const struct links *l, size_t link, int family, struct addr *out);
 
-/* What a link may be used for is the worst that any judge says of it; each speaks for himself and may change his mind at any time. A link
- * that is not LINKS_IN is still used when nothing better is left. `why` is one clause for people, copied. */
+/* What a link may be used for is the worst that any judge says of it; each speaks for himself and
+ * may change his mind at any time. A link that is not LINKS_IN is still used when nothing better is
+ * left. `why` is one clause for people, copied. */
 enum links_reason { LINKS_HEALTH, LINKS_ROLE, LINKS_QUOTA, LINKS_ASIDE, LINKS_MPTCP, LINKS_METERED, LINKS_REASONS };
 enum links_standing {
 	LINKS_IN,     /* an equal among the good ones */
@@ -38,25 +41,28 @@ enum links_standing {
 };
 void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *why);
 enum links_standing links_standing(const struct links *l, size_t link, const char **why); /* of all judges together */
-/* A link is away or out, and not by its owner's wish, or one was within the last minute: another may follow. */
+/* A link is away or out, and not by its owner's wish, or one was within the last minute: another
+ * may follow. */
 bool links_uneasy(const struct links *l);
 
-/* Connections have lost every link: has those that a link in use can carry join it again. Each call takes another link. The other connections'
- * subflows on it are made anew as well. */
+/* Connections have lost every link: has those that a link in use can carry join it again. Each call
+ * takes another link. The other connections' subflows on it are made anew as well. */
 void links_rejoin(struct links *l);
 
 /* A round trip that was measured on it: of links that stand alike the fastest is best. */
 void links_note_rtt(struct links *l, size_t link, uint32_t rtt_us);
 
-/* The addresses that a connection to `to` may be bound to, best first, at most max. 0 when no configured link can reach that
- * family now. Without any [link] section: one any-address (the kernel's routes decide). */
+/* The addresses that a connection to `to` may be bound to, best first, at most max. 0 when no
+ * configured link can reach that family now. Without any [link] section: one any-address (the
+ * kernel's routes decide). */
 size_t links_sources(const struct links *l, const struct addr *to, struct addr *out, size_t max);
 
-/* The links that are up have no family in common in which the VPS is reached: connections need subflows of both. */
+/* The links that are up have no family in common in which the VPS is reached: connections need
+ * subflows of both. */
 bool links_mixed(const struct links *l);
 
-/* Whose turn it is of n > 0 such sources: the place of the one that had it least lately, which has it with this. By chance a link
- * would be without for a while. */
+/* Whose turn it is of n > 0 such sources: the place of the one that had it least lately, which has
+ * it with this. By chance a link would be without for a while. */
 size_t links_turn(struct links *l, const struct addr *src, size_t n);
 
 /* Connections from this source are to be plain TCP: its link is used for whole ones. */
@@ -70,8 +76,8 @@ uint32_t links_rtt(const struct links *l, const struct addr *src);
 /* The link that owns this source address, for logs; "?" when none does. */
 const char *links_name(const struct links *l, const struct addr *src);
 
-/* What TCP measured on the way up of a connection's path: the link's first window follows it. True when that doubled or halved:
- * connections that were made before are worth replacing. */
+/* What TCP measured on the way up of a connection's path: the link's first window follows it. True
+ * when that doubled or halved: connections that were made before are worth replacing. */
 bool links_learn(struct links *l, const struct sock_subflow *path);
 
 /* [{name, device, up, address4, gateway4, address6, gateway6, endpoint ids, ...}] */

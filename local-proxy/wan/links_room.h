@@ -5,11 +5,11 @@
 #include <event2/event_struct.h>
 
 #include "estimate.h"
-#include "verdicts.h"
 #include "link.h"
 #include "links.h"
 #include "mptcp_pm.h"
 #include "rtnl.h"
+#include "verdicts.h"
 
 struct links {
 	const struct config *config;

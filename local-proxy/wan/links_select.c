@@ -1,9 +1,11 @@
 /* links_select: the link that a connection begins on, by its source address.
  *
- * Theory of operation. A connection is bound to an address of the link that it begins on; the kernel joins the others to it. Of the
- * links that have the family, those that stand best come first (links.h), and of equals the one with the shortest round trip. That
- * is the order in which a dial tries them. Only where whole connections are spread over links, since their network takes MPTCP away,
- * do they take turns instead. An address that its link has lost leads back to no link: what is bound to it cannot go on. */
+ * Theory of operation. A connection is bound to an address of the link that it begins on; the
+ * kernel joins the others to it. Of the links that have the family, those that stand best come
+ * first (links.h), and of equals the one with the shortest round trip. That is the order in which a
+ * dial tries them. Only where whole connections are spread over links, since their network takes
+ * MPTCP away, do they take turns instead. An address that its link has lost leads back to no link:
+ * what is bound to it cannot go on. */
 #include "links_room.h"
 
 size_t links_index(const struct links *l, const struct addr *src)

@@ -1,11 +1,11 @@
 /* Theory of operation
  *
- * Every connection to the VPS that waits has a subflow on each link, is kept alive on it and replaced every few
- * minutes: some megabytes a day that a metered link should not pay for nothing. So a metered link rests, without an
- * endpoint and hence without subflows, while another link is in use and the relays move less than MUCH. When they
- * move that for two seconds running it joins in, also on the connections that are running then, and rests again after
- * REST_S without. If no other link is left it is used at once. What the tunnel sends on it is another matter
- * (roles_use). */
+ * Every connection to the VPS that waits has a subflow on each link, is kept alive on it and
+ * replaced every few minutes: some megabytes a day that a metered link should not pay for nothing.
+ * So a metered link rests, without an endpoint and hence without subflows, while another link is in
+ * use and the relays move less than MUCH. When they move that for two seconds running it joins in,
+ * also on the connections that are running then, and rests again after REST_S without. If no other
+ * link is left it is used at once. What the tunnel sends on it is another matter (roles_use). */
 #include "metered.h"
 
 #include <stdbool.h>

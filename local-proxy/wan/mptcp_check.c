@@ -1,17 +1,19 @@
 /* Theory of operation
  *
- * Some middleboxes take the options of Multipath TCP out of packets, some drop the packets. Each link is asked by
- * itself: a connection to the VPS is begun from its address, and reset before a byte was said. If it is Multipath TCP
- * when it is established, the link is sound. If it has fallen back, the options were taken out. If it is not answered
- * within PATIENCE_MS but plain TCP from the same address is, SYNs with options are dropped; lost SYNs look the same,
- * so that is believed only when it happens twice in a row. If neither is answered nothing is known, and the verdict
- * stays. Other links learn the same from silence (paths); what is found here is only whether connections can have
- * subflows.
+ * Some middleboxes take the options of Multipath TCP out of packets, some drop the packets. Each
+ * link is asked by itself: a connection to the VPS is begun from its address, and reset before a
+ * byte was said. If it is Multipath TCP when it is established, the link is sound. If it has fallen
+ * back, the options were taken out. If it is not answered within PATIENCE_MS but plain TCP from the
+ * same address is, SYNs with options are dropped; lost SYNs look the same, so that is believed only
+ * when it happens twice in a row. If neither is answered nothing is known, and the verdict stays.
+ * Other links learn the same from silence (paths); what is found here is only whether connections
+ * can have subflows.
  *
- * A link without them is used for whole connections, as plain TCP (dial.c). It is asked when a session begins, when
- * its address changes, when a connection of a relay turns out to have fallen back, and every RETEST_MS, for
- * middleboxes come and go; a metered link less often. One link is asked at a time. Without a session, which may be so
- * because no link lets Multipath TCP through, they are asked too, but not as often: the VPS may be away. */
+ * A link without them is used for whole connections, as plain TCP (dial.c). It is asked when a
+ * session begins, when its address changes, when a connection of a relay turns out to have fallen
+ * back, and every RETEST_MS, for middleboxes come and go; a metered link less often. One link is
+ * asked at a time. Without a session, which may be so because no link lets Multipath TCP through,
+ * they are asked too, but not as often: the VPS may be away. */
 #include "mptcp_check.h"
 
 #include <event2/event_struct.h>

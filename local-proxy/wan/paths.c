@@ -1,20 +1,24 @@
 /* Theory of operation
  *
- * Each link that has an address in a family of the VPS's has a port here: a UDP socket bound to that address, connected to the VPS,
- * and the path of the same number in the association. When the address changes the port is made anew, and its health begins
- * anew. What the association finds out of a path is passed on to `links` as the judge LINKS_HEALTH:
+ * Each link that has an address in a family of the VPS's has a port here: a UDP socket bound to
+ * that address, connected to the VPS, and the path of the same number in the association. When the
+ * address changes the port is made anew, and its health begins anew. What the association finds out
+ * of a path is passed on to `links` as the judge LINKS_HEALTH:
  *
  *   UP, LOSSY      in (whether a lossy link does harm is for another judge)
  *   SUSPECT, DOWN  out
  *   PROBING        as it was: out if it was found dead, else in, since a link is believed until it is proven bad
  *
- * Datagrams can be filtered where TCP passes. So a path that is not usable is also tried by TCP (tcp_probe.c), every second while something
- * moves and every 20 s else, a metered one as rarely as it is probed; two answers in a row clear the link, whatever UDP says, and two
- * failures condemn one that UDP never knew. That it stands so is in `status` and in the log, once. A path that is answered again, and is
- * only waiting to be believed, is not asked by TCP: a link that comes and goes would be cleared by that each time it comes. Where the
- * VPS hears no datagrams at all, TCP alone judges.
+ * Datagrams can be filtered where TCP passes. So a path that is not usable is also tried by TCP
+ * (tcp_probe.c), every second while something moves and every 20 s else, a metered one as rarely as
+ * it is probed; two answers in a row clear the link, whatever UDP says, and two failures condemn
+ * one that UDP never knew. That it stands so is in `status` and in the log, once. A path that is
+ * answered again, and is only waiting to be believed, is not asked by TCP: a link that comes and
+ * goes would be cleared by that each time it comes. Where the VPS hears no datagrams at all, TCP
+ * alone judges.
  *
- * TCP's business makes the association probe fast: a tick looks whether relays moved bytes, and lan tells of each new connection. */
+ * TCP's business makes the association probe fast: a tick looks whether relays moved bytes, and lan
+ * tells of each new connection. */
 #include "paths.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* paths: a path of the association for each link, and what is learnt of the links by it. See paths.c for the theory. */
+/* paths: a path of the association for each link, and what is learnt of the links by it. See
+ * paths.c for the theory. */
 #ifndef PLAIT_PATHS_H
 #define PLAIT_PATHS_H
 
@@ -20,7 +21,8 @@ struct paths_ops {
 	uint64_t (*moved)(void *arg); /* grows while TCP moves bytes */
 };
 
-/* The association is the caller's, and has to outlive this; it must be told of its paths by paths_on_path(). NULL: no memory. */
+/* The association is the caller's, and has to outlive this; it must be told of its paths by
+ * paths_on_path(). NULL: no memory. */
 struct paths *paths_new(struct event_base *base, const struct config *config, struct links *links, struct assoc *assoc,
 			const struct paths_ops *ops, void *arg);
 void paths_free(struct paths *p); /* NULL is fine */
@@ -29,8 +31,8 @@ void paths_free(struct paths *p); /* NULL is fine */
 void paths_on_path(void *paths, unsigned path, enum health_state was);
 void paths_on_unknown(void *paths);
 
-/* A session with the VPS that has these addresses; s NULL: there is none. index 0: it hears no datagrams. restarted: it is another
- * process. */
+/* A session with the VPS that has these addresses; s NULL: there is none. index 0: it hears no
+ * datagrams. restarted: it is another process. */
 void paths_session(struct paths *p, struct session *s, uint32_t index, bool restarted);
 void paths_targets(struct paths *p, const struct addr *to, size_t n);
 void paths_links_changed(struct paths *p); /* their addresses */

@@ -1,14 +1,15 @@
 /* Theory of operation
  *
- * Every LOOK_S seconds the kernel is asked what each device with a quota has carried, and its meter (meter.c) takes
- * the difference: all bytes both ways, whoever sent them, as the provider counts them. When they reach the quota the
- * link's verdict is OUT until the month ends; at WARN_PERCENT a warning is given once.
+ * Every LOOK_S seconds the kernel is asked what each device with a quota has carried, and its meter
+ * (meter.c) takes the difference: all bytes both ways, whoever sent them, as the provider counts
+ * them. When they reach the quota the link's verdict is OUT until the month ends; at WARN_PERCENT a
+ * warning is given once.
  *
- * What was counted is kept in a file of state_dir, written beside it and renamed, at most once a minute and at the
- * end. A run that is killed loses nothing by that: the file says where the device's counter stood, and as long as the
- * machine was not started anew (the kernel's boot_id tells) the difference is counted by the next run. A file that
- * cannot be read is set aside by the next writing, one that cannot be written is warned of once, and the count goes
- * on in memory.
+ * What was counted is kept in a file of state_dir, written beside it and renamed, at most once a
+ * minute and at the end. A run that is killed loses nothing by that: the file says where the
+ * device's counter stood, and as long as the machine was not started anew (the kernel's boot_id
+ * tells) the difference is counted by the next run. A file that cannot be read is set aside by the
+ * next writing, one that cannot be written is warned of once, and the count goes on in memory.
  *
  * The date is the wall clock's, in local time, and decides only when a month ends. */
 #include "quota.h"

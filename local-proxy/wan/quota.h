@@ -14,8 +14,9 @@ struct quota;
 
 enum quota_event { QUOTA_WARNING, QUOTA_SPENT, QUOTA_RENEWED };
 
-/* Counts from now on. `told` is called (from the loop) when a link's quota nears its end, ends, or begins anew after that. NULL: no memory;
- * when no link has a quota it does nothing and costs nothing. */
+/* Counts from now on. `told` is called (from the loop) when a link's quota nears its end, ends, or
+ * begins anew after that. NULL: no memory; when no link has a quota it does nothing and costs
+ * nothing. */
 struct quota *quota_new(struct event_base *base, const struct config *config, struct links *links,
 			void (*told)(void *arg, size_t link, enum quota_event event, const char *why), void *arg);
 void quota_free(struct quota *q); /* keeps what was counted */

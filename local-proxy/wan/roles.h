@@ -1,4 +1,5 @@
-/* roles: what the owner wants each link to be, by the config or live, and what follows for the paths of UDP. See roles.c. */
+/* roles: what the owner wants each link to be, by the config or live, and what follows for the
+ * paths of UDP. See roles.c. */
 #ifndef PLAIT_ROLES_H
 #define PLAIT_ROLES_H
 
@@ -12,8 +13,8 @@
 
 struct roles;
 
-/* Tells `links` the roles of the config. `changed` is called (not from inside roles_new) when roles_use(link) answers differently.
- * NULL: no memory. */
+/* Tells `links` the roles of the config. `changed` is called (not from inside roles_new) when
+ * roles_use(link) answers differently. NULL: no memory. */
 struct roles *roles_new(const struct config *config, struct links *links, void (*changed)(void *arg, size_t link), void *arg);
 void roles_free(struct roles *r);
 

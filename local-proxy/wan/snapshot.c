@@ -1,7 +1,9 @@
-/* Line number i owns table 25000 + i: the subnets that the house itself reaches without a gateway, the link's own subnet, and a
- * default route through its gateway with the link's initcwnd. The rule "from ADDRESS lookup TABLE" makes a socket that is bound to
- * the link's address leave by that link, whatever the main table prefers; gateways are taken as on-link, so two links
- * may have the same subnet and even the same gateway. A strict rp_filter asks for the way back with the same rule and is content. */
+/* Line number i owns table 25000 + i: the subnets that the house itself reaches without a gateway,
+ * the link's own subnet, and a default route through its gateway with the link's initcwnd. The rule
+ * "from ADDRESS lookup TABLE" makes a socket that is bound to the link's address leave by that
+ * link, whatever the main table prefers; gateways are taken as on-link, so two links may have the
+ * same subnet and even the same gateway. A strict rp_filter asks for the way back with the same
+ * rule and is content. */
 #include "snapshot.h"
 
 #include <linux/rtnetlink.h>
@@ -56,8 +58,9 @@ static bool snapshot_is_lan(const struct snapshot *k, int index)
 	return false;
 }
 
-/* The gateway also answers the house from a link's address: those packets must not leave by the link. Whatever lies
- * behind a LAN device is the house, and so is the subnet of any device that is not a link. */
+/* The gateway also answers the house from a link's address: those packets must not leave by the
+ * link. Whatever lies behind a LAN device is the house, and so is the subnet of any device that is
+ * not a link. */
 static bool snapshot_is_house(const struct snapshot *k, const struct rtnl_route *r)
 {
 	if (!r->raw || r->table != RT_TABLE_MAIN || r->type != RTN_UNICAST || !r->index)

@@ -1,4 +1,5 @@
-/* tcp_probe: is the VPS there by TCP on this link? A connection that is made and reset before a byte was said. */
+/* tcp_probe: is the VPS there by TCP on this link? A connection that is made and reset before a
+ * byte was said. */
 #ifndef PLAIT_TCP_PROBE_H
 #define PLAIT_TCP_PROBE_H
 
@@ -9,7 +10,8 @@
 #include "addr.h"
 
 struct tcp_probe;
-/* There: a SYN was answered, be it by a refusal. Called once, from the loop, unless cancelled; the probe is gone then. */
+/* There: a SYN was answered, be it by a refusal. Called once, from the loop, unless cancelled; the
+ * probe is gone then. */
 typedef void (*tcp_probe_cb)(void *arg, bool there);
 
 struct tcp_probe *tcp_probe_new(struct event_base *base, const struct addr *from, const struct addr *to, uint32_t mark, tcp_probe_cb cb, void *arg);

@@ -1,4 +1,5 @@
-/* verdicts: what several judges say of one link, and what the links are used for in consequence: a value. */
+/* verdicts: what several judges say of one link, and what the links are used for in consequence: a
+ * value. */
 #ifndef PLAIT_VERDICTS_H
 #define PLAIT_VERDICTS_H
 
@@ -35,8 +36,9 @@ struct verdicts_line {
 	enum links_standing use; /* in: what it was used for until now; out: from now on */
 };
 
-/* A link is used as it stands, while one that is up stands well enough. Without those the backups are used as if they were
- * equals; without them those of the rejected that were used last, or else all that are not forbidden: a finding may be wrong. */
+/* A link is used as it stands, while one that is up stands well enough. Without those the backups
+ * are used as if they were equals; without them those of the rejected that were used last, or else
+ * all that are not forbidden: a finding may be wrong. */
 void verdicts_use(struct verdicts_line *link, size_t n);
 
 #endif

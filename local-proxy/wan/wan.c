@@ -1,21 +1,21 @@
 /* Theory of operation
  *
- * Several rooms have an opinion on a link, and each is told to `links` by itself: roles, quota, aside, mptcp_check, metered.
- * This one makes them, passes on to each what happens in the house, and to `events` what they find; and it
- * answers those who ask how the links are. */
+ * Several rooms have an opinion on a link, and each is told to `links` by itself: roles, quota,
+ * aside, mptcp_check, metered. This one makes them, passes on to each what happens in the house,
+ * and to `events` what they find; and it answers those who ask how the links are. */
 #include "wan.h"
 
 #include <stdlib.h>
 
-#include "clock.h"
 #include "aside.h"
-#include "log.h"
+#include "clock.h"
 #include "events.h"
+#include "log.h"
+#include "metered.h"
+#include "mptcp_check.h"
 #include "quota.h"
 #include "rtnl_stats.h"
 #include "sock.h"
-#include "mptcp_check.h"
-#include "metered.h"
 
 struct wan {
 	const struct config *config;
@@ -164,7 +164,8 @@ static void add_bytes(struct wan *w, json_t *o, const char *device)
 	json_object_set_new(o, "bytes_up", json_integer((json_int_t)stats.tx));
 }
 
-/* {at_ms, links: [links_status() and state, role, rtt_ms, loss_percent, bytes_down, bytes_up, quota, ...]} */
+/* {at_ms, links: [links_status() and state, role, rtt_ms, loss_percent, bytes_down, bytes_up,
+ * quota, ...]} */
 static json_t *links_answer(void *arg, const char *rest)
 {
 	struct wan *w = arg;

@@ -1,5 +1,5 @@
-/* wan: keeps the house's links: their roles, quotas and findings, what is told of them, and the answers to their
- * owner. See wan.c. */
+/* wan: keeps the house's links: their roles, quotas and findings, what is told of them, and the
+ * answers to their owner. See wan.c. */
 #ifndef PLAIT_WAN_H
 #define PLAIT_WAN_H
 

@@ -23,9 +23,9 @@
 
 #include "clock.h"
 #include "counter.h"
-#include "return_routes.h"
 #include "listener.h"
 #include "log.h"
+#include "return_routes.h"
 
 #define HEADER_S 10
 #define KEEPALIVE_S 60
@@ -195,8 +195,8 @@ static void on_clock(evutil_socket_t fd, short what, void *arg)
 	arrival_hush(arg);
 }
 
-/* Whoever comes may be a user. When the places are taken, one who was found out already makes room, or else whoever has
- * been here longest: a user authenticates in a round trip or two. */
+/* Whoever comes may be a user. When the places are taken, one who was found out already makes room,
+ * or else whoever has been here longest: a user authenticates in a round trip or two. */
 static bool find_place(struct acceptor *acc)
 {
 	struct arrival *oldest = TAILQ_FIRST(&acc->arrivals);

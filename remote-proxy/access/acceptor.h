@@ -7,10 +7,10 @@
 
 #include "config.h"
 #include "requests.h"
-#include "tarpit.h"
 #include "seal.h"
 #include "sessions.h"
 #include "sock.h"
+#include "tarpit.h"
 
 struct acceptor;
 

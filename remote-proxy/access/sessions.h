@@ -1,4 +1,5 @@
-/* sessions: the control connections of the gateways, and the sessions they agreed on. See sessions.c. */
+/* sessions: the control connections of the gateways, and the sessions they agreed on. See
+ * sessions.c. */
 #ifndef PLAIT_SESSIONS_H
 #define PLAIT_SESSIONS_H
 
@@ -6,12 +7,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "fallback.h"
 #include "config.h"
 #include "demux.h"
+#include "fallback.h"
 #include "identity.h"
-#include "tarpit.h"
 #include "session.h"
+#include "tarpit.h"
 #include "users.h"
 
 struct sessions;
@@ -23,10 +24,12 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 void sessions_on_welcome(struct sessions *s, void (*fill)(const void *arg, const struct user *user, struct wire_welcome *w), const void *arg);
 void sessions_free(struct sessions *s);					 /* says BYE to all */
 
-/* A connection whose knock was right: TLS follows. Owns fd; it is still a stranger (tarpit_enter was called). */
+/* A connection whose knock was right: TLS follows. Owns fd; it is still a stranger (tarpit_enter
+ * was called). */
 void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms);
 
-/* Resets whoever has been in the handshake longest, if accepted before that moment; false: there is none. */
+/* Resets whoever has been in the handshake longest, if accepted before that moment; false: there is
+ * none. */
 bool sessions_evict(struct sessions *s, uint64_t before_ms);
 
 /* Ends all that this user has here. */
@@ -35,7 +38,8 @@ void sessions_drop(struct sessions *s, const struct user *user);
 /* NULL: unknown. Not a reference. */
 struct session *sessions_find(struct sessions *s, const uint8_t sid[WIRE_SID], struct user **user);
 
-/* If this box once made sid: the RESET that tells the sid's owner, and nobody else, that it is forgotten. */
+/* If this box once made sid: the RESET that tells the sid's owner, and nobody else, that it is
+ * forgotten. */
 bool sessions_forgot(const struct sessions *s, const uint8_t sid[WIRE_SID], uint8_t reset[WIRE_RESET_LEN]);
 
 unsigned sessions_count(const struct sessions *s);

@@ -6,8 +6,8 @@
  * accept, so it is the same whether the first byte was wrong, or a tag, or nothing ever
  * came; and a stranger that sends FIN or falls silent waits for the same moment.
  *
- * Strangers are counted from the accept on, also while their first bytes are being
- * collected. There are at most 512; for the next one somebody has to go, because the next one may be a user. */
+ * Strangers are counted from the accept on, also while their first bytes are being collected. There
+ * are at most 512; for the next one somebody has to go, because the next one may be a user. */
 #include "tarpit.h"
 
 #include <errno.h>

@@ -11,7 +11,8 @@ struct tarpit;
 struct tarpit *tarpit_new(struct event_base *base);
 void tarpit_free(struct tarpit *t); /* resets those that hang */
 
-/* Every connection is a stranger until it authenticates. false: there are too many (counted here); make room. */
+/* Every connection is a stranger until it authenticates. false: there are too many (counted here);
+ * make room. */
 bool tarpit_enter(struct tarpit *t);
 void tarpit_leave(struct tarpit *t); /* it authenticated, or it is gone */
 unsigned tarpit_strangers(const struct tarpit *t);

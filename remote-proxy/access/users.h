@@ -24,7 +24,8 @@ const struct config_user *user_config(const struct user *user);
 unsigned user_index(const struct user *user); /* 0 .. n_users - 1 */
 struct relay_budget *user_budget(struct user *user);
 
-/* May this user open one more connection now? WIRE_OK, and one of this second's opens is spent; or WIRE_NO_RESOURCES. */
+/* May this user open one more connection now? WIRE_OK, and one of this second's opens is spent; or
+ * WIRE_NO_RESOURCES. */
 uint16_t user_may_open(struct user *user, uint64_t now_ms);
 void user_opened(struct user *user);
 void user_closed(struct user *user);

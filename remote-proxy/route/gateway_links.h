@@ -1,4 +1,5 @@
-/* gateway_links: what was learnt of the lines of gateways, each by the address that it shows to the VPS. A plain value, all zero is empty. */
+/* gateway_links: what was learnt of the lines of gateways, each by the address that it shows to the
+ * VPS. A plain value, all zero is empty. */
 #ifndef PLAIT_GATEWAY_LINKS_H
 #define PLAIT_GATEWAY_LINKS_H
 
@@ -22,7 +23,8 @@ struct gateway_links {
 	uint64_t turn;
 };
 
-/* The peer with this address, new if need be: with no place left it takes that of the one least recently learnt. */
+/* The peer with this address, new if need be: with no place left it takes that of the one least
+ * recently learnt. */
 struct gateway_link *gateway_links_at(struct gateway_links *all, const struct addr *addr);
 
 #endif

@@ -1,20 +1,24 @@
 /* Theory of operation
  *
- * A download's first round trip is as large as the VPS's initial window, and that is a property of the route. So the connections of
- * gateways bear a mark (set on the listener, inherited), a rule sends marked packets to table 25050, and that table is a
- * copy of the main table with initcwnd added to every route. All of main is copied, not only the default, and
- * refusing routes too: the mark changes how fast a packet starts, never where it goes.
+ * A download's first round trip is as large as the VPS's initial window, and that is a property of
+ * the route. So the connections of gateways bear a mark (set on the listener, inherited), a rule
+ * sends marked packets to table 25050, and that table is a copy of the main table with initcwnd
+ * added to every route. All of main is copied, not only the default, and refusing routes too: the
+ * mark changes how fast a packet starts, never where it goes.
  *
- * Therefore the rule is also left out when it could change that: when somebody's rule stands between ours and the one for the
- * main table, it would be skipped; and when main is very large, a copy is not worth it. Nothing else depends on the table:
- * without it connections merely start slower.
+ * Therefore the rule is also left out when it could change that: when somebody's rule stands
+ * between ours and the one for the main table, it would be skipped; and when main is very large, a
+ * copy is not worth it. Nothing else depends on the table: without it connections merely start
+ * slower.
  *
- * With initcwnd = auto the copies stay as they are, and each address of a gateway's line gets a route of its own: that of main it would
- * take (the longest prefix), with the window learnt for it (see estimate.h). While downloads run, and when they end, what TCP
- * measured on each path is told here. There are GATEWAY_LINKS_MAX such routes at most.
+ * With initcwnd = auto the copies stay as they are, and each address of a gateway's line gets a
+ * route of its own: that of main it would take (the longest prefix), with the window learnt for it
+ * (see estimate.h). While downloads run, and when they end, what TCP measured on each path is told
+ * here. There are GATEWAY_LINKS_MAX such routes at most.
  *
- * Whatever changes in the kernel's routes or rules, all is computed anew and the difference is written (see rtnl_own). The limit of
- * subflows is raised so that every line of a gateway may join, and addresses to announce become `signal` endpoints. */
+ * Whatever changes in the kernel's routes or rules, all is computed anew and the difference is
+ * written (see rtnl_own). The limit of subflows is raised so that every line of a gateway may join,
+ * and addresses to announce become `signal` endpoints. */
 #include "return_routes.h"
 
 #include <errno.h>
@@ -23,9 +27,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway_links.h"
 #include "log.h"
 #include "mptcp_pm.h"
-#include "gateway_links.h"
 #include "rtnl.h"
 #include "rtnl_own.h"
 
@@ -149,7 +153,8 @@ static bool has_v6(const struct rtnl_set *s)
 	return false;
 }
 
-/* The route among the copies that packets to this address take: the longest prefix, then the lowest priority. */
+/* The route among the copies that packets to this address take: the longest prefix, then the lowest
+ * priority. */
 static const struct nlmsghdr *route_to(const struct rtnl_set *copies, size_t n, const struct addr *to)
 {
 	const struct nlmsghdr *best = NULL;

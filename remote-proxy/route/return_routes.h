@@ -12,19 +12,19 @@
 
 struct return_routes;
 
-/* Cleans what a crashed run left behind, sets up routes, rules, limits and announced addresses, and follows the kernel's routes.
- * NULL: a sentence was logged. */
+/* Cleans what a crashed run left behind, sets up routes, rules, limits and announced addresses, and
+ * follows the kernel's routes. NULL: a sentence was logged. */
 struct return_routes *return_routes_new(struct event_base *base, const struct config *config);
 
 /* Takes out exactly what was put in. */
 void return_routes_free(struct return_routes *r);
 
-/* What TCP measured on the way down of a connection's path: the first window towards that address follows it. True when that
- * doubled or halved. */
+/* What TCP measured on the way down of a connection's path: the first window towards that address
+ * follows it. True when that doubled or halved. */
 bool return_routes_learn(struct return_routes *r, const struct sock_subflow *path);
 
-/* {initcwnd ("auto" or a number), why, routes, learnt, endpoints}: why is "" while marked packets have their own table, learnt
- * counts the addresses whose window is known. */
+/* {initcwnd ("auto" or a number), why, routes, learnt, endpoints}: why is "" while marked packets
+ * have their own table, learnt counts the addresses whose window is known. */
 json_t *return_routes_status(const struct return_routes *r);
 
 #endif

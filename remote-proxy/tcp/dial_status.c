@@ -7,8 +7,9 @@
 
 #include "wire.h"
 
-/* "Address not available" is either no free port, or no address of that family at all (IPv6 on a VPS without). A datagram socket,
- * which sends nothing by connecting, tells one from the other: it needs an address too. */
+/* "Address not available" is either no free port, or no address of that family at all (IPv6 on a
+ * VPS without). A datagram socket, which sends nothing by connecting, tells one from the other: it
+ * needs an address too. */
 static bool has_source(const struct addr *dst)
 {
 	struct sockaddr_storage ss;

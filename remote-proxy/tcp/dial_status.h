@@ -6,8 +6,8 @@
 
 #include "addr.h"
 
-/* The wire status (RFC 8803's words) for the errno of connecting to dst; NULL: it came later than from connect() itself. A port
- * that answers with RST counts as reset. */
+/* The wire status (RFC 8803's words) for the errno of connecting to dst; NULL: it came later than
+ * from connect() itself. A port that answers with RST counts as reset. */
 uint16_t dial_status_of(int err, const struct addr *dst);
 
 #endif

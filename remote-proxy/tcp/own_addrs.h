@@ -8,7 +8,8 @@
 
 struct own_addrs;
 
-/* Tells policy what is there now, and from then on what comes and goes. NULL: a sentence was logged. */
+/* Tells policy what is there now, and from then on what comes and goes. NULL: a sentence was
+ * logged. */
 struct own_addrs *own_addrs_new(struct event_base *base, struct policy *policy);
 void own_addrs_free(struct own_addrs *o);
 

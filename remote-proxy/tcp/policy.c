@@ -10,8 +10,9 @@
  *   - does the config allow it?                                        yes
  *   - is it on the list of what is not the public Internet?             no
  *   - else                                                             yes
- * Everything is a walk of short arrays: a dial costs a system call, this costs less. A dial is worth one
- * more: the kernel is asked where the way leads, because "local" routes make whole prefixes ours. */
+ * Everything is a walk of short arrays: a dial costs a system call, this costs less. A dial is
+ * worth one more: the kernel is asked where the way leads, because "local" routes make whole
+ * prefixes ours. */
 #include <stdlib.h>
 #include <string.h>
 

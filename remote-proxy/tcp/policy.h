@@ -14,8 +14,9 @@ struct policy;
 struct policy *policy_new(const struct config *config); /* keeps the pointer; NULL: no memory */
 void policy_free(struct policy *p);
 
-/* The addresses that this VPS owns, from whoever follows the kernel. Ports are ignored; adding twice is adding once. Without
- * memory for one, everything is forbidden from then on: better no service than a way in. */
+/* The addresses that this VPS owns, from whoever follows the kernel. Ports are ignored; adding
+ * twice is adding once. Without memory for one, everything is forbidden from then on: better no
+ * service than a way in. */
 void policy_add_own(struct policy *p, const struct addr *own);
 void policy_del_own(struct policy *p, const struct addr *own);
 
@@ -27,7 +28,8 @@ uint16_t policy_check(const struct policy *p, const struct addr *dst);
 /* The same for what has no ports: a packet of ICMP, a later piece of one. */
 uint16_t policy_check_host(const struct policy *p, const struct addr *dst);
 
-/* The same for one dial, and asks besides whether the kernel's routes end here: a whole prefix can be the VPS itself. */
+/* The same for one dial, and asks besides whether the kernel's routes end here: a whole prefix can
+ * be the VPS itself. */
 typedef bool (*policy_here)(void *arg, const struct addr *a);
 void policy_set_here(struct policy *p, policy_here here, void *arg);
 uint16_t policy_check_dial(const struct policy *p, const struct addr *dst);

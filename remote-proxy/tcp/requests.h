@@ -1,4 +1,5 @@
-/* requests: attached connections wait here for their OPEN, and for the destination it names. See requests.c. */
+/* requests: attached connections wait here for their OPEN, and for the destination it names. See
+ * requests.c. */
 #ifndef PLAIT_REQUESTS_H
 #define PLAIT_REQUESTS_H
 
@@ -31,8 +32,8 @@ struct requests_arrival {
 /* A connection whose ATTACH was admitted, and nothing read behind it. Owns the fd. */
 void requests_enter(struct requests *h, const struct requests_arrival *g);
 
-/* The first window towards this address is another now: those from there that wait still have the old one, and are ended one by one. The
- * gateway makes new ones. */
+/* The first window towards this address is another now: those from there that wait still have the
+ * old one, and are ended one by one. The gateway makes new ones. */
 void requests_renew(struct requests *h, const struct addr *peer);
 
 void requests_drop(struct requests *h, const struct user *user); /* resets all of his that is inside */

@@ -1,4 +1,5 @@
-/* The destination of a request: it is dialled, gets the early data, and what it says first goes inside ACCEPT. requests.c has the theory. */
+/* The destination of a request: it is dialled, gets the early data, and what it says first goes
+ * inside ACCEPT. requests.c has the theory. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -7,9 +8,9 @@
 
 #include "clock.h"
 #include "counter.h"
-#include "requests_room.h"
-#include "log.h"
 #include "dial_status.h"
+#include "log.h"
+#include "requests_room.h"
 #include "sock.h"
 
 #define FIRST_MAX (WIRE_RECORD_MAX - WIRE_ANSWER_LEN) /* of the destination's bytes, inside ACCEPT */
@@ -18,7 +19,8 @@
 #define REFUSED_MS 2000
 #define REFUSED_MAX 1024
 
-/* Seals an answer of `len` bytes for this request to out, ATTACHED before it if that is still owed: its length, or -1. */
+/* Seals an answer of `len` bytes for this request to out, ATTACHED before it if that is still owed:
+ * its length, or -1. */
 static ssize_t seal_answer(struct request *r, const uint8_t *plain, size_t len, uint8_t *out)
 {
 	static const struct wire_answer attached = { .what = WIRE_ATTACHED, .status = WIRE_OK };
@@ -35,7 +37,8 @@ static ssize_t seal_answer(struct request *r, const uint8_t *plain, size_t len, 
 	return head < 0 || n < 0 ? -1 : head + n;
 }
 
-/* A few bytes always fit into the empty queue of a connection that lives. `len` 0: ATTACHED alone. */
+/* A few bytes always fit into the empty queue of a connection that lives. `len` 0: ATTACHED
+ * alone. */
 int request_answer(struct request *r, const uint8_t *plain, size_t len)
 {
 	uint8_t out[2 * ANSWER_MAX];

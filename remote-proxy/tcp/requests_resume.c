@@ -1,22 +1,25 @@
 /* RESUME: a destination that outlives the connection it was asked for on.
  *
- * Theory of operation. Between OPEN and ACCEPT a connection may die with its lines, and the gateway may not ask again for what was
- * served. So an OPEN may ask to be kept (WIRE_OPEN_KEEP; gateways do while their lines are uneasy). Its request does not go when
- * WAN dies, and when ACCEPT has gone out it does not become a relay yet: the destination's first bytes stay here until the gateway's
- * kernel has acknowledged them, which costs what comes behind them a round trip. Meanwhile WAN is not read, so all that
- * the destination has got of the client is what stood inside OPEN, and the gateway has the rest.
+ * Theory of operation. Between OPEN and ACCEPT a connection may die with its lines, and the gateway
+ * may not ask again for what was served. So an OPEN may ask to be kept (WIRE_OPEN_KEEP; gateways do
+ * while their lines are uneasy). Its request does not go when WAN dies, and when ACCEPT has gone
+ * out it does not become a relay yet: the destination's first bytes stay here until the gateway's
+ * kernel has acknowledged them, which costs what comes behind them a round trip. Meanwhile WAN is
+ * not read, so all that the destination has got of the client is what stood inside OPEN, and the
+ * gateway has the rest.
  *
- * RESUME names the OPEN by session and number, and comes on a connection of its own in the place of OPEN. That connection becomes
- * the request's WAN, the request from then on goes by its number, and ACCEPT is said there, again if need be. The number of
- * the RESUME is used up as an OPEN's would be: it can be revoked, it can be resumed, and it is served once. Who has no RESUME within
- * KEPT_MS is reset. Only its own user finds a request. */
+ * RESUME names the OPEN by session and number, and comes on a connection of its own in the place of
+ * OPEN. That connection becomes the request's WAN, the request from then on goes by its number, and
+ * ACCEPT is said there, again if need be. The number of the RESUME is used up as an OPEN's would
+ * be: it can be revoked, it can be resumed, and it is served once. Who has no RESUME within KEPT_MS
+ * is reset. Only its own user finds a request. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
 #include "counter.h"
-#include "requests_room.h"
 #include "log.h"
+#include "requests_room.h"
 #include "sock.h"
 
 #define KEPT_MS 30000

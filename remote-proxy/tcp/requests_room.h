@@ -5,8 +5,8 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
-#include "requests.h"
 #include "record.h"
+#include "requests.h"
 
 #define OPEN_MAX (WIRE_RECORD_MAX + WIRE_RECORD_OVERHEAD)
 #define ANSWER_MAX (WIRE_ANSWER_LEN + WIRE_RECORD_OVERHEAD)

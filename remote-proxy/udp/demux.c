@@ -1,15 +1,18 @@
 /* Theory of operation
  *
- * One socket hears all gateways. A datagram names an index, 24 random bits that WELCOME told, and the index names a gateway: a user
- * with an association. Each session has an index of its own; while an older session has its grace, its index leads to the same
- * gateway. The gateway goes with its last index.
+ * One socket hears all gateways. A datagram names an index, 24 random bits that WELCOME told, and
+ * the index names a gateway: a user with an association. Each session has an index of its own;
+ * while an older session has its grace, its index leads to the same gateway. The gateway goes with
+ * its last index.
  *
- * A user has one gateway. A HELLO with another boot id is another process of the same gateway: the old indexes are forgotten at once, and the
- * association begins anew. (Two gateways with one key would take it from each other; each needs a key of its own.)
+ * A user has one gateway. A HELLO with another boot id is another process of the same gateway: the
+ * old indexes are forgotten at once, and the association begins anew. (Two gateways with one key
+ * would take it from each other; each needs a key of its own.)
  *
- * A datagram with an index that nobody has is answered by eight bytes, so that a gateway of before our restart comes back before
- * its next keepalive. That is less than was received, limited to a few a second for all, says nothing but that something
- * is here, and the gateway takes it as a hint only. */
+ * A datagram with an index that nobody has is answered by eight bytes, so that a gateway of before
+ * our restart comes back before its next keepalive. That is less than was received, limited to a
+ * few a second for all, says nothing but that something is here, and the gateway takes it as a hint
+ * only. */
 #include "demux.h"
 
 #include <errno.h>
@@ -223,7 +226,8 @@ static void take(struct demux *d, const struct udp_got *got)
 		let_wait(d, b->gateway->assoc);
 }
 
-/* Packets wait in the datagrams they came in until their batch is over; then the next one takes their place. */
+/* Packets wait in the datagrams they came in until their batch is over; then the next one takes
+ * their place. */
 static void on_datagram(void *arg, const struct udp_got *got)
 {
 	take(arg, got);

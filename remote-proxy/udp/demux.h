@@ -1,4 +1,5 @@
-/* demux: the remote's UDP port: which datagram belongs to which gateway. See demux.c for the theory. */
+/* demux: the remote's UDP port: which datagram belongs to which gateway. See demux.c for the
+ * theory. */
 #ifndef PLAIT_DEMUX_H
 #define PLAIT_DEMUX_H
 
@@ -24,7 +25,8 @@ struct demux_ops {
 struct demux *demux_new(struct event_base *base, const struct config *config, struct seal *seal, const struct demux_ops *ops, void *arg);
 void demux_free(struct demux *d); /* NULL is fine */
 
-/* A session of this user, whose gateway runs since it drew `boot`. The index of its datagrams; 0: no datagrams. */
+/* A session of this user, whose gateway runs since it drew `boot`. The index of its datagrams; 0:
+ * no datagrams. */
 uint32_t demux_admit(struct demux *d, struct user *user, const uint8_t boot[16], struct session *s);
 void demux_leave(struct demux *d, uint32_t index); /* that session is over; 0 and unknown ones are fine */
 

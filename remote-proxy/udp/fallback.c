@@ -1,12 +1,13 @@
 /* Theory of operation
  *
- * The gateway decides which way packets travel, in both directions, and says so by CARRIER on its control connection; the word holds for as
- * long as that connection lives. While a new connection replaces an old one there may be several: the one that
- * spoke up last carries, and when it goes, the one before it does. So a connection that is made, and given up again before the gateway
- * uses it, changes nothing.
+ * The gateway decides which way packets travel, in both directions, and says so by CARRIER on its
+ * control connection; the word holds for as long as that connection lives. While a new connection
+ * replaces an old one there may be several: the one that spoke up last carries, and when it goes,
+ * the one before it does. So a connection that is made, and given up again before the gateway uses
+ * it, changes nothing.
  *
- * PACKETs are taken from any of them at any time: whoever sends one is the user, and what is in it is looked at behind the tunnel like what came
- * as a datagram. */
+ * PACKETs are taken from any of them at any time: whoever sends one is the user, and what is in it
+ * is looked at behind the tunnel like what came as a datagram. */
 #include "fallback.h"
 
 #include <stdlib.h>

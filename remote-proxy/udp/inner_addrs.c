@@ -1,8 +1,9 @@
 /* Theory of operation
  *
- * Each user has one address of each pool, the same as long as the order of the config's sections stays: the pool's first is this
- * machine's, the users follow; or the address that the config names. Who comes by a reload gets one that is free then. Behind it the gateway hides its LAN. A user
- * may have networks besides (`routes`), which are his without being hidden.
+ * Each user has one address of each pool, the same as long as the order of the config's sections
+ * stays: the pool's first is this machine's, the users follow; or the address that the config
+ * names. Who comes by a reload gets one that is free then. Behind it the gateway hides its LAN. A
+ * user may have networks besides (`routes`), which are his without being hidden.
  *
  * A packet out of the tunnel is not believed in anything. In this order:
  *   - it must be well formed, and say openly where it goes: source routes of IPv4 and routing headers of IPv6 name a
@@ -10,16 +11,18 @@
  *   - its source must be the user's own: another's, or a public one, would be forged;
  *   - its destination must belong to no other user, and policy must allow it, as for a connection. What has no ports is judged by its
  *     address alone.
- * Each refusal has a counter of its own. The firewall says the same once more: from the tunnel nothing reaches this machine or the tunnel.
+ * Each refusal has a counter of its own. The firewall says the same once more: from the tunnel
+ * nothing reaches this machine or the tunnel.
  *
- * A packet for the tunnel belongs to whom its destination belongs; longest networks are asked first. */
+ * A packet for the tunnel belongs to whom its destination belongs; longest networks are asked
+ * first. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "classify.h"
 #include "counter.h"
-#include "log.h"
 #include "inner_addrs.h"
+#include "log.h"
 #include "wire.h"
 
 #define FIRST_USER 2 /* the pool's own address, ours, then theirs */

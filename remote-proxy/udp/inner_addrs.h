@@ -1,5 +1,6 @@
-/* inner_addrs: the inner addresses: who has which, what a user may send through the tunnel, and to whom a packet belongs. See inner_addrs.c for the
- * theory. The masquerading itself is the kernel's. */
+/* inner_addrs: the inner addresses: who has which, what a user may send through the tunnel, and to
+ * whom a packet belongs. See inner_addrs.c for the theory. The masquerading itself is the
+ * kernel's. */
 #ifndef PLAIT_INNER_ADDRS_H
 #define PLAIT_INNER_ADDRS_H
 
@@ -13,9 +14,11 @@
 
 struct inner_addrs;
 
-/* Gives every user of the config his addresses, and forbids the pools to all (policy_add_inside). NULL: a sentence was logged. */
+/* Gives every user of the config his addresses, and forbids the pools to all (policy_add_inside).
+ * NULL: a sentence was logged. */
 struct inner_addrs *inner_addrs_new(const struct config *config, struct policy *policy);
-/* Users come and go: `next` will be what the config says. Who stays keeps his addresses. -1: they cannot be given, and nothing changed. */
+/* Users come and go: `next` will be what the config says. Who stays keeps his addresses. -1: they
+ * cannot be given, and nothing changed. */
 int inner_addrs_renew(struct inner_addrs *n, const struct config *next);
 void inner_addrs_free(struct inner_addrs *n); /* NULL is fine */
 
@@ -23,7 +26,8 @@ void inner_addrs_free(struct inner_addrs *n); /* NULL is fine */
 bool inner_addrs_inner(const struct inner_addrs *n, unsigned user, int family, struct addr *out);
 bool inner_addrs_own(const struct inner_addrs *n, int family, struct addr *out); /* this machine's end */
 
-/* May this packet, which came from this user, go on? False: it was counted, and is to be dropped. */
+/* May this packet, which came from this user, go on? False: it was counted, and is to be
+ * dropped. */
 bool inner_addrs_may_pass(const struct inner_addrs *n, unsigned user, const uint8_t *packet, size_t len);
 
 /* The user to whom a packet of the kernel's goes; -1: nobody, counted. */

@@ -1,19 +1,23 @@
 /* Theory of operation
  *
- * One TUN device serves all users. What comes out of a user's tunnel is checked (inner_addrs.h) and written to the device; what the kernel sends
- * into the device is read, its destination tells whose it is, and that user's tunnel takes it. Nothing waits here: reading goes on
- * for a number of rounds while there is something, each tunnel that was given packets is told when the batch is over, and a user who is
- * away loses what is sent to him.
+ * One TUN device serves all users. What comes out of a user's tunnel is checked (inner_addrs.h) and
+ * written to the device; what the kernel sends into the device is read, its destination tells whose
+ * it is, and that user's tunnel takes it. Nothing waits here: reading goes on for a number of
+ * rounds while there is something, each tunnel that was given packets is told when the batch is
+ * over, and a user who is away loses what is sent to him.
  *
- * The device has an MTU that fits every line, and users have lines of their own: each user's address is a route of its own whose metric is
- * the MTU of his tunnel, so the kernel answers "too big" with the right size. A route for the whole pool leads what belongs to nobody
- * into the device too, and not out to the Internet.
+ * The device has an MTU that fits every line, and users have lines of their own: each user's
+ * address is a route of its own whose metric is the MTU of his tunnel, so the kernel answers "too
+ * big" with the right size. A route for the whole pool leads what belongs to nobody into the device
+ * too, and not out to the Internet.
  *
- * Around it: forwarding is switched on while the daemon runs (and where IPv6 addresses of this machine come from router advertisements,
- * these are kept, though a forwarding machine would ignore them), the firewall's part is done by a script, and the guard
- * takes both out should the daemon be killed. The device itself goes with the process.
+ * Around it: forwarding is switched on while the daemon runs (and where IPv6 addresses of this
+ * machine come from router advertisements, these are kept, though a forwarding machine would ignore
+ * them), the firewall's part is done by a script, and the guard takes both out should the daemon be
+ * killed. The device itself goes with the process.
  *
- * Without TUN, or when one of these steps fails, TCP is served alone: WELCOME then names no inner addresses. */
+ * Without TUN, or when one of these steps fails, TCP is served alone: WELCOME then names no inner
+ * addresses. */
 #include "tundev.h"
 
 #include <errno.h>
@@ -22,16 +26,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fallback.h"
 #include "counter.h"
+#include "fallback.h"
 #include "forwarding.h"
 #include "hold.h"
-#include "log.h"
 #include "inner_addrs.h"
+#include "log.h"
 #include "rtnl_own.h"
 #include "tun.h"
-#include "tunnel.h"
 #include "tun_rules.h"
+#include "tunnel.h"
 
 #define DEVICE_MTU 1500
 #define ROUNDS 64
@@ -114,7 +118,8 @@ static void end_batch(struct tundev *t)
 	}
 }
 
-/* A read that filled the array may have left more of a super-packet, which no event would tell of. */
+/* A read that filled the array may have left more of a super-packet, which no event would tell
+ * of. */
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct tundev *t = arg;

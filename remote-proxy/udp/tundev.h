@@ -1,4 +1,5 @@
-/* tundev: the VPS's TUN device, and the tunnels of all users that end in it. See tundev.c for the theory. */
+/* tundev: the VPS's TUN device, and the tunnels of all users that end in it. See tundev.c for the
+ * theory. */
 #ifndef PLAIT_TUNDEV_H
 #define PLAIT_TUNDEV_H
 
@@ -6,9 +7,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "fallback.h"
 #include "config.h"
 #include "demux.h"
+#include "fallback.h"
 #include "guard.h"
 #include "policy.h"
 #include "seal.h"
@@ -16,11 +17,13 @@
 
 struct tundev;
 
-/* Makes the device, routes and rules. Where that cannot be done, or is not wanted, there is no tunnel, and tundev_why() says why. NULL: a
- * sentence was logged, and this machine cannot be used as it is configured. */
+/* Makes the device, routes and rules. Where that cannot be done, or is not wanted, there is no
+ * tunnel, and tundev_why() says why. NULL: a sentence was logged, and this machine cannot be used
+ * as it is configured. */
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
 			  struct guard *guard, struct fallback *fallback);
-/* Before the config becomes `next`: -1, and a sentence was logged: it cannot. Behind it: makes the rest true. */
+/* Before the config becomes `next`: -1, and a sentence was logged: it cannot. Behind it: makes the
+ * rest true. */
 int tundev_renew(struct tundev *t, const struct config *next);
 void tundev_reload(struct tundev *t);
 void tundev_free(struct tundev *t); /* takes all out; after demux; NULL is fine */

@@ -9,9 +9,9 @@
  *   loadgen relay PORT HOST PORT near|far                copies between PORT and the next host,
  *                                                        Multipath TCP on the side that is named
  *
- * A client verb runs one epoll loop over slots, a slot being one connection and where it stands, and
- * prints one JSON object. With "tls" the first bytes have the shape of a TLS record, so that a relay
- * which may pass TLS on as it is does so.
+ * A client verb runs one epoll loop over slots, a slot being one connection and where it stands,
+ * and prints one JSON object. With "tls" the first bytes have the shape of a TLS record, so that a
+ * relay which may pass TLS on as it is does so.
  */
 #include <arpa/inet.h>
 #include <errno.h>

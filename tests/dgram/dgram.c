@@ -11,10 +11,11 @@
  *   series=1   the delay of each packet is printed, too
  *   wait=MS    after the last packet (500)
  *
- * PPS 0 is as fast as it goes. SIZE is that of the UDP payload. Packets carry their number and the time at which they
- * left, and are checked byte by byte; both ends share one machine's clock, so delays are one-way: "up" is from here to the
- * server (of what was reflected only), "down" from there to here, "both" the round trip. A client prints one JSON object when it is
- * done; the server prints one a line for each flow when its stdin ends, and goes.
+ * PPS 0 is as fast as it goes. SIZE is that of the UDP payload. Packets carry their number and the
+ * time at which they left, and are checked byte by byte; both ends share one machine's clock, so
+ * delays are one-way: "up" is from here to the server (of what was reflected only), "down" from
+ * there to here, "both" the round trip. A client prints one JSON object when it is done; the server
+ * prints one a line for each flow when its stdin ends, and goes.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -257,7 +258,8 @@ static void client_run(struct client *c, uint32_t wait_ms)
 	}
 }
 
-/* Asks each 100 ms until the first packet comes, and then listens until all is here or nothing came for `wait`. */
+/* Asks each 100 ms until the first packet comes, and then listens until all is here or nothing came
+ * for `wait`. */
 static void client_pull(struct client *c, uint32_t wait_ms)
 {
 	struct pollfd p = { .fd = c->fd, .events = POLLIN };

@@ -14,7 +14,8 @@
 #define DGRAM_PULL 2    /* a request: send such a stream to me */
 #define DGRAM_BACK 4    /* it was reflected */
 
-/* What begins each packet; the rest of `size` bytes follows from seq. Both ends are on one machine and share its clock. */
+/* What begins each packet; the rest of `size` bytes follows from seq. Both ends are on one machine
+ * and share its clock. */
 struct dgram {
 	uint32_t magic, flow, seq, count, size, pps;
 	uint32_t flags, batch;

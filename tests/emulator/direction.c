@@ -8,10 +8,10 @@
  * delay +- jitter. Frames keep their order whatever the jitter, except those chosen for reordering,
  * which arrive without any delay and so overtake the ones in flight. Loss, duplication and damage
  * are decided when the frame leaves the wire: a lost frame has used up its share of the rate, as on
- * a real line. A black hole swallows what is on the wire and what is in flight, and says nothing. Loss
- * comes singly, or, with `outage`, as times in which everything is lost: their lengths and the pauses
- * between them are exponential, and `loss` is the share of the time that they take. `mtu` drops longer
- * packets without a word, as a router does whose ICMP is filtered.
+ * a real line. A black hole swallows what is on the wire and what is in flight, and says nothing.
+ * Loss comes singly, or, with `outage`, as times in which everything is lost: their lengths and the
+ * pauses between them are exponential, and `loss` is the share of the time that they take. `mtu`
+ * drops longer packets without a word, as a router does whose ICMP is filtered.
  *
  * Time is the caller's. Nothing needs a wake-up between the queue and the distance: how long a
  * frame is on the wire is known beforehand, so direction_advance() catches up whenever somebody

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Overwrites every MPTCP option of a TCP segment in an Ethernet frame with no-operations, the checksum following. How many
- * there were. */
+/* Overwrites every MPTCP option of a TCP segment in an Ethernet frame with no-operations, the
+ * checksum following. How many there were. */
 unsigned strip_mptcp(uint8_t *frame, size_t len);
 
 #endif

@@ -1,4 +1,5 @@
-/* The admin socket: requests in any pieces from clients who leave when they like; and any JSON as the answer that is printed for people. */
+/* The admin socket: requests in any pieces from clients who leave when they like; and any JSON as
+ * the answer that is printed for people. */
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>

@@ -1,5 +1,6 @@
-/* Frames of a control connection, behind a TLS that gives them out in any pieces, stops, fails and ends: each frame is handed over once, whole and in
- * order, until the owner lets go inside whatever callback he likes. */
+/* Frames of a control connection, behind a TLS that gives them out in any pieces, stops, fails and
+ * ends: each frame is handed over once, whole and in order, until the owner lets go inside whatever
+ * callback he likes. */
 #include <event2/event.h>
 #include <stdbool.h>
 #include <sys/eventfd.h>

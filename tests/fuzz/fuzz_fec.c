@@ -1,4 +1,5 @@
-/* A receiver of repairs: packets and repairs in any order, right ones and others. Nothing is delivered twice, nor outside its bytes. */
+/* A receiver of repairs: packets and repairs in any order, right ones and others. Nothing is
+ * delivered twice, nor outside its bytes. */
 #include "fec.h"
 #include "fuzz.h"
 

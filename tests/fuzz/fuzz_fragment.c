@@ -1,4 +1,5 @@
-/* Pieces of inner packets: two that fit give one packet of their bytes; all else gives nothing, and takes no more room than there is. */
+/* Pieces of inner packets: two that fit give one packet of their bytes; all else gives nothing, and
+ * takes no more room than there is. */
 #include "fragment.h"
 #include "fuzz.h"
 

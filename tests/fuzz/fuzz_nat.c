@@ -1,9 +1,10 @@
-/* What a user sends through the tunnel, at the VPS: what passes is from him and goes to nobody whom policy protects, read in a second way. */
+/* What a user sends through the tunnel, at the VPS: what passes is from him and goes to nobody whom
+ * policy protects, read in a second way. */
 #include <sys/socket.h>
 
 #include "fuzz.h"
-#include "log.h"
 #include "inner_addrs.h"
+#include "log.h"
 
 static struct config config;
 static struct policy *policy;

@@ -1,5 +1,6 @@
-/* A kernel that answers anything: what is read of devices, addresses, routes, rules, counters and MPTCP endpoints stays within the message, and
- * every call ends. libmnl's sockets are replaced, its parsers are not. */
+/* A kernel that answers anything: what is read of devices, addresses, routes, rules, counters and
+ * MPTCP endpoints stays within the message, and every call ends. libmnl's sockets are replaced, its
+ * parsers are not. */
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
@@ -63,7 +64,8 @@ ssize_t mnl_socket_sendto(const struct mnl_socket *s, const void *req, size_t le
 	return (ssize_t)len;
 }
 
-/* One part: its length in two bytes, a byte of flags, the bytes. Headers are made to be answers unless the flags say otherwise. */
+/* One part: its length in two bytes, a byte of flags, the bytes. Headers are made to be answers
+ * unless the flags say otherwise. */
 ssize_t mnl_socket_recvfrom(const struct mnl_socket *s, void *buf, size_t size)
 {
 	size_t len, at = 0;

@@ -1,4 +1,5 @@
-/* Super-packets cut up: segments stay within their bytes and headers; runs put together are cut into the same again. */
+/* Super-packets cut up: segments stay within their bytes and headers; runs put together are cut
+ * into the same again. */
 #include "fuzz.h"
 #include "offload.h"
 

@@ -1,5 +1,6 @@
-/* A relay between a client and the other plait, whose sockets end, break and fill up in any order. What arrives is the front of what was sent,
- * whatever else was said; the relay ends once, and gives back all it held. */
+/* A relay between a client and the other plait, whose sockets end, break and fill up in any order.
+ * What arrives is the front of what was sent, whatever else was said; the relay ends once, and
+ * gives back all it held. */
 #include <event2/event.h>
 #include <signal.h>
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* Any bytes as a DNS server's answer to the question for a service: its targets are few, have a name and a port, and an order can be made of them. */
+/* Any bytes as a DNS server's answer to the question for a service: its targets are few, have a
+ * name and a port, and an order can be made of them. */
 #include <ares.h>
 #include <event2/event.h>
 

@@ -1,5 +1,5 @@
-/* Any bytes as a file of an earlier run: kernel settings to put back, and what the lines have used of their quotas. What is believed is what would
- * have been written. */
+/* Any bytes as a file of an earlier run: kernel settings to put back, and what the lines have used
+ * of their quotas. What is believed is what would have been written. */
 #include <stdio.h>
 #include <unistd.h>
 

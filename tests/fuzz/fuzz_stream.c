@@ -1,6 +1,7 @@
-/* The tunnel's other way, from both sides. What a peer says on the control connection after WELCOME, any bytes: every frame is within its
- * bytes, and what comes out of the tunnel is an inner packet. And packets that leave by a stream that takes them when it likes: in the order
- * that a naive model says, none twice, and at the end nothing is held. */
+/* The tunnel's other way, from both sides. What a peer says on the control connection after
+ * WELCOME, any bytes: every frame is within its bytes, and what comes out of the tunnel is an inner
+ * packet. And packets that leave by a stream that takes them when it likes: in the order that a
+ * naive model says, none twice, and at the end nothing is held. */
 #include <event2/event.h>
 #include <stdbool.h>
 

@@ -1,5 +1,6 @@
-/* Both ends of a tunnel under a clock of the input's: inner packets, datagrams sealed by a peer who has the keys and says anything, copies, bent
- * ones, silence, new keys. What comes out is an inner packet, and at the end nothing is held. */
+/* Both ends of a tunnel under a clock of the input's: inner packets, datagrams sealed by a peer who
+ * has the keys and says anything, copies, bent ones, silence, new keys. What comes out is an inner
+ * packet, and at the end nothing is held. */
 #include <event2/event.h>
 #include <stdbool.h>
 #include <sys/syscall.h>

@@ -1,4 +1,5 @@
-/* Every reader of wire_udp.h: never past the end; what was read writes back as the same bytes. Frames are stepped through as the association does. */
+/* Every reader of wire_udp.h: never past the end; what was read writes back as the same bytes.
+ * Frames are stepped through as the association does. */
 #include "fuzz.h"
 #include "wire_udp.h"
 

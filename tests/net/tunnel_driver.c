@@ -1,12 +1,13 @@
-/* tunnel_driver: one end of a tunnel alone in a loop, with keys that everybody knows: for measurements and tests of the engine, without
- * daemons, sessions and rules around it.
+/* tunnel_driver: one end of a tunnel alone in a loop, with keys that everybody knows: for
+ * measurements and tests of the engine, without daemons, sessions and rules around it.
  *
  *   tunnel_driver local DEVICE ADDRESS... to HOST:PORT from LINE-ADDRESS...  [OPTION=VALUE...]
  *   tunnel_driver remote DEVICE ADDRESS... at HOST:PORT                      [OPTION=VALUE...]
  *
- * ADDRESS is of the TUN device, with its network ("10.99.0.1/24"); routes are the caller's. Options: redundancy=always|never,
- * fec=auto, deadline=MS, aggregate=1, dscp=class|zero, clients=N (that many local ends, all but the first idle, or the remote's ends for
- * them). A line "status" on stdin is answered by one line of JSON; the end of stdin ends it. */
+ * ADDRESS is of the TUN device, with its network ("10.99.0.1/24"); routes are the caller's.
+ * Options: redundancy=always|never, fec=auto, deadline=MS, aggregate=1, dscp=class|zero, clients=N
+ * (that many local ends, all but the first idle, or the remote's ends for them). A line "status" on
+ * stdin is answered by one line of JSON; the end of stdin ends it. */
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* config_faults: what an owner can write wrong in either program's file, and how it is told.
  *
  * Both programs' test_config.c include this behind their config.h. A fault is made of a good file:
- * `old` is replaced by `new` there, or, without an `old`, `new` is appended. `at` stands in the line
- * that must be named, which is the first such line or the last. */
+ * `old` is replaced by `new` there, or, without an `old`, `new` is appended. `at` stands in the
+ * line that must be named, which is the first such line or the last. */
 #ifndef CONFIG_FAULTS_H
 #define CONFIG_FAULTS_H
 

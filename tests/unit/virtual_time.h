@@ -1,8 +1,10 @@
 /* virtual_time: a test that includes this owns the clock, and waiting costs nothing.
  *
- * An executable's own definitions come before the C library's, for libevent and c-ares as well. So when the loop would wait and no
- * descriptor is ready, nobody waits: the clock jumps to the end of the wait. Times are then asserted exactly. What the kernel passes from
- * one socket of the test to another has virtual_grace_ms of real time to arrive before the clock jumps; 0 will do for socket pairs. */
+ * An executable's own definitions come before the C library's, for libevent and c-ares as well. So
+ * when the loop would wait and no descriptor is ready, nobody waits: the clock jumps to the end of
+ * the wait. Times are then asserted exactly. What the kernel passes from one socket of the test to
+ * another has virtual_grace_ms of real time to arrive before the clock jumps; 0 will do for socket
+ * pairs. */
 #ifndef VIRTUAL_TIME_H
 #define VIRTUAL_TIME_H
 
@@ -32,7 +34,8 @@ int gettimeofday(struct timeval *restrict tv, void *restrict zone)
 	return 0;
 }
 
-/* An endless wait for nothing would hang the test silently: it comes back after a real second, and the loop looks again. */
+/* An endless wait for nothing would hang the test silently: it comes back after a real second, and
+ * the loop looks again. */
 int epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
 {
 	int wait_ms = timeout_ms < 0 ? 1000 : timeout_ms < virtual_grace_ms ? timeout_ms : virtual_grace_ms;

@@ -1,5 +1,5 @@
-/* Writes one file of test vectors to stdout: what plait's own code makes of fixed keys, numbers and salts.
- * tests/vectors/decode.py reads it with code that shares nothing with ours. */
+/* Writes one file of test vectors to stdout: what plait's own code makes of fixed keys, numbers and
+ * salts. tests/vectors/decode.py reads it with code that shares nothing with ours. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -252,7 +252,8 @@ static void classes_follow_from_what_loss_costs(void **st)
 	free(c);
 }
 
-/* A flood of new flows: the table stays what it is, and an old flow that goes on keeps its place mostly. */
+/* A flood of new flows: the table stays what it is, and an old flow that goes on keeps its place
+ * mostly. */
 static void the_table_is_bounded(void **st)
 {
 	struct classify *c = calloc(1, sizeof(*c));

@@ -1,4 +1,5 @@
-/* Two ends of two paths, with a clock of our own: one of them starts just before its 32-bit microseconds wrap. */
+/* Two ends of two paths, with a clock of our own: one of them starts just before its 32-bit
+ * microseconds wrap. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -304,7 +305,8 @@ static void another_address_is_another_life(void **state)
 	one_way(w, LOCAL, 0, 0);
 }
 
-/* What came in before the death is told once more with the first that arrives after it: that is no answer. */
+/* What came in before the death is told once more with the first that arrives after it: that is no
+ * answer. */
 static void a_heal_is_one_step(void **state)
 {
 	struct world *w = *state;

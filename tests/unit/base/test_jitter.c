@@ -9,8 +9,8 @@
 
 #include "jitter.h"
 
-/* Half a minute at a rate of which `lost` in a hundred do not arrive. What is seen is the line's own delay, and a queue that shrinks by so
- * much a second, during a trial only. */
+/* Half a minute at a rate of which `lost` in a hundred do not arrive. What is seen is the line's
+ * own delay, and a queue that shrinks by so much a second, during a trial only. */
 static void send(struct jitter *j, uint64_t *now, uint32_t own_us, uint32_t queue_us, uint32_t speed_us, unsigned lost)
 {
 	for (unsigned ms = 0; ms < 30000; ms += 50, *now += 50000) {

@@ -1,5 +1,5 @@
-/* offload: what was cut can be put together, what was put together is cut to what it was, and nothing is repaired. Checksums are
- * computed here once more, in the simplest way. */
+/* offload: what was cut can be put together, what was put together is cut to what it was, and
+ * nothing is repaired. Checksums are computed here once more, in the simplest way. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

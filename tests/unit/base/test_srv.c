@@ -1,4 +1,5 @@
-/* Targets of a service are tried as RFC 2782 says: the smallest priority first, heavier ones more often first. */
+/* Targets of a service are tried as RFC 2782 says: the smallest priority first, heavier ones more
+ * often first. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -8,8 +8,8 @@
 
 #include "wire.h"
 
-/* Reads with every shorter length first: 0 each time, and never a byte beyond (each length is a block of
- * its own, so the address sanitizer watches the end). */
+/* Reads with every shorter length first: 0 each time, and never a byte beyond (each length is a
+ * block of its own, so the address sanitizer watches the end). */
 #define SHORTER(get, s, bytes, total)                                            \
 	do {                                                                     \
 		for (size_t n_ = 0; n_ < (total); n_++) {                        \

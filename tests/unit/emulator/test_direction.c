@@ -1,4 +1,5 @@
-/* One way over an emulated line, by a clock of the test's: is it what was ordered, to the nanosecond and the frame? */
+/* One way over an emulated line, by a clock of the test's: is it what was ordered, to the
+ * nanosecond and the frame? */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -194,7 +195,8 @@ static void nobody_waits_longer_than_the_queue_is(void **state)
 	assert_int_equal(d.waiting, 10000 / FRAME * FRAME);
 }
 
-/* 100,000 frames, a tenth lost: five times the deviation either way. The same seed loses the same ones. */
+/* 100,000 frames, a tenth lost: five times the deviation either way. The same seed loses the same
+ * ones. */
 static void loss_is_what_was_ordered(void **state)
 {
 	uint64_t first;
@@ -262,7 +264,8 @@ static void longer_packets_vanish(void **state)
 	assert_int_equal(d.count.mtu_drops, 1);
 }
 
-/* What is on the wire and what is on its way is gone as well; what waits in the modem's queue is not, if it ends in time. */
+/* What is on the wire and what is on its way is gone as well; what waits in the modem's queue is
+ * not, if it ends in time. */
 static void a_hole_swallows_what_is_on_the_line(void **state)
 {
 	(void)state;

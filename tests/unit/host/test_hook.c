@@ -83,7 +83,8 @@ static void run_until(const char *want)
 		fail_msg("got \"%s\", wanted \"%s\"", said(), want);
 }
 
-/* The last has said its word, and has still to end and be buried; a zombie would be found here for ever. */
+/* The last has said its word, and has still to end and be buried; a zombie would be found here for
+ * ever. */
 static void run_until_no_child(void)
 {
 	uint64_t until = clock_ms() + LIMIT_MS;

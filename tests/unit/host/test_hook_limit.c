@@ -47,7 +47,8 @@ static void pass(unsigned ms)
 	event_base_dispatch(base);
 }
 
-/* A program needs real time for what it does; the house's clock stands meanwhile. At most a minute. */
+/* A program needs real time for what it does; the house's clock stands meanwhile. At most a
+ * minute. */
 static void until(const char *want)
 {
 	for (int n = 0; n < 6000 && !strstr(said(), want); n++) {

@@ -1,6 +1,7 @@
-/* bad_remote: the rooms of plait-local that carry a connection of the LAN, and in the place of the remote one that does what the test says.
- * All in one loop, under a clock of its own; the connections are TCP over the loopback, because what is asserted is a reset. Lines are no
- * matter here: the kernel's routes decide, and everything is plain TCP. A test includes this once. */
+/* bad_remote: the rooms of plait-local that carry a connection of the LAN, and in the place of the
+ * remote one that does what the test says. All in one loop, under a clock of its own; the
+ * connections are TCP over the loopback, because what is asserted is a reset. Lines are no matter
+ * here: the kernel's routes decide, and everything is plain TCP. A test includes this once. */
 #ifndef BAD_REMOTE_H
 #define BAD_REMOTE_H
 
@@ -22,11 +23,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client.h"
 #include "control.h"
 #include "counter.h"
 #include "identity.h"
 #include "log.h"
-#include "client.h"
 #include "record.h"
 #include "sock.h"
 #include "virtual_time.h"

@@ -1,5 +1,6 @@
-/* What is malformed between two who know each other: plait-local against a remote that is broken, or somebody in its place. What its LAN
- * client then sees is a reset, and never a second try of what may have been served. */
+/* What is malformed between two who know each other: plait-local against a remote that is broken,
+ * or somebody in its place. What its LAN client then sees is a reset, and never a second try of
+ * what may have been served. */
 #include "bad_remote.h"
 
 #define ATTACH_MS 5000 /* so long the pool waits for an answer */
@@ -159,7 +160,8 @@ struct bad {
 	const char *what;
 };
 
-/* The request is not sent a second time, since it may have been served, and the session lives on. */
+/* The request is not sent a second time, since it may have been served, and the session lives
+ * on. */
 static void a_bad_answer_is_a_reset_and_the_request_is_not_sent_again(void **state)
 {
 	static const struct bad bad[] = { { say_junk, "junk" }, { send_data_first, "DATA before ACCEPT" }, { attach_twice, "ATTACHED twice" },
@@ -242,7 +244,8 @@ static void a_bad_record_is_a_reset(void **state)
 
 /* --- in the place of ATTACHED --- */
 
-/* A broken connection then, and no proof: no new session, and no answer twice. The first clients find connections that were warm before. */
+/* A broken connection then, and no proof: no new session, and no answer twice. The first clients
+ * find connections that were warm before. */
 static void a_reset_with_another_token_proves_nothing(void **state)
 {
 	struct house *h = *state;
@@ -266,7 +269,8 @@ static void a_reset_with_another_token_proves_nothing(void **state)
 	assert_true(strstr(logged, "may have been served"));
 }
 
-/* They did use it up, sixteen times: when each had begun on a link that died before its ATTACH arrived, none was ever made again. */
+/* They did use it up, sixteen times: when each had begun on a link that died before its ATTACH
+ * arrived, none was ever made again. */
 static void attaches_without_an_answer_do_not_use_up_the_pool(void **state)
 {
 	struct house *h = *state;

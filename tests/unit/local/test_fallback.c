@@ -1,4 +1,5 @@
-/* When does the tunnel take to the control connection, and when back? By a clock of the test's; tunnel and remotes are what it says. */
+/* When does the tunnel take to the control connection, and when back? By a clock of the test's;
+ * tunnel and remotes are what it says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -191,7 +192,8 @@ static void a_short_silence_changes_nothing(void **state)
 	assert_int_equal(w.told, WIRE_BY_UDP);
 }
 
-/* A remote that is not heard either: another way would be no way. When it answers at last, there is one within the quarter of a second. */
+/* A remote that is not heard either: another way would be no way. When it answers at last, there is
+ * one within the quarter of a second. */
 static void dead_lines_are_no_filter(void **state)
 {
 	(void)state;
@@ -220,7 +222,8 @@ static void without_a_session_or_such_frames_there_is_no_stream(void **state)
 	assert_false(w.stream);
 }
 
-/* While the stream carries something the remote has to answer; while it does not, it is left alone. */
+/* While the stream carries something the remote has to answer; while it does not, it is left
+ * alone. */
 static void asks_while_something_moves(void **state)
 {
 	(void)state;

@@ -1,4 +1,5 @@
-/* intercept: when the LAN's connections are taken, and when not any more. The scripts are the test's: they note when they were run. */
+/* intercept: when the LAN's connections are taken, and when not any more. The scripts are the
+ * test's: they note when they were run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* metered: a metered link rests while there is little to carry, joins in after two busy seconds and rests again after thirty quiet ones. */
+/* metered: a metered link rests while there is little to carry, joins in after two busy seconds and
+ * rests again after thirty quiet ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,6 @@
-/* mptcp_check: how long a link is asked whether Multipath TCP passes, how often, and after how many answers it is believed. The sockets are the
- * test's: a connection is answered at once, or never. */
+/* mptcp_check: how long a link is asked whether Multipath TCP passes, how often, and after how many
+ * answers it is believed. The sockets are the test's: a connection is answered at once, or
+ * never. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,8 +14,8 @@
 #include "virtual_time.h"
 
 #include "log.h"
-#include "sock.h"
 #include "mptcp_check.h"
+#include "sock.h"
 
 static struct event_base *base;
 static struct mptcp_check *s;

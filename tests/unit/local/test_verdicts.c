@@ -1,4 +1,5 @@
-/* verdicts: the worst word counts; a rejected link is used only when nothing better is left, a forbidden one never. */
+/* verdicts: the worst word counts; a rejected link is used only when nothing better is left, a
+ * forbidden one never. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

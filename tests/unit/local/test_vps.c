@@ -1,4 +1,5 @@
-/* vps: when it is asked, doubted, given up and tried again, to the millisecond. Control connections are the test's. */
+/* vps: when it is asked, doubted, given up and tried again, to the millisecond. Control connections
+ * are the test's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,10 +10,10 @@
 
 #include "virtual_time.h"
 
-#include "relay.h"
-#include "vps.h"
-#include "resolve.h"
 #include "control_conn.h"
+#include "relay.h"
+#include "resolve.h"
+#include "vps.h"
 
 struct control_conn {
 	const struct control_conn_ops *ops;

@@ -1,4 +1,5 @@
-/* vps_choice: which of several VPSs is used, to the millisecond. The remotes themselves are the test's: each says what it is told to say. */
+/* vps_choice: which of several VPSs is used, to the millisecond. The remotes themselves are the
+ * test's: each says what it is told to say. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

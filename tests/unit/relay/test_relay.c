@@ -236,7 +236,8 @@ static size_t stuff(struct bed *b, int fd)
 	return total;
 }
 
-/* Also that the end nobody reads from is found dead: the client resets while everything is stuck. */
+/* Also that the end nobody reads from is found dead: the client resets while everything is
+ * stuck. */
 static void slow_reader_then_reset(bool sealed)
 {
 	struct bed b;
@@ -468,7 +469,8 @@ static void on_observed(void *arg, int wan_fd)
 	assert_int_equal(sock_subflows(wan_fd, &seen->path, 1), 1);
 }
 
-/* How often the observer of the client's relay was called by the end of `len` bytes up, or of all that fits in. */
+/* How often the observer of the client's relay was called by the end of `len` bytes up, or of all
+ * that fits in. */
 static unsigned observed(struct seen *seen, size_t len)
 {
 	struct bed b;
@@ -519,7 +521,8 @@ static void test_budget_stops_reading_not_the_relay(void **state)
 	bed_down(&b);
 }
 
-/* Only its own half record stands in the way: it must become whole, or it would be held for ever. */
+/* Only its own half record stands in the way: it must become whole, or it would be held for
+ * ever. */
 static void test_half_a_record_is_not_held_for_ever(void **state)
 {
 	static const enum wire_kind kinds[] = { WIRE_DATA };

@@ -88,7 +88,8 @@ static const char *adopt(struct config *is, const char *text, const bool *busy)
 	return heard;
 }
 
-/* Users are their keys, keep their places, and leave a hole that is filled when nothing of them is left. */
+/* Users are their keys, keep their places, and leave a hole that is filled when nothing of them is
+ * left. */
 static void users_keep_their_places(void **state)
 {
 	static struct config is;

@@ -1,4 +1,5 @@
-/* inner_addrs: who has which inner address, what may come out of the tunnel, and whose a packet is. */
+/* inner_addrs: who has which inner address, what may come out of the tunnel, and whose a packet
+ * is. */
 #include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -15,8 +15,8 @@
 #include "control.h"
 #include "session.h"
 
-/* Two controls of one process: 0 is local, 1 is remote. What an end saw is written down; `free_in` makes it free
- * its control in that callback. */
+/* Two controls of one process: 0 is local, 1 is remote. What an end saw is written down; `free_in`
+ * makes it free its control in that callback. */
 enum { UP = 1, FRAME = 2, DOWN = 4, ROOM = 8 };
 struct end {
 	struct control *c;
@@ -215,7 +215,8 @@ static void many_frames_of_the_longest_kind(void **st)
 	world_free(&w);
 }
 
-/* However much is offered, what is sent finds little before it, and nothing is written that was not asked for. */
+/* However much is offered, what is sent finds little before it, and nothing is written that was not
+ * asked for. */
 static void a_flood_delays_nobody(void **st)
 {
 	struct world w;
@@ -233,7 +234,8 @@ static void a_flood_delays_nobody(void **st)
 	world_free(&w);
 }
 
-/* A peer that does not read holds what the socket holds and one burst, and asks for no more turns of the loop. */
+/* A peer that does not read holds what the socket holds and one burst, and asks for no more turns
+ * of the loop. */
 static void a_flood_that_nobody_reads(void **st)
 {
 	struct world w;

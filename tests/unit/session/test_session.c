@@ -290,7 +290,8 @@ static void knocks(void **st)
 	assert_false(session_knock_ok(&k, pin));
 }
 
-/* A virtual machine's snapshot, brought to life twice: two processes go on from the same state. Their connections still have different keys. */
+/* A virtual machine's snapshot, brought to life twice: two processes go on from the same state.
+ * Their connections still have different keys. */
 static void a_snapshot_makes_no_key_twice(void **state)
 {
 	struct pair p = pair_new(SEAL_AES256_GCM);

@@ -1,4 +1,5 @@
-/* Endpoints and limits in a network namespace of the test's own; without root it says that it skips. */
+/* Endpoints and limits in a network namespace of the test's own; without root it says that it
+ * skips. */
 #include <errno.h>
 #include <sched.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
-/* A name server has its moods. Whatever it says: the loop goes on, what is known stays, and who does
- * not get an answer does not become a load. The clock is the test's own, so each pause is asserted to
- * the millisecond and costs nothing. */
+/* A name server has its moods. Whatever it says: the loop goes on, what is known stays, and who
+ * does not get an answer does not become a load. The clock is the test's own, so each pause is
+ * asserted to the millisecond and costs nothing. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,8 @@
 
 size_t __sanitizer_get_current_allocated_bytes(void); /* unit tests are built with ASan */
 
-/* Of real time. A starved process may need some of it for one pass of the loop; who waits for a name server needs five seconds. */
+/* Of real time. A starved process may need some of it for one pass of the loop; who waits for a
+ * name server needs five seconds. */
 #define HELD_MS 4000
 
 #define ALLOW "(allow_private = yes would)"
@@ -405,7 +406,8 @@ static void is_exactly(const char *what, const char *figure, uint64_t got, uint6
 			 (unsigned long)want);
 }
 
-/* ROUNDS rounds began at from_ms, and after each came the pause, which doubles. When the next is due. */
+/* ROUNDS rounds began at from_ms, and after each came the pause, which doubles. When the next is
+ * due. */
 static uint64_t rounds_were(const struct fault *f, size_t i, uint64_t from_ms, uint64_t pause_ms)
 {
 	for (unsigned k = 0; k < ROUNDS; k++, pause_ms *= 2) {

@@ -1,5 +1,6 @@
-/* Reading: messages that lie about their lengths. Writing: what is wanted is there, once, and others' is left; this part needs
- * root and a network namespace of its own, and says so when it has none. */
+/* Reading: messages that lie about their lengths. Writing: what is wanted is there, once, and
+ * others' is left; this part needs root and a network namespace of its own, and says so when it has
+ * none. */
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <sched.h>
@@ -144,7 +145,8 @@ static void sync_adds_once_and_takes_only_ours(void **state)
 	netlink_close(nl);
 }
 
-/* What is in the kernel's table after this route alone was asked for with this window: also the window. */
+/* What is in the kernel's table after this route alone was asked for with this window: also the
+ * window. */
 static uint32_t window_in_kernel;
 
 static void take_window(void *arg, const struct rtnl_route *r)

@@ -56,7 +56,8 @@ static void hmac_and_sha256(void **st)
 	assert_memory_equal(got, want, 32);
 }
 
-/* AES-256-GCM of the GCM specification, test case 13 (no text, zero key and nonce): our first nonce is zero too. */
+/* AES-256-GCM of the GCM specification, test case 13 (no text, zero key and nonce): our first nonce
+ * is zero too. */
 static void aes_gcm_known_answer(void **st)
 {
 	struct seal_key k = { .ctr = 0 };
@@ -98,7 +99,8 @@ static void lengths_both_ways(void **st)
 	seal_free(s);
 }
 
-/* Keys that take turns must give what they give alone: the kept key schedule is never the wrong one. */
+/* Keys that take turns must give what they give alone: the kept key schedule is never the wrong
+ * one. */
 static void keys_take_turns(void **st)
 {
 	struct seal *s = seal_new(), *fresh;

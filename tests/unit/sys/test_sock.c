@@ -58,7 +58,8 @@ static int option(int fd, int level, int name)
 	return n;
 }
 
-/* A gateway's connection tracking forgets what is half closed after a minute of silence, and what is not tracked is not taken. */
+/* A gateway's connection tracking forgets what is half closed after a minute of silence, and what
+ * is not tracked is not taken. */
 static void a_half_closed_connection_is_not_silent_for_a_minute(void **state)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);

@@ -1,5 +1,5 @@
-/* A TUN device in a network namespace of the test's own: what goes in comes out, whole and in order, with each of the kernel's
- * offloads and without. Without root it says that it skips. */
+/* A TUN device in a network namespace of the test's own: what goes in comes out, whole and in
+ * order, with each of the kernel's offloads and without. Without root it says that it skips. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -168,7 +168,8 @@ static int receiver(bool v6, unsigned flow)
 	return fd;
 }
 
-/* Three flows mixed, of packets short and long: each arrives in its order; one with a wrong checksum does not. */
+/* Three flows mixed, of packets short and long: each arrives in its order; one with a wrong
+ * checksum does not. */
 static void write_and_receive(struct tun *t, bool v6)
 {
 	static uint8_t packet[PACKETS][16 + 1400];

@@ -1,4 +1,5 @@
-/* udp: what is sent arrives once, whole, in order and with its TOS and addresses, whatever the kernel's batches look like. */
+/* udp: what is sent arrives once, whole, in order and with its TOS and addresses, whatever the
+ * kernel's batches look like. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -65,7 +66,8 @@ static void hear_until(struct udp *u, struct seen *s, unsigned n)
 	assert_int_not_equal(s->ends, 0);
 }
 
-/* 200 datagrams of changing sizes and marks, from a connected socket to a bound one, and one back. */
+/* 200 datagrams of changing sizes and marks, from a connected socket to a bound one, and one
+ * back. */
 static void converse(const char *at, const char *from)
 {
 	static uint8_t data[200][1400];
@@ -169,7 +171,8 @@ static void test_refused(void **state)
 	udp_close(there);
 }
 
-/* ICMP's word about an earlier datagram costs neither a later one nor the ones that wait to be read. */
+/* ICMP's word about an earlier datagram costs neither a later one nor the ones that wait to be
+ * read. */
 static void test_stale_errors(void **state)
 {
 	struct addr lo = text("127.0.0.1"), to;

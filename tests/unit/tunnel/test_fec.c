@@ -1,4 +1,5 @@
-/* fec: what is lost is mended, and nothing else is; against a plain solver with all equations at once. */
+/* fec: what is lost is mended, and nothing else is; against a plain solver with all equations at
+ * once. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -161,7 +161,8 @@ static void a_line_may_begin_to_jitter_under_load(void **st)
 	}
 }
 
-/* A queue that others keep is taken for the line's own to some degree only, and forgotten when they are gone. */
+/* A queue that others keep is taken for the line's own to some degree only, and forgotten when they
+ * are gone. */
 static void a_queue_of_others_is_no_jitter_for_long(void **st)
 {
 	struct line l = { .rate = 20 * 125000, .jitter_us = 200000 };

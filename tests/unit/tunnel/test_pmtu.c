@@ -1,4 +1,5 @@
-/* pmtu against an association that is a table: each path takes datagrams up to a size, after a while, or loses some. */
+/* pmtu against an association that is a table: each path takes datagrams up to a size, after a
+ * while, or loses some. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -140,7 +141,8 @@ static void up(unsigned path, unsigned limit, unsigned rtt_ms)
 	set_state(path, HEALTH_UP);
 }
 
-/* Long datagrams, 1 ms apart, whose fate is known a round trip later: what a bulk flow and its resending make of it. */
+/* Long datagrams, 1 ms apart, whose fate is known a round trip later: what a bulk flow and its
+ * resending make of it. */
 static void bulk(unsigned path, unsigned ms)
 {
 	struct line *l = &net.line[path];
@@ -292,7 +294,8 @@ static void test_black_hole_under_bulk(void **state)
 	assert_int_equal(net.changes, 3);
 }
 
-/* Copies hide the losses of one path from whoever resends: the probe beside the traffic finds it. */
+/* Copies hide the losses of one path from whoever resends: the probe beside the traffic finds
+ * it. */
 static void test_black_hole_without_hints(void **state)
 {
 	unsigned ms;

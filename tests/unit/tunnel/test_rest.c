@@ -1,4 +1,5 @@
-/* What a house at rest pays, on a clock of its own: nobody moves anything, and lines are as bad as lines are. */
+/* What a house at rest pays, on a clock of its own: nobody moves anything, and lines are as bad as
+ * lines are. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,7 +55,8 @@ static unsigned paid(struct sim *s, unsigned line, uint64_t before, uint64_t us)
 	return (unsigned)(bytes * 24 * HOUR / us / 1000);
 }
 
-/* Something moved, once, and then nothing for some minutes. `dead`: the metered line, from then on. */
+/* Something moved, once, and then nothing for some minutes. `dead`: the metered line, from then
+ * on. */
 static void at_rest(const char *what, const struct sim_link *link, uint64_t seed, unsigned plain, unsigned metered, bool dead)
 {
 	struct sim *s = house(link, seed);

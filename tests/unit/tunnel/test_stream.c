@@ -1,4 +1,5 @@
-/* Packets that wait for the stream: who leaves first, who is dropped, and for how long anything waits. */
+/* Packets that wait for the stream: who leaves first, who is dropped, and for how long anything
+ * waits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -391,7 +391,8 @@ static void an_idle_tunnel_holds_no_packets(void **st)
 	sim_free(s);
 }
 
-/* Small packets, far more than the lines carry: the excess is dropped, the queue in the modem stays short. */
+/* Small packets, far more than the lines carry: the excess is dropped, the queue in the modem stays
+ * short. */
 static void a_flood_of_small_packets_drowns_itself(void **st)
 {
 	struct sim_link l[2] = { { .delay_us = 10000, .rate = 5000000 / 8, .queue_us = 300000 },

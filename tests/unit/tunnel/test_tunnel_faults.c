@@ -1,5 +1,5 @@
-/* The tunnel where the network, or somebody in it, does what it should not: packets of long ago, copies, replays, foreign ones; and numbers that leave
- * 32 bits. */
+/* The tunnel where the network, or somebody in it, does what it should not: packets of long ago,
+ * copies, replays, foreign ones; and numbers that leave 32 bits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,7 +44,8 @@ static uint64_t number(struct sim *s, unsigned end, const char *class, const cha
 	return n;
 }
 
-/* A line that is up to 700 ms behind the other, all classes on both, 20,000 packets a second: every late copy is known as one. */
+/* A line that is up to 700 ms behind the other, all classes on both, 20,000 packets a second: every
+ * late copy is known as one. */
 static void nothing_is_too_old(void **st)
 {
 	static const uint32_t skews[] = { 1000, 40000, 200000, 700000 };
@@ -189,7 +190,8 @@ static bool crossed(const struct assoc_keys *k)
 	return next[WIRE_CLASS_R] >> 32 || next[WIRE_CLASS_F] >> 32 || next[WIRE_CLASS_B] >> 32;
 }
 
-/* Over 2^32, on lines that lose, at five thousand packets a second; and new keys each second besides. */
+/* Over 2^32, on lines that lose, at five thousand packets a second; and new keys each second
+ * besides. */
 static void numbers_beyond_32_bits_and_new_keys(void **st)
 {
 	struct sim_link l[2] = { { .delay_us = 10000, .loss_ppm = 50000 }, { .delay_us = 35000, .loss_ppm = 50000 } };
@@ -231,7 +233,8 @@ static void fill(uint8_t *buf, unsigned i)
 	memset(buf, (int)i, WIRE_DG_OVERHEAD + 40);
 }
 
-/* A hundred sessions on one port: what one of them sealed is nobody else's, whatever index is written on it. */
+/* A hundred sessions on one port: what one of them sealed is nobody else's, whatever index is
+ * written on it. */
 static void nobody_gets_what_is_anothers(void **st)
 {
 	struct assoc_keys *up[CLIENTS], *down[CLIENTS];
@@ -274,7 +277,8 @@ static void nobody_gets_what_is_anothers(void **st)
 
 /* --- lines --- */
 
-/* One of two is dead at any time, a second each. The one that just came back is told of by then, so what was sent on the other is sent again. */
+/* One of two is dead at any time, a second each. The one that just came back is told of by then, so
+ * what was sent on the other is sent again. */
 static void lines_take_turns(void **st)
 {
 	struct sim_link l[2] = { { .delay_us = 10000 }, { .delay_us = 15000 } };
@@ -293,7 +297,8 @@ static void lines_take_turns(void **st)
 	sim_free(s);
 }
 
-/* Line 1 went down thrice in short order, so it is up again only after a while; line 2 dies within that. The call goes on without a gap. */
+/* Line 1 went down thrice in short order, so it is up again only after a while; line 2 dies within
+ * that. The call goes on without a gap. */
 static void who_proves_himself_carries_copies(void **st)
 {
 	struct sim_link l[2] = { { .delay_us = 15000 }, { .delay_us = 10000 } };
@@ -314,7 +319,8 @@ static void who_proves_himself_carries_copies(void **st)
 	sim_free(s);
 }
 
-/* Both dead for 20 s: the first packet after that comes as soon as a probe has found the way, without new keys. */
+/* Both dead for 20 s: the first packet after that comes as soon as a probe has found the way,
+ * without new keys. */
 static void the_first_packet_after_silence(void **st)
 {
 	struct sim_link l[2] = { { .delay_us = 10000 }, { .delay_us = 15000 } };
@@ -341,8 +347,9 @@ static void the_first_packet_after_silence(void **st)
 
 /* --- cold --- */
 
-/* Ten datagrams of 30,000 bytes, in pieces, 10 ms apart, before anything is known of the lines: more than it is first thought that they carry. All
- * arrive, and (but for those first and last ones that are urgent, and overtake) in order: who joins pieces does not wait for long. */
+/* Ten datagrams of 30,000 bytes, in pieces, 10 ms apart, before anything is known of the lines:
+ * more than it is first thought that they carry. All arrive, and (but for those first and last ones
+ * that are urgent, and overtake) in order: who joins pieces does not wait for long. */
 static void a_burst_through_a_cold_tunnel(void **st)
 {
 	struct sim_link l[2] = { { .delay_us = 10000, .rate = 20000000 / 8, .queue_us = 200000 },

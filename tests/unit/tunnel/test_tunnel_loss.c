@@ -1,5 +1,5 @@
-/* Calls and bulk, both ways at once, over lines that lose, jitter, die and are slow: what is lost, and how late the rest is, to the packet and the
- * half millisecond. */
+/* Calls and bulk, both ways at once, over lines that lose, jitter, die and are slow: what is lost,
+ * and how late the rest is, to the packet and the half millisecond. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,7 +98,8 @@ static void nothing_is_lost_on_two_lines_of_five_percent(void **st)
 	sim_free(s);
 }
 
-/* Lines that are out for 8, 40 and 200 ms, 5 % of the time each, and not when the other is but by chance. */
+/* Lines that are out for 8, 40 and 200 ms, 5 % of the time each, and not when the other is but by
+ * chance. */
 static void outages(void **st)
 {
 	static const struct {
@@ -180,7 +181,8 @@ static void a_line_that_jitters_carries_bulk(void **st)
 	}
 }
 
-/* Either line, up, down or both: a call both ways loses nothing, and no gap is longer than what the other line is behind. */
+/* Either line, up, down or both: a call both ways loses nothing, and no gap is longer than what the
+ * other line is behind. */
 static void a_line_dies_in_silence_in_any_direction(void **st)
 {
 	static const struct traffic call = { 0, 200, 160, { true, true } };
@@ -212,7 +214,8 @@ static void a_line_dies_in_silence_in_any_direction(void **st)
 	}
 }
 
-/* 5 Mbit/s each way on the line that dies: what was on it is sent again, and the rest goes over the other. */
+/* 5 Mbit/s each way on the line that dies: what was on it is sent again, and the rest goes over the
+ * other. */
 static void bulk_on_a_line_that_dies_stalls_shortly(void **st)
 {
 	static const struct traffic bulk = { 0, 500, 1300, { true, true } };

@@ -109,7 +109,8 @@ static void a_flow_too_fast_for_its_home_is_spread(void **st)
 	end();
 }
 
-/* Twice what leaves comes in: what leaves has never waited for more than 50 ms, and the rest is dropped. */
+/* Twice what leaves comes in: what leaves has never waited for more than 50 ms, and the rest is
+ * dropped. */
 static void waiting_is_bounded(void **st)
 {
 	uint64_t seq = 0, longest = 0;

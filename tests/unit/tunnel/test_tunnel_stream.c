@@ -1,4 +1,5 @@
-/* The tunnel where no datagram gets through: packets go by a stream, both ways, and by datagrams again. */
+/* The tunnel where no datagram gets through: packets go by a stream, both ways, and by datagrams
+ * again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,7 +113,8 @@ static void both_directions_and_back(void **st)
 	sim_free(s);
 }
 
-/* A stream that takes little: what is urgent gets through all the same, what waits is bounded, and goes when there is room. */
+/* A stream that takes little: what is urgent gets through all the same, what waits is bounded, and
+ * goes when there is room. */
 static void a_narrow_stream(void **st)
 {
 	struct pipe pipes[2];

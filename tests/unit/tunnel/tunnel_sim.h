@@ -1,5 +1,6 @@
-/* Two tunnels and the lines between them, in one process and under a clock of its own: the real association, keys and
- * tunnel; only the sockets and the time are made up. A test that includes this replaces clock_gettime(), epoll_wait() and udp.c. */
+/* Two tunnels and the lines between them, in one process and under a clock of its own: the real
+ * association, keys and tunnel; only the sockets and the time are made up. A test that includes
+ * this replaces clock_gettime(), epoll_wait() and udp.c. */
 #ifndef TUNNEL_SIM_H
 #define TUNNEL_SIM_H
 
@@ -92,8 +93,8 @@ struct sim {
 
 static uint64_t sim_dice;
 
-/* The engine's own dice, the jitter of probes, are thrown by the seed as well: a run is the same each time, or a failure could not be
- * looked at. */
+/* The engine's own dice, the jitter of probes, are thrown by the seed as well: a run is the same
+ * each time, or a failure could not be looked at. */
 ssize_t getrandom(void *out, size_t len, unsigned flags)
 {
 	(void)flags;

@@ -1,5 +1,6 @@
-/* caller: those who speak to the remote of a world, made of the floors below: a gateway's control connection, and its attached
- * connections. They can say what no honest gateway would. Whatever is not forged on purpose is honest. */
+/* caller: those who speak to the remote of a world, made of the floors below: a gateway's control
+ * connection, and its attached connections. They can say what no honest gateway would. Whatever is
+ * not forged on purpose is honest. */
 #ifndef CALLER_H
 #define CALLER_H
 
@@ -27,7 +28,8 @@ struct gateway {
 };
 
 size_t caller_knock(uint8_t out[WIRE_KNOCK_LEN], const uint8_t pin[WIRE_PIN]);
-/* The knock, and TLS; no HELLO yet. With somebody else's key the handshake ends here too: TLS 1.3 tells nothing. */
+/* The knock, and TLS; no HELLO yet. With somebody else's key the handshake ends here too: TLS 1.3
+ * tells nothing. */
 struct gateway *gateway_knock(struct world *w, enum world_who who);
 /* HELLO and WELCOME. `boot` NULL: another process. */
 void gateway_hello(struct gateway *g, const uint8_t boot[16], uint8_t flags);

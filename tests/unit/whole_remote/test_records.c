@@ -1,4 +1,5 @@
-/* What is malformed on the attached connections of one who is known: the remote against a bad gateway. */
+/* What is malformed on the attached connections of one who is known: the remote against a bad
+ * gateway. */
 #include "caller.h"
 
 #include <errno.h>

@@ -150,7 +150,8 @@ static void a_recorded_open_under_another_attach_is_reset(void **state)
 	world_abort(fd);
 }
 
-/* The old session is there for a minute, and it remembers. Under the new one the old message means nothing. */
+/* The old session is there for a minute, and it remembers. Under the new one the old message means
+ * nothing. */
 static void a_replay_after_a_rekey_is_not_served(void **state)
 {
 	struct world *w = *state;

@@ -1,5 +1,6 @@
-/* What the remote says to those who are none of its own: nothing, and the same nothing to all. Whatever was wrong, the connection is reset
- * between 10 and 15 s after it was accepted, not a byte was said, and nobody was dialled. */
+/* What the remote says to those who are none of its own: nothing, and the same nothing to all.
+ * Whatever was wrong, the connection is reset between 10 and 15 s after it was accepted, not a byte
+ * was said, and nobody was dialled. */
 #include "caller.h"
 
 #include <errno.h>
@@ -501,7 +502,8 @@ static void the_honest_are_served_meanwhile(void **state)
 	all_were_met_with_silence(c);
 }
 
-/* Whether nothing came, or the first byte was wrong, or a tag: the times are of one distribution, uniform from 10 to 15 s. */
+/* Whether nothing came, or the first byte was wrong, or a tag: the times are of one distribution,
+ * uniform from 10 to 15 s. */
 static void are_uniform(const struct stranger *s, unsigned n, unsigned step)
 {
 	uint64_t sum = 0, least = UINT64_MAX, most = 0;

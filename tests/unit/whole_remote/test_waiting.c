@@ -1,4 +1,5 @@
-/* How long the remote waits for somebody who is known, and how many of him: to the millisecond where one timer decides, else to its tick. */
+/* How long the remote waits for somebody who is known, and how many of him: to the millisecond
+ * where one timer decides, else to its tick. */
 #include "caller.h"
 
 #define AGE_MS (120 * 1200) /* [pool] age, and a fifth */
@@ -85,7 +86,8 @@ static void the_fifth_session_of_a_user_ends_his_oldest(void **state)
 
 /* --- kept --- */
 
-/* Asked to be kept, and its connection died before ACCEPT was heard. Since when; its number in *ctr. */
+/* Asked to be kept, and its connection died before ACCEPT was heard. Since when; its number in
+ * *ctr. */
 static uint64_t die_after_open(struct world *w, struct gateway *g, uint64_t *ctr)
 {
 	struct upstream *up = upstream_new(g);

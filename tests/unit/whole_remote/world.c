@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "caller.h"
 #include "acceptor.h"
+#include "caller.h"
 #include "log.h"
 #include "seal.h"
 #include "sock.h"

@@ -1,7 +1,9 @@
-/* world: all rooms of plait-remote but its main.c in the loop of the test, under a clock of the test's own, and one destination behind it.
+/* world: all rooms of plait-remote but its main.c in the loop of the test, under a clock of the
+ * test's own, and one destination behind it.
  *
- * Connections are real TCP over the loopback, because what is asserted is often a reset; but the test accepts them itself and hands
- * them to the acceptor. All that a test opens ends with its world. */
+ * Connections are real TCP over the loopback, because what is asserted is often a reset; but the
+ * test accepts them itself and hands them to the acceptor. All that a test opens ends with its
+ * world. */
 #ifndef WORLD_H
 #define WORLD_H
 
@@ -19,11 +21,11 @@
 
 #include "config.h"
 #include "counter.h"
-#include "requests.h"
 #include "identity.h"
-#include "tarpit.h"
 #include "relay.h"
+#include "requests.h"
 #include "sessions.h"
+#include "tarpit.h"
 #include "users.h"
 
 #define SERVER "127.0.0.9" /* the only destination that policy allows */
@@ -91,13 +93,15 @@ void world_wait_for(struct world *w, int fd, uint64_t ms); /* at most so much, u
 	} \
 } while (0)
 
-/* The remote dies without a word and another one starts: it has forgotten everything but its key. */
+/* The remote dies without a word and another one starts: it has forgotten everything but its
+ * key. */
 void world_restart(struct world *w);
 void world_change_key(struct world *w); /* nor has it that one any more */
 
 struct user *world_user(struct world *w, enum world_who who);
 
-/* A connection that the acceptor has taken, not blocking; `remote_fd` (NULL: never mind) is the acceptor's end of it. */
+/* A connection that the acceptor has taken, not blocking; `remote_fd` (NULL: never mind) is the
+ * acceptor's end of it. */
 int world_connect(struct world *w, int *remote_fd);
 int world_connect_mptcp(struct world *w); /* the same over Multipath TCP, if this kernel has it */
 /* As above, but it waits at the door for world_admit(). */
