@@ -87,3 +87,13 @@ def test_nothing_to_run_is_red(run):
 def test_a_worker_that_dies_is_red(run):
     code, out = run(good=PASSES, bad="def test_dies():\n    import os\n    os._exit(3)\n")
     assert code == 1, out
+
+
+# --- what the pages say, tests/docs ---
+
+@pytest.mark.parametrize("text", ["`common/relay/no_such.c`", "`nothing" "_of_this_name()`", "`no_such_option = 3`", "`make nosuch`", "[a](no/such.md)"])
+def test_a_page_that_names_what_is_not_there_is_red(tmp_path, text):
+    page = tmp_path / "page.md"
+    page.write_text(f"As said in `README.md` and `common/relay/relay.c`.\n\n{text}\n")
+    done = subprocess.run([ROOT / "tests/docs", page], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"{page}:3: " in done.stdout, done
