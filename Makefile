@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # plait: see README.md. `make` needs no root; `make deps` is the one place that installs packages.
 #
 #   make                 build/plait-local and build/plait-remote, a line a file; V=1 shows the commands

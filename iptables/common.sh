@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # common.sh: parameters and helpers of tproxy, redirect and nftables beside it. Not run by itself.
 #
 # Parameters, all from the environment:

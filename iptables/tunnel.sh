@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # tunnel.sh: parameters and helpers of tunnel-nftables and tunnel-iptables beside it. Not run by itself.
 #
 # Parameters, all from the environment:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # words.sh: what the rules' parameters consist of, for common.sh and tunnel.sh. Not run by itself.
 
 die() {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* config: what the gateway's owner asked for. Constant but for reload.c, which replaces it between
  * two turns of the loop. */
 #ifndef PLAIT_LOCAL_CONFIG_H

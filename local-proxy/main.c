@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* plait-local: the home gateway's end. main() is its biography. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* config: the VPS's options as tables, their defaults, and what must fit together. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* config: what the VPS's owner asked for. Constant but for a reload, which replaces it between two
  * turns of the loop. */
 #ifndef PLAIT_REMOTE_CONFIG_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* plait-remote: the half of plait that stands on the VPS. This file is its biography: each step
  * needs those before it, and the way out is the same list backwards. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* status: the answer to `plait-remote status`. */
 #ifndef PLAIT_STATUS_H
 #define PLAIT_STATUS_H

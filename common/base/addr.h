@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* addr: an IP address and a port as one plain value.
  *
  * IPv4 lives in its IPv6-mapped form (::ffff:a.b.c.d), so the rest of plait

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #include "backlog.h"
 
 #define SLACK_US 10000 /* between two looks of who keeps the limit, and their delay */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* backlog: how many bytes of one stream over several lines may be on their way, so that all lines
  * are full and nothing more waits.
  *

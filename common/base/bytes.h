@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* bytes: big-endian fields, for who reads and writes messages. Builders and readers walk a cursor;
  * each step is one field. */
 #ifndef PLAIT_BYTES_H

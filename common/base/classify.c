@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Headers. inner_parse() reads what routing would: the IP header, the chain of IPv6 extension

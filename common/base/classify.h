@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* classify: what an inner IP packet is, to whom it belongs, and how it deserves to travel. No
  * clock: pass now in. See classify.c. */
 #ifndef PLAIT_CLASSIFY_H

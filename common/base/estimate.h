@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* estimate: how many packets one line holds in one direction, learnt from what TCP measured there,
  * and so the first window that fills it without overflowing it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #include "gauge.h"
 
 #define LOSS_BLOCK 16

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* gauge: the smallest, the largest and the lost of late: values, all zero at first. `now` in
  * microseconds. */
 #ifndef PLAIT_GAUGE_H

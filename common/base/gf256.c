@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* A byte is the sum of its two halves, so a product by a constant is two looks into tables of 16,
  * made for each call: cheap beside a packet. Where the processor looks up 16 bytes at once (SSSE3),
  * it does. */

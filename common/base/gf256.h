@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* gf256: the field of 256 elements (polynomial 0x11d), as bytes. Adding is xor. */
 #ifndef PLAIT_GF256_H
 #define PLAIT_GF256_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* health: what one path is like, in both directions, from what was sent, heard and reported. A
  * value: no clock, no socket. See health.c for the theory (states, thresholds, hysteresis). */
 #ifndef PLAIT_HEALTH_H

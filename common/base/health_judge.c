@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Silence and loss, as time passes; see health.c for the theory. */
 #include "health_room.h"
 

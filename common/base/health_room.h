@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* health_room: what the files of health share, and nobody else may see. */
 #ifndef PLAIT_HEALTH_ROOM_H
 #define PLAIT_HEALTH_ROOM_H

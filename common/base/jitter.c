@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * LTE and Wi-Fi delay packets by what their cell is doing, in their order, so that at a high rate

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* jitter: what a line delays packets by although nothing is queued before it. A value, all zero at
  * first; `now` in microseconds. See jitter.c. */
 #ifndef PLAIT_JITTER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Bytes are counted by differences of the device's counter, so a restart of the program loses

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* meter: bytes of a device counted into months, over restarts, reboots and clocks that are wrong. A
  * value: see meter.c. */
 #ifndef PLAIT_METER_H

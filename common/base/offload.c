@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Linux lets a device take many segments of one flow as one packet: the headers once, with the

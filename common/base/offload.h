@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* offload: super-packets, as Linux hands them over with a virtio header: many segments of one flow
  * under one set of headers. Cutting them up, putting them together, and the Internet checksum. See
  * offload.c for the theory. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* special: networks that are not the public Internet, from the IANA special-purpose registries. */
 #ifndef PLAIT_SPECIAL_H
 #define PLAIT_SPECIAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* srv: the targets of a service (RFC 2782), and the order in which they are to be tried. */
 #ifndef PLAIT_SRV_H
 #define PLAIT_SRV_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* weigh: is a link worth having beside the others? Judged by what each carried, second by second. A
  * value: see weigh.c. */
 #ifndef PLAIT_WEIGH_H

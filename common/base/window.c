@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * The numbers are the bits of an endless row of 64-bit words, of which a ring

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* window: which of a stream of 64-bit numbers were seen, after RFC 6479.
  *
  * Exact for the newest `bits` numbers, and silent about older ones: those are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* wire: every byte that travels between plait-local and plait-remote, and
  * nothing else. docs/protocol.md is this file in prose, byte by byte.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* wire_udp: every byte of a datagram between plait-local and plait-remote. docs/protocol.md is this
  * file in prose.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* admin: the daemon's ear.
  *
  * Theory of operation. One stream socket in the file system, mode 0660. A client sends one line,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* admin: the socket on which a running daemon is asked how it is, and the asking. See admin.c for
  * the theory. */
 #ifndef PLAIT_ADMIN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* admin_ask: the client of the admin socket, and any JSON answer as a page that a person can
  * read. */
 #include <errno.h>

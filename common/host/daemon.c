@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* daemon: see daemon.h. */
 #include <errno.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* daemon: what every long-running program needs: a loop, signals, descriptors, one instance, an
  * orderly end. */
 #ifndef PLAIT_DAEMON_H

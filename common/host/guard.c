@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* guard: the one who turns the lights out.
  *
  * A daemon that is killed cannot take its interception rules out, and with

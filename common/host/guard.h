@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* guard: a tiny process that cleans up when the daemon dies. See guard.c. */
 #ifndef PLAIT_GUARD_H
 #define PLAIT_GUARD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* hold: kernel settings that somebody needs for as long as he lives. */
 #ifndef PLAIT_HOLD_H
 #define PLAIT_HOLD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * The owner's program is run with the event as its only argument and the rest in its environment,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* hook: a program of the owner's that is told of events. See hook.c. */
 #ifndef PLAIT_HOOK_H
 #define PLAIT_HOOK_H

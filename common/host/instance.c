@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* An abstract Unix address belongs to the network namespace and goes with its socket. */
 #include "instance.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* instance: a name that one process of a network namespace can have at a time. */
 #ifndef PLAIT_INSTANCE_H
 #define PLAIT_INSTANCE_H

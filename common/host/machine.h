@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* machine: what this machine's kernel has and how it feels, for `status` and the log. */
 #ifndef PLAIT_MACHINE_H
 #define PLAIT_MACHINE_H

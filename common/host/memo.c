@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* memo: see memo.h. The file is written beside its place and moved there, so a reader finds a whole
  * one or none; and it is believed only if nobody but us could have written it and its last line is
  * there. */

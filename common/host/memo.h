@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* memo: a few numbers that outlive a kill: what kernel settings were, and what they were set to.
  * See memo.c. */
 #ifndef PLAIT_MEMO_H

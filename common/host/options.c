@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* options: see options.h. One table holds the verbs, what each takes and what help says of it. */
 #include <string.h>
 #include <sysexits.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* options: the command line, the same for both programs. */
 #ifndef PLAIT_OPTIONS_H
 #define PLAIT_OPTIONS_H

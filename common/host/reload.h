@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* reload: what came of reading the config again, for the log and for who asked for it. */
 #ifndef PLAIT_RELOAD_H
 #define PLAIT_RELOAD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* rules: see rules.h. */
 #include "rules.h"
 

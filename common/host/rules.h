@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* rules: has the interception scripts run. What they do stands in iptables/, for a person to
  * read. */
 #ifndef PLAIT_RULES_H

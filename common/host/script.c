@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* script: see script.h. No shell reads any of the strings: execve gets them as they are. */
 #include "script.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* script: one run of one program with a clean environment, as a plain value that can be kept or
  * handed on. */
 #ifndef PLAIT_SCRIPT_H

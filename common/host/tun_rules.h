@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tun_rules: has the tunnel's firewall scripts run. What they do stands in iptables/tunnel.sh and
  * beside it, for a person to read. */
 #ifndef PLAIT_TUN_RULES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tune: kernel settings, changed and put back.
  *
  * Theory of operation. What a setting was and what it becomes is written to a memo before it is

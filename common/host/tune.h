@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tune: kernel settings of this network namespace that plait holds while it runs. See tune.c. */
 #ifndef PLAIT_TUNE_H
 #define PLAIT_TUNE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* brake: keeps what a relay has on its way over several lines no longer than the lines need
  * (backlog.h), so that the death of one leaves little to wait behind on the others. Short streams
  * never meet it. */

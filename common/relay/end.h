@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* end: one socket of a relay, with what it could not take yet and what it said in part.
  *
  * Everything it holds is charged to a budget (a user's; NULL: nobody's) and paid back when

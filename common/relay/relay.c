@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* relay: moves bytes between two connected sockets until both directions have ended.
  *
  * Theory of operation

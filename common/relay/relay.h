@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* relay: two ends and a pump. Both daemons are made of this; they differ only in how an
  * end comes to be. See relay.c for the theory. */
 #ifndef PLAIT_RELAY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* relay_loop: what all relays of one event loop share.
  *
  * Time. One tick serves all relays. An end that is not being read because its neighbour is slow

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* relay_room: what relay and relay_loop share, and nobody else may see. */
 #ifndef PLAIT_RELAY_ROOM_H
 #define PLAIT_RELAY_ROOM_H

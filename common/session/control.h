@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* control: the TLS connection that a local keeps to its remote, as frames. See control.c for the
  * theory. */
 #ifndef PLAIT_CONTROL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #include "record.h"
 
 size_t record_sealed_len(size_t len)

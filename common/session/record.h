@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* record: one direction of a sealed stream, cut into records. */
 #ifndef PLAIT_RECORD_H
 #define PLAIT_RECORD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* session: the keys that one control connection agreed on, and the promise that
  * each OPEN under them is served at most once. See session.c for the theory. */
 #ifndef PLAIT_SESSION_H

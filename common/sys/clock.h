@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* clock: time since boot, sleep included; never stepped. The only clock of plait. */
 #ifndef PLAIT_CLOCK_H
 #define PLAIT_CLOCK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* counter: the numbers, and the list as a table to walk. */
 #include <stddef.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* counter: everything plait counts, one list. A line here is a counter, its name in
  * `status --json`, and its one-line explanation in `status`. */
 #ifndef PLAIT_COUNTER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* identity: the one long-lived secret of a box, an Ed25519 key in a file. */
 #ifndef PLAIT_IDENTITY_H
 #define PLAIT_IDENTITY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* inifile: the lines of the file, and which table row each belongs to.
  *
  * Theory of operation. inih splits lines into name and value; this file feeds it the lines one

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* inifile: a config file, described by tables, read with inih.
  *
  * A table says for each option of each section which setter fills which field.

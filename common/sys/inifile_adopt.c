@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* inifile_adopt: what a file that was loaded later says otherwise. The tables know where each
  * option's value lies and how long it is, so values are compared as bytes; both structs were made
  * from the same defaults. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* inifile_set: text to values, one setter a kind of option. */
 #include <ctype.h>
 #include <net/if.h>

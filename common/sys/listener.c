@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* listener: accepts connections until descriptors or memory run out.
  *
  * Theory of operation. The listening socket is level-triggered; each wake-up accepts a

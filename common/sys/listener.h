@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* listener: accepts until descriptors run out, then rests and tries again. See listener.c. */
 #ifndef PLAIT_LISTENER_H
 #define PLAIT_LISTENER_H

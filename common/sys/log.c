@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* log: see log.h. A line is made in a fixed buffer and leaves in one write, and only if
  * that cannot block: a full disk or a reader that stopped must not stop a relay. */
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* log: one line an event, to stderr (journald adds time and name when it is the
  * reader, which the log finds out by itself) with a level an operator can filter.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* mptcp_pm: the kernel's MPTCP path manager: which addresses make further subflows (endpoints), and
  * how many (limits).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* netlink: one request to the kernel and its answer, over libmnl.
  *
  * Requests are few and the kernel answers them at once, so a call blocks; a kernel

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* resolve: keeps the addresses of one name, or the targets of one service, fresh.
  *
  * Theory of operation. A round asks for A and AAAA at once. What comes back is cut to RESOLVE_MAX

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* resolve: one name, and the addresses it has now, over c-ares. See resolve.c for the theory. */
 #ifndef PLAIT_RESOLVE_H
 #define PLAIT_RESOLVE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* rtnl: the network of this host as the kernel tells it: devices, addresses, routes. Reading only;
  * what plait puts in is in rtnl_own.h. */
 #ifndef PLAIT_RTNL_H

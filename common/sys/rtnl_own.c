@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * A route or rule is kept as the netlink message that would make it, in one canonical form: the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* rtnl_own: the routes and rules that plait puts into the kernel. Each bears plait's protocol
  * number and lies in plait's range of tables and priorities; nothing else is ever touched.
  *

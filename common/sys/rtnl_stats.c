@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #include "rtnl_stats.h"
 
 #include <errno.h>

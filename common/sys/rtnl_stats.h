@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* rtnl_stats: what a device has carried since it was made, as the kernel counts it. */
 #ifndef PLAIT_RTNL_STATS_H
 #define PLAIT_RTNL_STATS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* seal: authenticated encryption, key derivation and randomness, over OpenSSL's
  * EVP. The only file that knows what a cipher is.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* sock: every socket() and setsockopt() of plait, so that each option and its
  * traps stand in one place.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* MPTCP says it in two answers, the measurements and the addresses, in the same order. Kernels from
  * 6.6 on have both in one (MPTCP_FULL_INFO), but these two are on all. */
 #include <linux/tcp.h>

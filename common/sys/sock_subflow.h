@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* sock_subflow: what TCP measured on each path of a connection. */
 #ifndef PLAIT_SOCK_SUBFLOW_H
 #define PLAIT_SOCK_SUBFLOW_H

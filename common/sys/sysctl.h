@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* sysctl: a kernel setting of this network namespace, changed and put back. */
 #ifndef PLAIT_SYSCTL_H
 #define PLAIT_SYSCTL_H

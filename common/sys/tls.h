@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tls: TLS 1.3 between two boxes that know each other's key, over OpenSSL.
  *
  * Each box is one Ed25519 key (`struct identity`) wrapped in a self-signed

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * One TUN device without queues of its own: what is read is read once, what the kernel does not

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tun: a TUN device of our own: inner IP packets in and out, in super-packets where the kernel can.
  * See tun.c for the theory. */
 #ifndef PLAIT_TUN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Sending: udp_send() only notes what is to be sent. udp_flush() cuts the notes into runs of the

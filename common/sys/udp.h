@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* udp: one UDP socket that sends and receives in batches. See udp.c for the theory (UDP_SEGMENT,
  * UDP_GRO and what happens without).
  *

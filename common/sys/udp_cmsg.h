@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* udp_cmsg: what stands beside a datagram: TOS, our own address, and the sizes of a run. The only
  * place that knows that IPv4 and IPv6 say these differently, also on one dual-stack socket. */
 #ifndef PLAIT_UDP_CMSG_H

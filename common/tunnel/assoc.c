@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * An association is what the datagrams between one local and one remote have in common. It lives in

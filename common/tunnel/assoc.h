@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* assoc: the UDP association of one local with one remote: the keys of the session, up to eight
  * paths, their probes and their health. See assoc.c for the theory. Both daemons use it; `links`
  * lives on its health, `tunnel` sends its packets over it. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The way in; see assoc.c for the theory. */
 #include <string.h>
 

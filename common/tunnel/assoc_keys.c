@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * A session gives one key up and one down. Each (type, class) counts its datagrams for itself, from

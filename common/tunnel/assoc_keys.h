@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* assoc_keys: one session's keys for datagrams: sealing, the numbers, and the windows that tell
  * copies. See assoc_keys.c. */
 #ifndef PLAIT_ASSOC_KEYS_H

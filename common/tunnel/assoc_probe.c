@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The clock of an association: who is probed when, and what is said. See assoc.c and health.c for
  * the theory.
  *

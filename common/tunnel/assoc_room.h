@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* assoc_room: what the files of assoc share, and nobody else may see. */
 #ifndef PLAIT_ASSOC_ROOM_H
 #define PLAIT_ASSOC_ROOM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* What `status` says of the paths of an association. */
 #include "assoc_room.h"
 #include "assoc_status.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* assoc_status: the paths of an association, for `status`. */
 #ifndef PLAIT_ASSOC_STATUS_H
 #define PLAIT_ASSOC_STATUS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* fec: repair datagrams.
  *
  * Theory of operation. The sender remembers the last FEC_WINDOW packets of a class. A repair is the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* fec: repair datagrams for the inner packets of one class in one direction: each is a random
  * linear combination, over GF(256), of up to the last 32 packets (RFC 8681's idea, with
  * coefficients of our own). Any k of them mend any k losses that they cover. See fec.c for the

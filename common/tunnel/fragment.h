@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* fragment: an inner packet too long for a path, in two pieces, and together again. Only while a
  * path's MTU has just shrunk, or is not known yet. The caller owns struct fragments; pass now
  * in. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * The receiver remembers which of the newest numbers of a class arrived, and says so in ACK frames:

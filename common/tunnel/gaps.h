@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* gaps: what has arrived of one class, and what the sender is to be told of it. Pass now in. See
  * gaps.c. */
 #ifndef PLAIT_GAPS_H

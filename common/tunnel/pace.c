@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * A modem's queue is where latency is made, so the queue must be ours: a path is sent on no faster

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* pace: how fast one path may be sent on, learnt from what the peer reports of it. A value: pass
  * now in. See pace.c. */
 #ifndef PLAIT_PACE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* pmtu: how large a datagram may be on each path.
  *
  * Theory of operation. ICMP is not believed and fragments are not sent, so nobody tells us what a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* pmtu: how large a datagram may be on each path of an association, found out on the path itself,
  * in this side's sending direction; the peer does the same for his. See pmtu.c for the theory.
  *

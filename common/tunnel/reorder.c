@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Numbers are those of a class, not of a flow, so a missing number may be anybody's. A flow that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* reorder: puts the packets of a flow that travels on several paths in order again, at the
  * receiver. Pass now in. See reorder.c. */
 #ifndef PLAIT_REORDER_H

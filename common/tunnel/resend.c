@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Whatever is sent once may be sent again: the very same sealed bytes, so no nonce is ever used for

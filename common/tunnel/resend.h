@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* resend: the sealed packets of one class that were sent and not yet acknowledged. Pass now in. See
  * resend.c. */
 #ifndef PLAIT_RESEND_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* slab: the tunnel's packets in memory: equal boxes, taken and given back without the heap; counted
  * references, since one sealed packet may wait on several paths and be kept for a resend at
  * once. */

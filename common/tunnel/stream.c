@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * A stream delivers all, in order, and late: whatever is handed to it delays what comes after. So

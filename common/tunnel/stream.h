@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* stream: inner packets that wait for the control connection, which carries them where datagrams do
  * not get through. Pass now in. See stream.c. */
 #ifndef PLAIT_STREAM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * An inner packet is sealed once, as it is, and the same bytes go out on as many paths as it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tunnel: inner packets over an association: sealed once, sent on as many paths as they deserve,
  * resent while it helps, delivered once. See tunnel.c for the theory. */
 #ifndef PLAIT_TUNNEL_H

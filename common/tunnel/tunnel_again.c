@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Resends: what the peer did not acknowledge goes out again, and what a silent path may have
  * swallowed goes elsewhere. tunnel.c has the theory. */
 #include "tunnel_room.h"

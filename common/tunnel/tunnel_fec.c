@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Parity in the tunnel: when repairs go out, where, and what becomes of what they mend. fec.c has
  * the arithmetic, and the theory of when it pays.
  *

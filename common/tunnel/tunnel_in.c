@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The way in: a datagram that authenticated, once, becomes an inner packet again. tunnel.c has the
  * theory. */
 #include <stdlib.h>

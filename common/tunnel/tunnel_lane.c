@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* A path as the sender sees it: a sealed packet leaves on it now, or waits for it. tunnel.c has the
  * theory.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The way out of the tunnel: an inner packet gets a class, waits if it must, is sealed, and leaves
  * on one path or several. tunnel.c has the theory.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Two bands, F before B; what is more urgent does not come here. In a band every flow has a bucket

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tunnel_queue: inner packets of classes F and B that wait until a path has room for them. Pass now
  * in. See tunnel_queue.c. */
 #ifndef PLAIT_TUNNEL_QUEUE_H

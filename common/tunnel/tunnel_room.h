@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tunnel_room: what the files of tunnel share, and nobody else may see. */
 #ifndef PLAIT_TUNNEL_ROOM_H
 #define PLAIT_TUNNEL_ROOM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tunnel_status(): what the tunnel tells of itself. */
 #include "tunnel_room.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The other way out: frames of the control connection, where datagrams do not get through. tunnel.c
  * has the theory.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Which paths are good for what, from their health and from what the local wants of them.
  *
  * Urgent packets go on every path that shows life: FULL and metered ones, BACKUP only when no FULL

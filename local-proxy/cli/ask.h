@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* ask: the verbs that ask a running daemon: status, links, link. */
 #ifndef PLAIT_ASK_H
 #define PLAIT_ASK_H

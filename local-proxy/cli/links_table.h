@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* links_table: what `plait-local links` shows: the daemon's answers about its links as a table,
  * with the rates between two of them. */
 #ifndef PLAIT_LINKS_TABLE_H

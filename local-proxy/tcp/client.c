@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* client: a LAN connection from accept to relay.
  *
  * Theory of operation. The client is connected already (TPROXY answered its SYN), so the only way

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* client: a LAN connection from accept to relay. See client.c. */
 #ifndef PLAIT_CLIENT_H
 #define PLAIT_CLIENT_H

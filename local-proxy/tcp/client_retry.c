@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* client_retry: was the request served, and may it be sent again?
  *
  * Theory of operation. What the client said may be sent again, but only where it certainly was not

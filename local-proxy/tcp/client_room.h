@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* client_room: what the files of a client connection share, and nobody else may see. */
 #ifndef PLAIT_CLIENT_ROOM_H
 #define PLAIT_CLIENT_ROOM_H

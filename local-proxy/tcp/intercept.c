@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* intercept: takes the LAN's connections while there is somebody to carry them.
  *
  * Theory of operation. The first session puts the rules in at once. When it is lost, and

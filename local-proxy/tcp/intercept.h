@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* intercept: whether the LAN's connections are taken, now. See intercept.c. */
 #ifndef PLAIT_INTERCEPT_H
 #define PLAIT_INTERCEPT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* lan: the listener that intercepted connections arrive at.
  *
  * Theory of operation. Under TPROXY the accepted socket's own name is where the client wanted to

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* lan: connections of the LAN arrive, and leave as relays. See lan.c. */
 #ifndef PLAIT_LAN_H
 #define PLAIT_LAN_H

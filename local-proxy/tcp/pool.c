@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* pool: warm connections.
  *
  * Theory of operation. A LAN connection that finds a warm upstream costs no handshake: OPEN and the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* pool: attached connections to the VPS that wait for a LAN connection. See pool.c. */
 #ifndef PLAIT_POOL_H
 #define PLAIT_POOL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation. A link's endpoint makes the kernel join one subflow to each connection when
  * it is put in, and not a second time when that one dies by itself: a box on the way resets it, or
  * forgets it. While other links carry the connection nobody notices; when they go it has none left,

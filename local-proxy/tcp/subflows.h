@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* subflows: gives connections that have lost every link one again. See subflows.c. */
 #ifndef PLAIT_SUBFLOWS_H
 #define PLAIT_SUBFLOWS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* upstream: one connection to the VPS, from dial to ACCEPT.
  *
  * Theory of operation. States in life order: DIALLING (a race between links), CONNECTED

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* upstream: one connection to the VPS, from dial to ACCEPT. See upstream.c. */
 #ifndef PLAIT_UPSTREAM_H
 #define PLAIT_UPSTREAM_H

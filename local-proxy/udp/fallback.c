@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Datagrams may be filtered where TCP passes: on one link, and then the others carry the tunnel; or

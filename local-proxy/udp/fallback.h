@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* fallback: which way the tunnel's packets travel: as datagrams, or as frames of the control
  * connection. See fallback.c for the theory. */
 #ifndef PLAIT_FALLBACK_H

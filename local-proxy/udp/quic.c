@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * QUIC is UDP, so it goes through the tunnel, where one flow has one link, as a rule. Over TCP the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* quic: should it be refused, so that browsers turn to TCP? See quic.c. */
 #ifndef PLAIT_QUIC_H
 #define PLAIT_QUIC_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Rules of ours, asked before the main table, lead what the LAN sends (and with `own` the gateway's

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tun_routes: the routes and rules that lead what is not TCP into the tunnel's device. See
  * tun_routes.c for the theory. */
 #ifndef PLAIT_TUN_ROUTES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * The device is there from the beginning to the end. Whether anything is sent into it is a matter

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tundev: the gateway's TUN device, the tunnel behind it, and what is sent into it. See tundev.c
  * for the theory. */
 #ifndef PLAIT_TUNDEV_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* control_conn: how a session is made, and how its VPS is heard.
  *
  * Theory of operation. DIALLING: the links are raced, for as long as the owner has patience.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* control_conn: one control connection to a VPS, from dial to its end. See control_conn.c. */
 #ifndef PLAIT_CONTROL_CONN_H
 #define PLAIT_CONTROL_CONN_H

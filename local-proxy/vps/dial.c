@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* dial: a race between links.
  *
  * Theory of operation. The first SYN of an MPTCP connection goes over one link only, and if that

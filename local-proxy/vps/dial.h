@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* dial: one connection to the VPS, over whichever link answers first. See dial.c. */
 #ifndef PLAIT_DIAL_H
 #define PLAIT_DIAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* revoke: questions that must have an answer.
  *
  * Theory of operation. A connection that died between OPEN and ACCEPT leaves a doubt: was the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* revoke: was that OPEN served? The questions to a VPS that wait for their answer. See revoke.c. */
 #ifndef PLAIT_REVOKE_H
 #define PLAIT_REVOKE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* vps: keeps a session with one VPS alive, and knows whether it is there.
  *
  * Theory of operation. There are at most two conns: `now`, whose session new connections attach to,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* vps: one VPS as the gateway knows it: its addresses, and the session with it. See vps.c. */
 #ifndef PLAIT_VPS_H
 #define PLAIT_VPS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* vps_choice: chooses among several VPSs.
  *
  * Theory of operation. Every remote of the configuration keeps a session all the time, so another

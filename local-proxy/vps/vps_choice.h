@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* vps_choice: which VPS the house uses now. See vps_choice.c. */
 #ifndef PLAIT_VPS_CHOICE_H
 #define PLAIT_VPS_CHOICE_H

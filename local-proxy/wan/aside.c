@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * While relays move bytes, each device's counters are read once a second and weighed (weigh.c);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* events: what happened to the links and the VPS, told to the owner's program once per change. See
  * events.c. */
 #ifndef PLAIT_EVENTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #include "link.h"
 
 #include <linux/if_addr.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* link: one [link] of the config as the kernel's state makes it: a value, computed anew from a
  * snapshot. */
 #ifndef PLAIT_LINK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Everything is computed from the kernel's present state as a whole; nothing is patched by single

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* links: the gateway's links to the Internet, as the kernel tells of them. See links.c for the
  * theory. */
 #ifndef PLAIT_LINKS_H

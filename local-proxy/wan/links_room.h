@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* links_room: what links and links_select share, and nobody else may see. */
 #ifndef PLAIT_LINKS_ROOM_H
 #define PLAIT_LINKS_ROOM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* links_select: the link that a connection begins on, by its source address.
  *
  * Theory of operation. A connection is bound to an address of the link that it begins on; the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Every connection to the VPS that waits has a subflow on each link, is kept alive on it and

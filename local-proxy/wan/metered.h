@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* metered: a metered link rests while there is little to carry. See metered.c. */
 #ifndef PLAIT_METERED_H
 #define PLAIT_METERED_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Some middleboxes take the options of Multipath TCP out of packets, some drop the packets. Each

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* mptcp_check: finds the links on which Multipath TCP does not get through. See mptcp_check.c. */
 #ifndef PLAIT_MPTCP_CHECK_H
 #define PLAIT_MPTCP_CHECK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Each link that has an address in a family of the VPS's has a port here: a UDP socket bound to

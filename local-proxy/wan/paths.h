@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* paths: a path of the association for each link, and what is learnt of the links by it. See
  * paths.c for the theory. */
 #ifndef PLAIT_PATHS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Every LOOK_S seconds the kernel is asked what each device with a quota has carried, and its meter

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* quota: what a link may carry in a month, and what it has. See quota.c. */
 #ifndef PLAIT_QUOTA_H
 #define PLAIT_QUOTA_H

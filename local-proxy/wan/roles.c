@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * A role is the owner's word on a link. A primary is used whenever it is fit; a backup carries

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* roles: what the owner wants each link to be, by the config or live, and what follows for the
  * paths of UDP. See roles.c. */
 #ifndef PLAIT_ROLES_H

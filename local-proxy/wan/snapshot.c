@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Line number i owns table 25000 + i: the subnets that the house itself reaches without a gateway,
  * the link's own subnet, and a default route through its gateway with the link's initcwnd. The rule
  * "from ADDRESS lookup TABLE" makes a socket that is bound to the link's address leave by that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* snapshot: one look at the kernel, from which everything about the links is derived. */
 #ifndef PLAIT_SNAPSHOT_H
 #define PLAIT_SNAPSHOT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tcp_probe: is the VPS there by TCP on this link? A connection that is made and reset before a
  * byte was said. */
 #ifndef PLAIT_TCP_PROBE_H

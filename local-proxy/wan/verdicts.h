@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* verdicts: what several judges say of one link, and what the links are used for in consequence: a
  * value. */
 #ifndef PLAIT_VERDICTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Several rooms have an opinion on a link, and each is told to `links` by itself: roles, quota,

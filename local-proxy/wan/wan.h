@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* wan: keeps the house's links: their roles, quotas and findings, what is told of them, and the
  * answers to their owner. See wan.c. */
 #ifndef PLAIT_WAN_H

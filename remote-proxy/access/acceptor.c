@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * A arrival is a connection that has not said yet what it is. It has ten seconds for its first

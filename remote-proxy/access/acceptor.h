@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* acceptor: every connection arrives here and shows its first bytes. See acceptor.c. */
 #ifndef PLAIT_ACCEPTOR_H
 #define PLAIT_ACCEPTOR_H

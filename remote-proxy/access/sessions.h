@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* sessions: the control connections of the gateways, and the sessions they agreed on. See
  * sessions.c. */
 #ifndef PLAIT_SESSIONS_H

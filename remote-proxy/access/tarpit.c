@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * Whoever cannot prove to be one of ours learns nothing: neither what runs here nor what was

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tarpit: strangers are met with silence. See tarpit.c for the theory. */
 #ifndef PLAIT_TARPIT_H
 #define PLAIT_TARPIT_H

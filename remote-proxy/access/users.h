@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* users: who may use this remote: what the config says of each and what each does now (living). */
 #ifndef PLAIT_USERS_H
 #define PLAIT_USERS_H

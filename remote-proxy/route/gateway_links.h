@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* gateway_links: what was learnt of the lines of gateways, each by the address that it shows to the
  * VPS. A plain value, all zero is empty. */
 #ifndef PLAIT_GATEWAY_LINKS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * A download's first round trip is as large as the VPS's initial window, and that is a property of

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* return_routes: the VPS's way back to the gateways. See return_routes.c for the theory. */
 #ifndef PLAIT_RETURN_ROUTES_H
 #define PLAIT_RETURN_ROUTES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* dial_status: what the gateway is told when a destination could not be reached. */
 #ifndef PLAIT_DIAL_STATUS_H
 #define PLAIT_DIAL_STATUS_H

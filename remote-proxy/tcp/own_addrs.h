@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* own_addrs: this host's addresses, followed, so that policy can deny them all. */
 #ifndef PLAIT_OWN_ADDRS_H
 #define PLAIT_OWN_ADDRS_H

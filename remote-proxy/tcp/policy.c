@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* policy: may this destination be dialled?
  *
  * Theory of operation. A destination is judged as the address it really reaches: an IPv6 address

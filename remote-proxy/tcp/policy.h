@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* policy: which destinations a user may reach through this VPS. See policy.c for the theory. */
 #ifndef PLAIT_POLICY_H
 #define PLAIT_POLICY_H

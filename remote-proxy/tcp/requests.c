@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * A request is one attached connection on its way to become a relay:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* requests: attached connections wait here for their OPEN, and for the destination it names. See
  * requests.c. */
 #ifndef PLAIT_REQUESTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The destination of a request: it is dialled, gets the early data, and what it says first goes
  * inside ACCEPT. requests.c has the theory. */
 #include <errno.h>

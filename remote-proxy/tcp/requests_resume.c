@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* RESUME: a destination that outlives the connection it was asked for on.
  *
  * Theory of operation. Between OPEN and ACCEPT a connection may die with its lines, and the gateway

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* requests_room: what the files of a request share, and nobody else may see. */
 #ifndef PLAIT_REQUESTS_ROOM_H
 #define PLAIT_REQUESTS_ROOM_H

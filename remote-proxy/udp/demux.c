@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * One socket hears all gateways. A datagram names an index, 24 random bits that WELCOME told, and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* demux: the remote's UDP port: which datagram belongs to which gateway. See demux.c for the
  * theory. */
 #ifndef PLAIT_DEMUX_H

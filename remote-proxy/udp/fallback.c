@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * The gateway decides which way packets travel, in both directions, and says so by CARRIER on its

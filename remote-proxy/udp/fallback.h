@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* fallback: the tunnels' packets as frames of their users' control connections, where datagrams do
  * not get through. See fallback.c. */
 #ifndef PLAIT_FALLBACK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* forwarding: this machine becomes a router, for as long as `hold` lives. */
 #ifndef PLAIT_FORWARDING_H
 #define PLAIT_FORWARDING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* inner_addrs: the inner addresses: who has which, what a user may send through the tunnel, and to
  * whom a packet belongs. See inner_addrs.c for the theory. The masquerading itself is the
  * kernel's. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
  * One TUN device serves all users. What comes out of a user's tunnel is checked (inner_addrs.h) and

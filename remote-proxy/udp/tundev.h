@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tundev: the VPS's TUN device, and the tunnels of all users that end in it. See tundev.c for the
  * theory. */
 #ifndef PLAIT_TUNDEV_H

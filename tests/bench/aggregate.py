@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """How much of the summed rates does one download, or one upload, get? 4 s at the sum, slow start included.
 
 First line 1 and line 2 alone (direct, by NAT; each with its share of the bytes, so 4 s too), then

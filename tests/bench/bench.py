@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the benchmarks share: the topology's path, an aligned table, a place to keep it."""
 import contextlib
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """Small things beside a transfer that fills every line: one packet, or one question, every 50 ms.
 
 Two lines of 20 Mbit/s with 10 and 30 ms, whose modems hold 200 ms of packets. First the round trips of an idle house, then those

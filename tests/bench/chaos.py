@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """Is a connection through plait a connection? 200 chaotic ones, each end comparing what it saw with what was sent.
 
 Both ends know the plan: how many bytes go each way, how fast each reads, and how it ends:

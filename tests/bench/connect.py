@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """How long until a fresh connection's first answer, direct and through plait, in round trips of line 1?"""
 import argparse
 

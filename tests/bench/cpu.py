@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """What does plait cost? CPU per GB, short connections per second, memory of idle relays. Lines are veth pairs."""
 import argparse
 import json

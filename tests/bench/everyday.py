@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What a house does all day: single objects, each on a fresh connection, and a page of sixty over six kept ones."""
 import random
 import time

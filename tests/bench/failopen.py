@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """The VPS falls silent under a house that opens ten pages a second, and comes back 15 s later."""
 import argparse
 import time

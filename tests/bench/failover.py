@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """How long does a stream stand still when a line dies in silence under it?
 
 Two lines of 20 Mbit/s (10 and 30 ms, queues of 100 ms) carry one transfer at full rate; then one of them swallows

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """What plait promises, in one table and eight minutes: each figure with its bound, and whether it is kept.
 
 Each is measured within the run against the same without plait, or against a house that only copies (the kernel's Multipath TCP

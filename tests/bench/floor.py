@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """The floor: is the bond ever slower than its best line alone? A grid of unequal pairs.
 
 For each pair plait carries one transfer over line A alone, over line B alone (the other one unplugged),

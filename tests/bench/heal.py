@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """A line comes back, or gets another address, under one transfer that never ends: when do both lines carry again?
 
 Two lines of 20 Mbit/s (10 and 30 ms, queues of 100 ms). `dead`: one swallows everything for so many seconds, and then no more.

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """What a line pays, in a day, while nobody in the house wants anything."""
 import argparse
 import time

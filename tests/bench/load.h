@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* load: what loadgen's server and clients share. */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """New connections while the line of the default route is silently dead: how long until their first byte?
 
 Two lines (10 and 30 ms). The first swallows everything; connections are begun every 20 ms from then on: each asks for one byte, and the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What others take of the machine while something is measured, for figures of a busy machine are worth nothing.
 
 Others are all processes that do not descend from this one. Each counts with its children that have ended, so that a

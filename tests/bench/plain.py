@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A house that only copies: bare relays of loadgen on the gateway and the VPS, the kernel's own Multipath TCP between them."""
 import subprocess
 

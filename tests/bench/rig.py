@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What measurements of the UDP tunnel share: two lines, calls over them, and the rig that tells what a packet costs."""
 import subprocess
 import time

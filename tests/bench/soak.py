@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """An afternoon of bad lines: three of them are cut, healed, renumbered, unplugged and made lossy at random, one line being
 left alone at any time, while parallel transfers run through plait, each comparing every byte. Not one may fail.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """What is lost, late or slow in the UDP tunnel, on bad lines and on a line that dies; what it costs. Beside it what the lines alone do."""
 import argparse
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Telephone calls: RTP both ways, 50 packets a second of 12 + 160 bytes (G.711), each with its number and time stamp.
 
 All calls of one run are held at the same time, so that every one meets the same lines in the same state. One loop in one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """callpicture: what became of each packet of several calls, as SVG: a row a call, 100 ms a column."""
 from dataclasses import dataclass, field
 from html import escape

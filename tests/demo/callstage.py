@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The call that did not drop: the same call over each line alone, by the gateway's NAT, and over plait, on lines as they are."""
 import call
 import callpicture

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """Two slow lines on one machine, and what plait makes of them. Run by `sudo make demo`.
 
 A home, two emulated lines and a VPS are raised in network namespaces. curl fetches and sends a file

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """picture: throughput over time as SVG, written by hand: no library, readable on white and on black.
 
 A Panel has one or more runs after each other on one time axis. In each, the bytes that the lines

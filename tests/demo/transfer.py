@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """transfer: one file through one curl, watched: what arrived, what each line carried, and when."""
 import hashlib
 import json

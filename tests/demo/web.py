@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """The web server of the demo: GET (with a Range) gives a file, PUT is read, hashed and answered with what came.
 
     web.py FILE PORT        prints "ready" when it listens, on IPv4 and IPv6

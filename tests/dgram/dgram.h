@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* dgram: what its files share. */
 #ifndef DGRAM_H
 #define DGRAM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #define UDP_SEGMENT_OPTION 103
 
 #include <errno.h>

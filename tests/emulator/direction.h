@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* direction: one way over one emulated line. */
 #ifndef EMULATOR_DIRECTION_H
 #define EMULATOR_DIRECTION_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* strip: a middlebox that knows no MPTCP. */
 #ifndef STRIP_H
 #define STRIP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* fuzz: what every target needs. A broken promise is an abort. */
 #ifndef PLAIT_FUZZ_H
 #define PLAIT_FUZZ_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Text of addresses and networks: what parses prints as something that parses to the same. */
 #include "addr.h"
 #include "fuzz.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The admin socket: requests in any pieces from clients who leave when they like; and any JSON as
  * the answer that is printed for people. */
 #include <fcntl.h>

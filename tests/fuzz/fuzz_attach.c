@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* A session with both its roles, driven by the input: numbers attach late, twice or bent; OPEN and
  * REVOKE race; records carry any plaintext. The promise: one admission and one service a number,
  * none after a REVOKE, and a REVOKE asked again hears what it heard. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Frames of a control connection, behind a TLS that gives them out in any pieces, stops, fails and
  * ends: each frame is handed over once, whole and in order, until the owner lets go inside whatever
  * callback he likes. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* A receiver of repairs: packets and repairs in any order, right ones and others. Nothing is
  * delivered twice, nor outside its bytes. */
 #include "fec.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Pieces of inner packets: two that fit give one packet of their bytes; all else gives nothing, and
  * takes no more room than there is. */
 #include "fragment.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes as a config file: a verdict and, when it is no, a sentence with file and line. */
 #include <net/if.h>
 #include <stdbool.h>

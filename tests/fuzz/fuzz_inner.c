@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* An inner packet from anywhere: parsed, classed, and its header changed, within its bytes. */
 #include "classify.h"
 #include "fuzz.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* What a user sends through the tunnel, at the VPS: what passes is from him and goes to nobody whom
  * policy protects, read in a second way. */
 #include <sys/socket.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* A kernel that answers anything: what is read of devices, addresses, routes, rules, counters and
  * MPTCP endpoints stays within the message, and every call ends. libmnl's sockets are replaced, its
  * parsers are not. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Super-packets cut up: segments stay within their bytes and headers; runs put together are cut
  * into the same again. */
 #include "fuzz.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* A relay between a client and the other plait, whose sockets end, break and fill up in any order.
  * What arrives is the front of what was sent, whatever else was said; the relay ends once, and
  * gives back all it held. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes as a DNS server's answer to the question for a service: its targets are few, have a
  * name and a port, and an order can be made of them. */
 #include <ares.h>

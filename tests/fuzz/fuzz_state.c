@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes as a file of an earlier run: kernel settings to put back, and what the lines have used
  * of their quotas. What is believed is what would have been written. */
 #include <stdio.h>

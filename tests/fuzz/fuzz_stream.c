@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The tunnel's other way, from both sides. What a peer says on the control connection after
  * WELCOME, any bytes: every frame is within its bytes, and what comes out of the tunnel is an inner
  * packet. And packets that leave by a stream that takes them when it likes: in the order that a

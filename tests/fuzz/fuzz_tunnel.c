@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Both ends of a tunnel under a clock of the input's: inner packets, datagrams sealed by a peer who
  * has the keys and says anything, copies, bent ones, silence, new keys. What comes out is an inner
  * packet, and at the end nothing is held. */

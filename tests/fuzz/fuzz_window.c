@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The ring against a naive model: a flag for each number. */
 #include <stdbool.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Every reader of wire.h: never past the end; what was read writes back as the same bytes. */
 #include "fuzz.h"
 #include "wire.h"

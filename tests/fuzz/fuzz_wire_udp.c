@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Every reader of wire_udp.h: never past the end; what was read writes back as the same bytes.
  * Frames are stepped through as the association does. */
 #include "fuzz.h"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
 # inside.sh: the first and only process of the emulated machine. A home with two lines, a VPS and a server, each a
 # namespace; a file is fetched through plait over both lines.
 #

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fixtures of the network tests: a topology a module, a pair of daemons when asked for."""
 import os
 

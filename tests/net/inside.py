@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Sockets of this process inside a topology's namespaces, so that a test can hold both ends in its own hands."""
 import contextlib
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A pair whose daemons' clocks can be put forward: what is due after a while is due at once.
 
     with Leaping(topo) as pair:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A plugin of pytest's, for tests/net/run: a line of JSON in the file PLAIT_OUTCOMES for each step of each test."""
 import json
 import os

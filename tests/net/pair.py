@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """plait-remote on a topology's VPS and plait-local on its gateway, as a user would run them.
 
     with Pair(topo, local_extra="[relay]\\nclear = yes\\n") as pair: ...

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
 """The two ends of every test connection: `peer.py serve` in one namespace, a client verb in another.
 
 Six ports from --port on (7000 unless told):

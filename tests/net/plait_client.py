@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A peer in Python, after docs/protocol.md: it can say what no honest plait would.
 
     with Remote(topo, a=Identity.new()) as remote:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Somebody who opens one page after another, and a server that tells each visitor where he came from."""
 import itertools
 import threading

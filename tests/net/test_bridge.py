@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: the LAN is a bridge, somebody installs Docker on the gateway, and the house is offline.
 
 Docker has the firewall see packets that are still inside a bridge; TPROXY then loses them in silence."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: somebody's clock. Nothing that plait does may depend on the date, and an uptime may be any number.
 
 The date is that of libfaketime, for one daemon alone; the uptime that of a time namespace; the sleep of a suspended machine, which

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What an owner can get wrong: each is told in one line that says where, with exit code 78, before anything is touched."""
 import contextlib
 import os

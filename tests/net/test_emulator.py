@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The test bed itself: does a line of the emulator do to real packets what was ordered? How exactly, tests/unit/emulator says, by a clock of
 its own; here are lower bounds, which no busy machine breaks, and counters."""
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: the VPS is gone and the house is offline; or it blinks, and the house notices.
 
 Who came is told by the address that the server sees: the VPS's (relayed) or the modem's (direct)."""

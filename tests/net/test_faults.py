@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: what happens around plait rather than to it, and is not in the tests of its parts."""
 import contextlib
 import os

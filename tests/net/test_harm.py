@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a bad second line makes the house slower than the good one alone, or a good one is taken for bad and never comes back."""
 import time
 

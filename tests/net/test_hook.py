@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: the owner is not told, told twice, or told so slowly that the house waits for his program."""
 from leap import Leaping
 from topology import Line, Topology, wait_for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: interception takes too much, too little, loops, or outlives the one who asked for it.
 
 The same questions to each way of interception: nftables, iptables TPROXY, iptables REDIRECT. Who came is told

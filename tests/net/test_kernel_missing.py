@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a kernel without something of what plait likes to have. It says so, once, and works without."""
 import re
 

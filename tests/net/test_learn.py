@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The first window of each line is learnt from what the line carried, in both directions, and nothing of it stays behind."""
 import re
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Every table of plait-remote has an end, and who reaches it troubles nobody but himself."""
 import statistics
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a line dies without a word, and somebody in the house notices."""
 import contextlib
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a line comes back, or gets another address, and nothing of what runs uses it again."""
 import time
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: lines that come, go, renumber, are all alike, speak one family only, lose, shrink or are tampered with."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The remote has a name, and the name server has its moods."""
 import contextlib
 import ipaddress

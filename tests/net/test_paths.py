@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a line is dead and nobody knows, or is said to be dead and is not; somebody moves a path who has no right to."""
 import contextlib
 import datetime

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a program dies, is started twice or starts again, and somebody is left with half a page, two orders, or nothing.
 
 The order-taking server counts: no request may be served twice, whatever dies in between."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """CLEAR leaves TLS as it is, saving the second encryption, but only where both owners want it.
 
 With a real TLS server and curl, and a look at the wire: TLS's own records are seen there in CLEAR and nowhere in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a connection through plait is not quite a connection. Every way of speaking, ending and failing,
 with both ends in the hands of the test, in SEALED streams and (where `clear` is allowed) behind a TLS record."""
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: somebody uses up what all need. Descriptors, memory, ports: each runs out here, and the others go on."""
 import json
 import os

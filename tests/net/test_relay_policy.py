@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a LAN, or whoever got into it, reaches the VPS's inside.
 
 The gateway's rules would not take most of these destinations, so here the connections are marked as taken by hand:

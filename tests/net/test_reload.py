@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a config cannot be changed without throwing everybody out; or a reload half works, leaks, or does nothing and does not say so."""
 import json
 import os

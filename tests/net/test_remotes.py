@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: there are two VPSs, and the house is offline because one of them is.
 
 The second one lives at another place of the Internet; who relayed a page is told by the address the server saw."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What was overheard of a real pair and is sent again is never served. (A message at a time: tests/unit/whole_remote/test_replay.c)"""
 import socket
 import struct

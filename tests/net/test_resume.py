@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: the line dies between a request and its answer. The request was served, so it may not be sent again; the client is not reset
 all the same, since another connection takes it up."""
 import contextlib

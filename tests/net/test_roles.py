@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a backup line that costs money carries traffic, a role that cannot be changed without a restart, a quota that is overrun."""
 import json
 import os

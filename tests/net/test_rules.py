@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The interception scripts, each in its own namespaces with a small listener in plait-local's place.
 
     lan (br-lan 192.168.77.2, 2a77:1::2) -- gateway -- inet (11.9.0.1, 2a11:9::1)

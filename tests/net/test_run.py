@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The runner of these tests: a busy machine does not make it red, a fault does, and nothing makes it silently green."""
 import os
 import subprocess

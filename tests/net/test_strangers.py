@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The port of a real plait-remote says nothing to strangers. (Every kind of them, and the moments: tests/unit/whole_remote/test_strangers.c)"""
 import os
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a middlebox on one line that knows no Multipath TCP takes the whole house down to one line, or off the net."""
 import re
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fears: the tunnel mends, merges or loses what it should carry as it is; odd packets, small lines, lines that come and go, and old datagrams hurt."""
 import contextlib
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fears: a NAT that forgets, datagrams overheard and sent again, floods of garbage, processes that sleep or start anew, marks and odd sizes:
 each of them with a call going on."""
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Who sends through the tunnel what is not his to send: counted on the VPS, and nowhere else to be seen."""
 import socket
 import struct

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The house's UDP and ICMP: they go through the tunnel, with nothing configured in the LAN, and come out as the VPS's."""
 import contextlib
 import hashlib

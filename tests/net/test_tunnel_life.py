@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The tunnel's life: killed, ended, started twice, without TUN, without its VPS; and QUIC."""
 import os
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fears: packets are lost though another line would have carried them; a line that dies in silence is heard. That real daemons on real lines do it at
 all; how much is lost and how late the rest is, tests/unit/tunnel/test_tunnel_loss.c says, by a clock of its own."""
 import pytest

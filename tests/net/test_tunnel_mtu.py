@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fears: long packets vanish on a line without anybody noticing; LAN hosts are told a wrong size, or none."""
 import contextlib
 import socket

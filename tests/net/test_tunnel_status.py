@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: the numbers that are shown of the tunnel stand still, or are on the wrong line."""
 import pytest
 

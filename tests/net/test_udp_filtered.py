@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Fear: a line, or all of them, let TCP through and no UDP, and the house has no DNS, no ping, no call."""
 import contextlib
 import os

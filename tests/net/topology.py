@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """A home with several lines, the Internet and a VPS, in network namespaces.
 
     lan ── gw ══ wan1 ══ isp1 ── inet ── vps

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The UDP tunnel in a topology, and flows of numbered packets through it.
 
     with Bare(topo) as tunnel:                     # the engine alone (tunnel_driver.c)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* tunnel_driver: one end of a tunnel alone in a loop, with keys that everybody knows: for
  * measurements and tests of the engine, without daemons, sessions and rules around it.
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What the tests of the tunnel share: waiting for it, pings and datagrams out of the LAN, packets made by hand."""
 import contextlib
 import os

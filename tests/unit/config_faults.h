@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* config_faults: what an owner can write wrong in either program's file, and how it is told.
  *
  * Both programs' test_config.c include this behind their config.h. A fault is made of a good file:

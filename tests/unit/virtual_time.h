@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* virtual_time: a test that includes this owns the clock, and waiting costs nothing.
  *
  * An executable's own definitions come before the C library's, for libevent and c-ares as well. So

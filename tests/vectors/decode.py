@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """An independent decoder of what travels between plait-local and plait-remote, after docs/protocol.md.
 
 Standard library and the AEADs of python3-cryptography; nothing of plait's C. Everything that is not

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Writes one file of test vectors to stdout: what plait's own code makes of fixed keys, numbers and
  * salts. tests/vectors/decode.py reads it with code that shares nothing with ours. */
 #include <stdio.h>

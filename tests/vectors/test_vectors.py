@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """The committed vectors, read by the independent decoder; and every bit of them, flipped."""
 import json
 import pathlib

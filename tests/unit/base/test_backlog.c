@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* backlog: what fills the lines and no more. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Two ends of two paths, with a clock of our own: one of them starts just before its 32-bit
  * microseconds wrap. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* offload: what was cut can be put together, what was put together is cut to what it was, and
  * nothing is repaired. Checksums are computed here once more, in the simplest way. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Targets of a service are tried as RFC 2782 says: the smallest priority first, heavier ones more
  * often first. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* One way over an emulated line, by a clock of the test's: is it what was ordered, to the
  * nanosecond and the frame? */
 #include <setjmp.h>

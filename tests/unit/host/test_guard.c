@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* guard: a real fork; a script that touches a file tells whether it ran. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>

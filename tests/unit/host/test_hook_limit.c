@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* hook: a program has ten seconds, to the millisecond, and then its children go with it. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Fear: a file that somebody made up, or that was cut, becomes a kernel setting. */
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

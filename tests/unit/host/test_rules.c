@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* script and rules: what is run, with which environment, and what is said when it fails. */
 #include <setjmp.h>
 #include <stdarg.h>

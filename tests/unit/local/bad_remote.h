@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* bad_remote: the rooms of plait-local that carry a connection of the LAN, and in the place of the
  * remote one that does what the test says. All in one loop, under a clock of its own; the
  * connections are TCP over the loopback, because what is asserted is a reset. Lines are no matter

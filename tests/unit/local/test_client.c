@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* What is malformed between two who know each other: plait-local against a remote that is broken,
  * or somebody in its place. What its LAN client then sees is a reset, and never a second try of
  * what may have been served. */

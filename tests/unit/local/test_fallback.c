@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* When does the tunnel take to the control connection, and when back? By a clock of the test's;
  * tunnel and remotes are what it says. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* intercept: when the LAN's connections are taken, and when not any more. The scripts are the
  * test's: they note when they were run. */
 #include <setjmp.h>

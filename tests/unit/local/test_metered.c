@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* metered: a metered link rests while there is little to carry, joins in after two busy seconds and
  * rests again after thirty quiet ones. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* mptcp_check: how long a link is asked whether Multipath TCP passes, how often, and after how many
  * answers it is believed. The sockets are the test's: a connection is answered at once, or
  * never. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* quota: warned at four fifths, out at the whole, in again with the new month, each said once; what
  * was counted is on the disk within a minute. The device's counters and the date are the test's. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* verdicts: the worst word counts; a rejected link is used only when nothing better is left, a
  * forbidden one never. */
 #include <setjmp.h>

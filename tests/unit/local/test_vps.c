@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* vps: when it is asked, doubted, given up and tried again, to the millisecond. Control connections
  * are the test's. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* vps_choice: which of several VPSs is used, to the millisecond. The remotes themselves are the
  * test's: each says what it is told to say. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Two relays back to back over loopback TCP, as the gateway and the VPS are:
  *
  *   client <-> relay[0] <== WAN ==> relay[1] <-> server

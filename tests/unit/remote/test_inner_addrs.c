@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* inner_addrs: who has which inner address, what may come out of the tunnel, and whose a packet
  * is. */
 #include <arpa/inet.h>

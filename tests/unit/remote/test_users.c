@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* users: the caps of a user, and that one user's caps are not another's. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* name_server: is in the test's own loop, over UDP and TCP, and answers as its mood says.
  *
  * Who waited for its answer anywhere but in that loop would wait for ever: that the loop is never

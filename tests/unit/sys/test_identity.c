@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The one secret of a box: whoever else could read or swap it is noticed before it is used. */
 #include <openssl/evp.h>
 #include <openssl/pem.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Endpoints and limits in a network namespace of the test's own; without root it says that it
  * skips. */
 #include <errno.h>

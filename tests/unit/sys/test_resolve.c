@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* A name server has its moods. Whatever it says: the loop goes on, what is known stays, and who
  * does not get an answer does not become a load. The clock is the test's own, so each pause is
  * asserted to the millisecond and costs nothing. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Reading: messages that lie about their lengths. Writing: what is wanted is there, once, and
  * others' is left; this part needs root and a network namespace of its own, and says so when it has
  * none. */

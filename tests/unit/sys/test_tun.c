@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* A TUN device in a network namespace of the test's own: what goes in comes out, whole and in
  * order, with each of the kernel's offloads and without. Without root it says that it skips. */
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* udp: what is sent arrives once, whole, in order and with its TOS and addresses, whatever the
  * kernel's batches look like. */
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Two ends of an association in one loop, over sockets of the loopback device. */
 #include <setjmp.h>
 #include <stdarg.h>

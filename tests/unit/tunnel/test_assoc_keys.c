@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Numbers and windows of one session's datagrams. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* fec: what is lost is mended, and nothing else is; against a plain solver with all equations at
  * once. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* pmtu against an association that is a table: each path takes datagrams up to a size, after a
  * while, or loses some. */
 #include <errno.h>

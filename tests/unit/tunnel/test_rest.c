@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* What a house at rest pays, on a clock of its own: nobody moves anything, and lines are as bad as
  * lines are. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Packets that wait for the stream: who leaves first, who is dropped, and for how long anything
  * waits. */
 #include <setjmp.h>

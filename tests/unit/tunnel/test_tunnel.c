@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The whole tunnel, both ends of it, over lines that lose, delay, fill up and die. */
 #include <setjmp.h>
 #include <stdarg.h>

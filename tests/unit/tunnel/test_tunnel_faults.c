@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The tunnel where the network, or somebody in it, does what it should not: packets of long ago,
  * copies, replays, foreign ones; and numbers that leave 32 bits. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Calls and bulk, both ways at once, over lines that lose, jitter, die and are slow: what is lost,
  * and how late the rest is, to the packet and the half millisecond. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The tunnel where no datagram gets through: packets go by a stream, both ways, and by datagrams
  * again. */
 #include <setjmp.h>

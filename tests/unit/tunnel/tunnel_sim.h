@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* Two tunnels and the lines between them, in one process and under a clock of its own: the real
  * association, keys and tunnel; only the sockets and the time are made up. A test that includes
  * this replaces clock_gettime(), epoll_wait() and udp.c. */

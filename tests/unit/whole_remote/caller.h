@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* caller: those who speak to the remote of a world, made of the floors below: a gateway's control
  * connection, and its attached connections. They can say what no honest gateway would. Whatever is
  * not forged on purpose is honest. */

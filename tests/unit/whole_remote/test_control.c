@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* The control connection of one who is known, but says what makes no sense; and REVOKE: for each
  * number either an OPEN is served or a promise is given that none ever will be. */
 #include "caller.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* What is malformed on the attached connections of one who is known: the remote against a bad
  * gateway. */
 #include "caller.h"

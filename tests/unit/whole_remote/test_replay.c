@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* What was recorded and is sent again: it is never served, whenever it comes. */
 #include "caller.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* What the remote says to those who are none of its own: nothing, and the same nothing to all.
  * Whatever was wrong, the connection is reset between 10 and 15 s after it was accepted, not a byte
  * was said, and nobody was dialled. */

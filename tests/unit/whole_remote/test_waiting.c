@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* How long the remote waits for somebody who is known, and how many of him: to the millisecond
  * where one timer decides, else to its tick. */
 #include "caller.h"

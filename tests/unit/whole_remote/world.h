@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /* world: all rooms of plait-remote but its main.c in the loop of the test, under a clock of the
  * test's own, and one destination behind it.
  *
