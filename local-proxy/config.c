@@ -7,7 +7,7 @@
 
 #define AT(type, f) .offset = offsetof(struct type, f), .size = sizeof(((struct type *)0)->f)
 #define FIELD(f) AT(config, f)
-#define REMOTE(f) AT(config_remote, f)
+#define REMOTE(f) AT(config_vps, f)
 #define LIVE .when = INIFILE_LIVE
 #define PORT 7200
 #define OF_LINK(f) AT(config_link, f)
@@ -168,7 +168,7 @@ static int check_link(const void *base, const void *entry, struct inifile_why *w
 
 static void vps_defaults(void *entry)
 {
-	struct config_remote *r = entry;
+	struct config_vps *r = entry;
 
 	r->port = PORT;
 }
@@ -178,7 +178,7 @@ static void vps_defaults(void *entry)
 static int check_remote(const void *base, const void *entry, struct inifile_why *why)
 {
 	const struct config *c = base;
-	const struct config_remote *r = entry;
+	const struct config_vps *r = entry;
 
 	if (!*r->host && !*r->srv)
 		return inifile_refuse(why, "needs host =, or srv =");
@@ -186,7 +186,7 @@ static int check_remote(const void *base, const void *entry, struct inifile_why 
 		return inifile_refuse(why, "either host = or srv =, not both");
 	if (*r->srv && r->port != PORT)
 		return inifile_refuse(why, "port = goes with host =: a service tells its ports");
-	for (const struct config_remote *other = c->remotes; other < r; other++)
+	for (const struct config_vps *other = c->vps; other < r; other++)
 		if (!strcmp(other->host, r->host) && !strcmp(other->srv, r->srv) && other->port == r->port)
 			return inifile_refuse(why, "it is [remote %s] once more", other->name);
 	return 0;
@@ -213,9 +213,9 @@ static int check_pool(const void *base, const void *entry, struct inifile_why *w
 }
 
 static const struct inifile_section sections[] = {
-	{ .name = "remote", .options = vps_options, .offset = offsetof(struct config, remotes),
-	  .stride = sizeof(struct config_remote), .max = CONFIG_REMOTES,
-	  .count = offsetof(struct config, n_remotes), .title = sizeof(((struct config_remote *)0)->name),
+	{ .name = "remote", .options = vps_options, .offset = offsetof(struct config, vps),
+	  .stride = sizeof(struct config_vps), .max = CONFIG_VPS,
+	  .count = offsetof(struct config, n_vps), .title = sizeof(((struct config_vps *)0)->name),
 	  .named = INIFILE_MAYBE_NAMED, .defaults = vps_defaults, .check = check_remote },
 	{ .name = "local", .options = local_options },
 	{ .name = "lan", .options = lan_options, .check = check_lan },
@@ -262,7 +262,7 @@ int config_load(struct config *c, const char *path, char *err, size_t err_len)
 	set_defaults(c);
 	if (inifile_load(path, sections, c, err, err_len))
 		return -1;
-	if (!c->n_remotes) {
+	if (!c->n_vps) {
 		snprintf(err, err_len, "%s: there is no section [remote], which needs host = and key =", path);
 		return -1;
 	}

@@ -16,7 +16,7 @@
 #include "wire.h"
 
 #define CONFIG_LINKS 8	    /* the kernel's limit of MPTCP endpoints */
-#define CONFIG_REMOTES 4
+#define CONFIG_VPS 4
 #define CONFIG_AUTO UINT32_MAX /* initcwnd: learnt */
 #define CONFIG_LAN_DEVICES 16
 #define CONFIG_PREFIXES 64
@@ -40,7 +40,7 @@ struct config_link {		 /* [link NAME] */
 	uint32_t quota_day;	 /* quota_day = 1: of the month, when it begins anew */
 };
 
-struct config_remote {		 /* [remote], [remote NAME]: the first that is well is used */
+struct config_vps {		 /* [remote], [remote NAME]: the first that is well is used */
 	char name[32];
 	char host[256];		 /* host = name or address */
 	char srv[256];		 /* srv = _plait._tcp.example.org, instead of host and port */
@@ -91,8 +91,8 @@ struct config {
 	uint32_t idle_s;		/* idle = 7440s */
 	uint32_t stall_s;		/* stall = 90s: unacknowledged for so long and nobody answers */
 
-	struct config_remote remotes[CONFIG_REMOTES];
-	size_t n_remotes;
+	struct config_vps vps[CONFIG_VPS];
+	size_t n_vps;
 	struct config_link links[CONFIG_LINKS];
 	size_t n_links;
 };

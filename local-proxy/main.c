@@ -74,10 +74,10 @@ static void on_session(void *arg, enum vps_choice_news news)
 {
 	bool up = news != VPS_CHOICE_AWAY, switched = news == VPS_CHOICE_SWITCHED;
 	struct gateway *g = arg;
-	struct addr targets[INTERCEPT_REMOTES];
+	struct addr targets[INTERCEPT_SPARED];
 
 	if (switched)
-		paths_targets(g->paths, targets, vps_choice_active_targets(g->vps, targets, INTERCEPT_REMOTES));
+		paths_targets(g->paths, targets, vps_choice_active_targets(g->vps, targets, INTERCEPT_SPARED));
 	paths_session(g->paths, vps_choice_session(g->vps), up ? vps_choice_welcome(g->vps)->index : 0, switched);
 	if (!up) /* first of all: who is reset below may come again at once */
 		intercept_session(g->intercept, false);
@@ -85,8 +85,8 @@ static void on_session(void *arg, enum vps_choice_news news)
 	lan_session(g->lan, up);
 	if (up)
 		intercept_session(g->intercept, true);
-	wan_session(g->wan, up, targets, up ? vps_choice_active_targets(g->vps, targets, INTERCEPT_REMOTES) :
-						      vps_choice_targets(g->vps, targets, INTERCEPT_REMOTES));
+	wan_session(g->wan, up, targets, up ? vps_choice_active_targets(g->vps, targets, INTERCEPT_SPARED) :
+						      vps_choice_targets(g->vps, targets, INTERCEPT_SPARED));
 	tundev_session(g->tundev, up ? vps_choice_welcome(g->vps) : NULL);
 	fallback_session(g->fallback, up && tundev_works(g->tundev) ? vps_choice_welcome(g->vps) : NULL);
 }
@@ -102,20 +102,20 @@ static void on_restarted(void *arg, const struct vps *r)
 
 static void on_addresses(void *arg)
 {
-	struct addr targets[INTERCEPT_REMOTES];
+	struct addr targets[INTERCEPT_SPARED];
 	struct gateway *g = arg;
 	size_t n;
 
 	if (!g->intercept)
 		return;
-	n = vps_choice_targets(g->vps, targets, INTERCEPT_REMOTES);
+	n = vps_choice_targets(g->vps, targets, INTERCEPT_SPARED);
 
-	intercept_remotes(g->intercept, targets, n);
-	tundev_remotes(g->tundev, targets, n);
-	n = vps_choice_active_targets(g->vps, targets, INTERCEPT_REMOTES);
+	intercept_spare(g->intercept, targets, n);
+	tundev_spare(g->tundev, targets, n);
+	n = vps_choice_active_targets(g->vps, targets, INTERCEPT_SPARED);
 	paths_targets(g->paths, targets, n);
 	if (!vps_choice_session(g->vps))
-		n = vps_choice_targets(g->vps, targets, INTERCEPT_REMOTES);
+		n = vps_choice_targets(g->vps, targets, INTERCEPT_SPARED);
 	wan_session(g->wan, vps_choice_session(g->vps) != NULL, targets, n);
 }
 
@@ -338,7 +338,7 @@ static int raise_house(struct gateway *g)
 		return complain("out of memory");
 	relay_loop_observe(g->relays, on_observed, g);
 	house.links = g->links;
-	house.remotes = g->vps;
+	house.vps = g->vps;
 	house.paths = g->paths;
 	house.pool = g->pool;
 	house.relays = g->relays;

@@ -40,12 +40,12 @@ static int set_lan(const struct rules_plan *plan, struct script *out)
 	return script_setenv(out, "PLAIT_LAN", "%s", list);
 }
 
-static int set_remotes(const struct rules_plan *plan, struct script *out)
+static int set_vps(const struct rules_plan *plan, struct script *out)
 {
 	char list[4096] = "", text[ADDR_STRLEN];
 
-	for (size_t i = 0; i < plan->n_remotes; i++)
-		if (list_add(list, sizeof(list), addr_print_ip(&plan->remotes[i], text)) < 0)
+	for (size_t i = 0; i < plan->n_vps; i++)
+		if (list_add(list, sizeof(list), addr_print_ip(&plan->vps[i], text)) < 0)
 			return -1;
 	return script_setenv(out, "PLAIT_REMOTE", "%s", list);
 }
@@ -64,7 +64,7 @@ int rules_script(const struct rules_plan *plan, enum rules_mode mode, const char
 {
 	if (script_init(out, plan->dir, rules_name(mode), verb) < 0)
 		return -1;
-	if (set_lan(plan, out) < 0 || set_remotes(plan, out) < 0 || set_bypass(plan, out) < 0)
+	if (set_lan(plan, out) < 0 || set_vps(plan, out) < 0 || set_bypass(plan, out) < 0)
 		return -1;
 	if (script_setenv(out, "PLAIT_PORT", "%u", plan->lan_port) < 0)
 		return -1;

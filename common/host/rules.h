@@ -22,8 +22,8 @@ struct rules_plan {
 	const char (*lan_devices)[IFNAMSIZ]; /* they need not exist yet */
 	size_t n_lan_devices;
 	uint16_t lan_port;
-	const struct addr *remotes; /* addresses of the VPS, never taken */
-	size_t n_remotes;
+	const struct addr *vps; /* addresses of the VPS, never taken */
+	size_t n_vps;
 	const struct prefix *bypass;
 	size_t n_bypass;
 	bool own; /* take the gateway's own connections too */

@@ -108,7 +108,7 @@ static void become_relay(struct client *c)
 	setup.got_eof = c->eof;
 	setup.got_reset = c->reset;
 	upstream_hand_over(u, &setup);
-	setup.group = upstream_remote(u);
+	setup.group = upstream_vps(u);
 	counters.opens_clear += !setup.sealed;
 	counters.bytes_up += c->kept_len; /* these went with OPEN or behind it, those came inside ACCEPT */
 	counters.bytes_down += setup.owed_len[RELAY_NEAR];
@@ -126,14 +126,14 @@ static void become_relay(struct client *c)
 
 static bool wants_clear(const struct client *c)
 {
-	const struct wire_welcome *w = vps_welcome(upstream_remote(c->up));
+	const struct wire_welcome *w = vps_welcome(upstream_vps(c->up));
 
 	return c->house->config->clear && w && w->flags & WIRE_F_CLEAR && wire_is_tls(c->kept, c->kept_len);
 }
 
 static bool wants_keep(const struct client *c)
 {
-	const struct wire_welcome *w = vps_welcome(upstream_remote(c->up));
+	const struct wire_welcome *w = vps_welcome(upstream_vps(c->up));
 
 	return w && w->flags & WIRE_F_RESUME && links_uneasy(c->house->links);
 }
@@ -263,7 +263,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 void client_go(struct client *c)
 {
-	if (!vps_choice_session(c->house->remotes)) {
+	if (!vps_choice_session(c->house->vps)) {
 		c->state = SESSION;
 		client_wake_in(c, SESSION_MS);
 		return;
@@ -275,7 +275,7 @@ void client_go(struct client *c)
 		send_open(c);
 		return;
 	}
-	c->up = upstream_new(c->house->base, vps_choice_active(c->house->remotes), c->house->seal, on_upstream, c);
+	c->up = upstream_new(c->house->base, vps_choice_active(c->house->vps), c->house->seal, on_upstream, c);
 	if (!c->up) {
 		client_fail(c, "out of memory");
 		return;
@@ -295,7 +295,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		client_go(c);
 		break;
 	case SESSION:
-		if (vps_choice_session(c->house->remotes))
+		if (vps_choice_session(c->house->vps))
 			client_go(c);
 		else
 			client_fail(c, "no session with the VPS");
@@ -313,7 +313,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 void client_session(struct client *c)
 {
-	bool stranded = c->up && !vps_session(upstream_remote(c->up)); /* with a VPS that is away */
+	bool stranded = c->up && !vps_session(upstream_vps(c->up)); /* with a VPS that is away */
 
 	if (c->state == SESSION)
 		client_go(c);
@@ -325,7 +325,7 @@ void client_session(struct client *c)
 
 void client_restarted(struct client *c, const struct vps *v)
 {
-	if (c->state >= OPENED && (!c->up || upstream_remote(c->up) == v))
+	if (c->state >= OPENED && (!c->up || upstream_vps(c->up) == v))
 		client_bereave(c);
 }
 

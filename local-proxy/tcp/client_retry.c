@@ -105,7 +105,7 @@ static bool doubt(struct client *c)
 	memcpy(c->about.sid, session_sid(upstream_session(c->up)), WIRE_SID);
 	c->about.ctr = upstream_ctr(c->up);
 	event_del(&c->timer);
-	c->revoke = vps_revoke(upstream_remote(c->up), upstream_session(c->up), upstream_ctr(c->up), on_revoked, c);
+	c->revoke = vps_revoke(upstream_vps(c->up), upstream_session(c->up), upstream_ctr(c->up), on_revoked, c);
 	if (c->revoke)
 		return true;
 	client_fail(c, "out of memory");

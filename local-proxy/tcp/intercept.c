@@ -46,8 +46,8 @@ struct intercept {
 	struct script in; /* what was run last to put the rules in */
 	unsigned retry_ms;
 	struct event timer;
-	struct addr remotes[INTERCEPT_REMOTES];
-	size_t n_remotes;
+	struct addr vps[INTERCEPT_SPARED];
+	size_t n_vps;
 };
 
 static void plan_rules(const struct intercept *i, struct rules_plan *plan)
@@ -65,8 +65,8 @@ static void plan_rules(const struct intercept *i, struct rules_plan *plan)
 		.lan_devices = c->lan_devices,
 		.n_lan_devices = c->n_lan_devices,
 		.lan_port = c->lan_port,
-		.remotes = i->remotes,
-		.n_remotes = i->n_remotes,
+		.vps = i->vps,
+		.n_vps = i->n_vps,
 		.bypass = c->bypass,
 		.n_bypass = c->n_bypass,
 		.own = c->own,
@@ -246,21 +246,21 @@ void intercept_reload(struct intercept *i)
 
 static bool same_remotes(const struct intercept *i, const struct addr *addrs, size_t count)
 {
-	bool same = count == i->n_remotes;
+	bool same = count == i->n_vps;
 
 	for (size_t n = 0; same && n < count; n++)
-		same = addr_equal(&addrs[n], &i->remotes[n]);
+		same = addr_equal(&addrs[n], &i->vps[n]);
 	return same;
 }
 
-void intercept_remotes(struct intercept *i, const struct addr *addrs, size_t count)
+void intercept_spare(struct intercept *i, const struct addr *addrs, size_t count)
 {
-	if (count > INTERCEPT_REMOTES)
-		count = INTERCEPT_REMOTES;
+	if (count > INTERCEPT_SPARED)
+		count = INTERCEPT_SPARED;
 	if (same_remotes(i, addrs, count))
 		return;
-	memcpy(i->remotes, addrs, count * sizeof(*addrs));
-	i->n_remotes = count;
+	memcpy(i->vps, addrs, count * sizeof(*addrs));
+	i->n_vps = count;
 	if (i->state == IN)
 		put_in(i);
 }

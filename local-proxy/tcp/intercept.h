@@ -11,7 +11,7 @@
 #include "config.h"
 #include "guard.h"
 
-#define INTERCEPT_REMOTES 40 /* addresses that are spared */
+#define INTERCEPT_SPARED 40 /* addresses that are spared */
 
 struct intercept;
 
@@ -31,7 +31,7 @@ void intercept_session(struct intercept *i, bool up);
 void intercept_reload(struct intercept *i);
 
 /* Addresses that are never taken: of every VPS. */
-void intercept_remotes(struct intercept *i, const struct addr *addrs, size_t count);
+void intercept_spare(struct intercept *i, const struct addr *addrs, size_t count);
 
 const char *intercept_mode(const struct intercept *i); /* rules_name(), or "out" */
 

@@ -55,7 +55,7 @@ static void on_connection(void *arg, int fd, const struct addr *src)
 	if (destination(l, fd, &dst)) {
 		counters.intercept_loops++;
 		refuse(l, fd, src, "it was made to plait's own port");
-	} else if (vps_choice_is_target(l->house.remotes, &dst)) {
+	} else if (vps_choice_is_target(l->house.vps, &dst)) {
 		counters.intercept_loops++;
 		refuse(l, fd, src, "it goes to the VPS itself, which is never intercepted: is there a loop?");
 	} else if (l->count >= l->house.config->max_relays) {
@@ -64,7 +64,7 @@ static void on_connection(void *arg, int fd, const struct addr *src)
 	} else if (l->away) {
 		refuse(l, fd, src, "the VPS is away");
 	} else {
-		vps_choice_wanted(l->house.remotes);
+		vps_choice_wanted(l->house.vps);
 		paths_busy(l->house.paths);
 		client_new(&l->house, &l->clients, &l->count, fd, src, &dst);
 	}

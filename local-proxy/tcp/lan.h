@@ -18,7 +18,7 @@ struct lan_house {
 	struct event_base *base;
 	const struct config *config;
 	const struct links *links;
-	struct vps_choice *remotes;
+	struct vps_choice *vps;
 	struct paths *paths;
 	struct pool *pool;
 	struct relay_loop *relays;

@@ -43,7 +43,7 @@ struct pool {
 	struct event_base *base;
 	const struct config *config;
 	const struct links *links;
-	struct vps_choice *remotes;
+	struct vps_choice *vps;
 	struct seal *seal;
 	struct upstream_list warm, dialling;
 	unsigned n_warm, n_dialling;
@@ -59,14 +59,14 @@ static unsigned least(unsigned a, unsigned b)
 
 static unsigned cap(const struct pool *p)
 {
-	const struct wire_welcome *w = vps_choice_welcome(p->remotes);
+	const struct wire_welcome *w = vps_choice_welcome(p->vps);
 
 	return w ? least(p->config->pool_max, w->pool_cap) : 0;
 }
 
 static uint64_t age_ms(const struct pool *p)
 {
-	const struct wire_welcome *w = vps_choice_welcome(p->remotes);
+	const struct wire_welcome *w = vps_choice_welcome(p->vps);
 
 	return 1000 * (uint64_t)least(p->config->pool_age_s, w && w->pool_age ? w->pool_age : UINT32_MAX);
 }
@@ -132,10 +132,10 @@ static void on_refill(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (!vps_choice_session(p->remotes) || clock_ms() < p->rest_until_ms)
+	if (!vps_choice_session(p->vps) || clock_ms() < p->rest_until_ms)
 		return;
 	while (p->n_warm + p->n_dialling < goal && p->n_dialling < DIALS_MAX) {
-		u = upstream_new(p->base, vps_choice_active(p->remotes), p->seal, on_dialling, p);
+		u = upstream_new(p->base, vps_choice_active(p->vps), p->seal, on_dialling, p);
 		if (!u)
 			return;
 		upstream_list_add(&p->dialling, u);
@@ -207,7 +207,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 /* --- for the rest of the house --- */
 
 struct pool *pool_new(struct event_base *base, const struct config *config, const struct links *links,
-		      struct vps_choice *remotes, struct seal *seal)
+		      struct vps_choice *vps, struct seal *seal)
 {
 	struct timeval tick = { 0, TICK_MS * 1000 };
 	struct pool *p = calloc(1, sizeof(*p));
@@ -217,7 +217,7 @@ struct pool *pool_new(struct event_base *base, const struct config *config, cons
 	p->base = base;
 	p->config = config;
 	p->links = links;
-	p->remotes = remotes;
+	p->vps = vps;
 	p->seal = seal;
 	p->want = config->pool_min;
 	p->asked_ms = clock_ms();
@@ -297,7 +297,7 @@ void pool_session(struct pool *p, bool up, bool switched)
 static int link_rank(const struct pool *p, const struct upstream *u)
 {
 	struct addr target[8], src[CONFIG_LINKS];
-	size_t n = vps_choice_active_targets(p->remotes, target, 8);
+	size_t n = vps_choice_active_targets(p->vps, target, 8);
 
 	for (size_t t = 0; t < n; t++) {
 		size_t m = links_sources(p->links, &target[t], src, CONFIG_LINKS);

@@ -13,7 +13,7 @@
 struct pool;
 
 struct pool *pool_new(struct event_base *base, const struct config *config, const struct links *links,
-		      struct vps_choice *remotes, struct seal *seal);
+		      struct vps_choice *vps, struct seal *seal);
 void pool_free(struct pool *p);
 
 /* A warm connection (the caller becomes its owner), or NULL: dial one. */

@@ -464,7 +464,7 @@ bool upstream_severed(const struct upstream *u)
 	return u->fd < 0 || sock_severed(u->fd);
 }
 
-struct vps *upstream_remote(const struct upstream *u)
+struct vps *upstream_vps(const struct upstream *u)
 {
 	return u->remote;
 }

@@ -67,7 +67,7 @@ bool upstream_fell_back(const struct upstream *u, const struct links *links);
 /* True when no link carries it any more. */
 bool upstream_severed(const struct upstream *u);
 
-struct vps *upstream_remote(const struct upstream *u);
+struct vps *upstream_vps(const struct upstream *u);
 uint16_t upstream_status(const struct upstream *u);
 struct session *upstream_session(const struct upstream *u); /* NULL before the attach */
 uint64_t upstream_ctr(const struct upstream *u);

@@ -30,7 +30,7 @@
 
 struct fallback {
 	struct tunnel *tunnel;
-	struct vps_choice *remotes;
+	struct vps_choice *vps;
 	const char *congestion;
 	void (*changed)(void *arg);
 	void *arg;
@@ -51,7 +51,7 @@ static void tell(struct fallback *f)
 {
 	bool by_stream = tunnel_by_stream(f->tunnel);
 
-	vps_choice_carrier(f->remotes, by_stream ? WIRE_BY_STREAM : WIRE_BY_UDP, by_stream ? f->congestion : SOCK_WAITING);
+	vps_choice_carrier(f->vps, by_stream ? WIRE_BY_STREAM : WIRE_BY_UDP, by_stream ? f->congestion : SOCK_WAITING);
 }
 
 static void turn(struct fallback *f, bool by_stream)
@@ -74,7 +74,7 @@ static void snapshot_for_paths(struct fallback *f)
 		f->dead_ms = 0;
 	} else if (!f->dead_ms && f->there) {
 		f->dead_ms = clock_ms();
-		vps_choice_suspect(f->remotes);
+		vps_choice_suspect(f->vps);
 	}
 }
 
@@ -84,7 +84,7 @@ static void ask_if_moving(struct fallback *f)
 	uint64_t moved = tunnel_stream_moved(f->tunnel);
 
 	if (moved != f->moved)
-		vps_choice_wanted(f->remotes);
+		vps_choice_wanted(f->vps);
 	f->moved = moved;
 }
 
@@ -100,10 +100,10 @@ static void fallback_decide(struct fallback *f)
 		wake_in(f, TICK_MS);
 		return;
 	}
-	if (clock_ms() - f->dead_ms >= (tunnel_has_hope(f->tunnel) ? HOPEFUL_MS : PATIENCE_MS) && vps_choice_heard_since(f->remotes, f->dead_ms))
+	if (clock_ms() - f->dead_ms >= (tunnel_has_hope(f->tunnel) ? HOPEFUL_MS : PATIENCE_MS) && vps_choice_heard_since(f->vps, f->dead_ms))
 		turn(f, true);
 	else
-		vps_choice_wanted(f->remotes);
+		vps_choice_wanted(f->vps);
 	wake_in(f, DEAD_TICK_MS);
 }
 
@@ -140,7 +140,7 @@ static bool on_offer(void *arg, const uint8_t *packet, size_t len)
 {
 	struct fallback *f = arg;
 
-	return f->there && vps_choice_offer(f->remotes, packet, len);
+	return f->there && vps_choice_offer(f->vps, packet, len);
 }
 
 void fallback_packet(struct fallback *f, const uint8_t *packet, size_t len)
@@ -156,7 +156,7 @@ void fallback_room(struct fallback *f)
 
 /* --- life --- */
 
-struct fallback *fallback_new(struct event_base *base, struct tunnel *tunnel, struct vps_choice *remotes, const char *congestion,
+struct fallback *fallback_new(struct event_base *base, struct tunnel *tunnel, struct vps_choice *vps, const char *congestion,
 			    void (*changed)(void *arg), void *arg)
 {
 	struct fallback *f = calloc(1, sizeof(*f));
@@ -164,7 +164,7 @@ struct fallback *fallback_new(struct event_base *base, struct tunnel *tunnel, st
 	if (!f)
 		return NULL;
 	f->tunnel = tunnel;
-	f->remotes = remotes;
+	f->vps = vps;
 	f->congestion = congestion;
 	f->changed = changed;
 	f->arg = arg;

@@ -15,7 +15,7 @@ struct fallback;
 
 /* `changed` is called from the loop when it is the other way now. `congestion`: how the control
  * connection behaves while it carries packets. All outlive this. NULL: no memory. */
-struct fallback *fallback_new(struct event_base *base, struct tunnel *tunnel, struct vps_choice *remotes, const char *congestion,
+struct fallback *fallback_new(struct event_base *base, struct tunnel *tunnel, struct vps_choice *vps, const char *congestion,
 			    void (*changed)(void *arg), void *arg);
 void fallback_free(struct fallback *f); /* NULL is fine */
 

@@ -73,10 +73,10 @@ static int add_routes(const struct tun_routes *t, struct rtnl_set *s, int v6)
 		err |= add_throw(s, v6, &special_nets[i]);
 	for (size_t i = 0; i < t->config->n_bypass; i++)
 		err |= add_throw(s, v6, &t->config->bypass[i]);
-	for (size_t i = 0; i < t->n_remotes; i++) {
+	for (size_t i = 0; i < t->n_vps; i++) {
 		struct prefix host = { .bits = 128 };
 
-		memcpy(host.ip, t->remotes[i].ip, sizeof(host.ip));
+		memcpy(host.ip, t->vps[i].ip, sizeof(host.ip));
 		err |= add_throw(s, v6, &host);
 	}
 	if (t->source[v6])

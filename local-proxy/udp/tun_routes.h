@@ -16,8 +16,8 @@ struct tun_routes {
 	int index;		      /* of the device */
 	bool in[2];		      /* [v6]; false: none, and what was there goes */
 	const struct addr *source[2]; /* the inner addresses, or NULL */
-	const struct addr *remotes;   /* never sent into the tunnel */
-	size_t n_remotes;
+	const struct addr *vps;   /* never sent into the tunnel */
+	size_t n_vps;
 };
 
 /* Makes the kernel's state be this. As rtnl_sync(). */

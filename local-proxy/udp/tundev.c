@@ -57,8 +57,8 @@ struct tundev {
 	const char *trouble; /* why it is not in though wanted */
 	bool has[2];	     /* [v6] */
 	struct addr inner[2];
-	struct addr remotes[TUNDEV_REMOTES];
-	size_t n_remotes;
+	struct addr vps[TUNDEV_SPARED];
+	size_t n_vps;
 	enum tun_rules_mode used;
 	struct script put; /* what was run last to put the rules in */
 
@@ -135,7 +135,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 static int sync_routes(struct tundev *t, bool in)
 {
-	struct tun_routes want = { .config = t->config, .index = t->tun ? tun_index(t->tun) : 0, .remotes = t->remotes, .n_remotes = t->n_remotes };
+	struct tun_routes want = { .config = t->config, .index = t->tun ? tun_index(t->tun) : 0, .vps = t->vps, .n_vps = t->n_vps };
 
 	for (int v6 = 0; v6 < 2; v6++) {
 		want.in[v6] = in && (t->has[v6] || t->config->on_remote_down == DOWN_REJECT);
@@ -337,10 +337,10 @@ void tundev_session(struct tundev *t, const struct wire_welcome *w)
 	judge_soon(t);
 }
 
-void tundev_remotes(struct tundev *t, const struct addr *addrs, size_t n)
+void tundev_spare(struct tundev *t, const struct addr *addrs, size_t n)
 {
-	t->n_remotes = n < TUNDEV_REMOTES ? n : TUNDEV_REMOTES;
-	memcpy(t->remotes, addrs, t->n_remotes * sizeof(*addrs));
+	t->n_vps = n < TUNDEV_SPARED ? n : TUNDEV_SPARED;
+	memcpy(t->vps, addrs, t->n_vps * sizeof(*addrs));
 	if (t->in)
 		sync_routes(t, true);
 }

@@ -17,7 +17,7 @@
 #include "tunnel.h"
 #include "wire.h"
 
-#define TUNDEV_REMOTES 40 /* addresses that are spared */
+#define TUNDEV_SPARED 40 /* addresses that are spared */
 
 struct tundev;
 
@@ -33,7 +33,7 @@ struct tunnel *tundev_tunnel(const struct tundev *t); /* give its association ke
 
 /* What happens. A session with a VPS, or NULL: none any more. */
 void tundev_session(struct tundev *t, const struct wire_welcome *w);
-void tundev_remotes(struct tundev *t, const struct addr *addrs, size_t n); /* never sent into the tunnel: all VPSs */
+void tundev_spare(struct tundev *t, const struct addr *addrs, size_t n); /* never sent into the tunnel: all VPSs */
 void tundev_path(struct tundev *t);					    /* one came or went, or the tunnel's other way did */
 
 json_t *tundev_status(const struct tundev *t);

@@ -322,7 +322,7 @@ static void on_resolved(void *arg, const struct addr *addrs, size_t count)
 
 /* --- for the rest of the house --- */
 
-struct vps *vps_new(const struct vps_house *house, const struct config_remote *c, const char *host, uint16_t port,
+struct vps *vps_new(const struct vps_house *house, const struct config_vps *c, const char *host, uint16_t port,
 			  const struct vps_ops *ops, void *arg)
 {
 	struct timeval often = { 0, TICK_MS * 1000 };

@@ -40,7 +40,7 @@ struct vps_house {
 };
 
 /* host and port are those of c, unless it names a service: then they are one of its targets. */
-struct vps *vps_new(const struct vps_house *house, const struct config_remote *c, const char *host, uint16_t port,
+struct vps *vps_new(const struct vps_house *house, const struct config_vps *c, const char *host, uint16_t port,
 			  const struct vps_ops *ops, void *arg);
 void vps_free(struct vps *v); /* says BYE */
 

@@ -39,7 +39,7 @@ struct member {
 
 struct section {
 	struct vps_choice *all;
-	const struct config_remote *config;
+	const struct config_vps *config;
 	struct resolve *resolve; /* of its service */
 };
 
@@ -47,7 +47,7 @@ struct vps_choice {
 	struct vps_house house;
 	struct vps_choice_ops ops;
 	void *arg;
-	struct section sections[CONFIG_REMOTES];
+	struct section sections[CONFIG_VPS];
 	size_t n_sections;
 	struct member members[VPS_CHOICE_MAX]; /* in the order of preference */
 	size_t n;
@@ -276,7 +276,7 @@ static void on_service(void *arg, const struct srv *list, size_t count)
 
 static int begin(struct vps_choice *c, struct section *s)
 {
-	const struct config_remote *config = s->config;
+	const struct config_vps *config = s->config;
 
 	if (!*config->srv)
 		return admit(c, (unsigned)(s - c->sections), config->host, config->port, 0);
@@ -299,10 +299,10 @@ struct vps_choice *vps_choice_new(struct event_base *base, const struct config *
 	c->born_ms = clock_ms();
 	event_assign(&c->tick, base, -1, EV_PERSIST, on_tick, c);
 	event_add(&c->tick, &often);
-	for (; c->n_sections < config->n_remotes; c->n_sections++) {
+	for (; c->n_sections < config->n_vps; c->n_sections++) {
 		struct section *s = &c->sections[c->n_sections];
 
-		*s = (struct section){ .all = c, .config = &config->remotes[c->n_sections] };
+		*s = (struct section){ .all = c, .config = &config->vps[c->n_sections] };
 		if (begin(c, s)) {
 			vps_choice_free(c);
 			return NULL;

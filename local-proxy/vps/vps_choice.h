@@ -38,7 +38,7 @@ size_t vps_choice_targets(const struct vps_choice *c, struct addr *out, size_t m
 size_t vps_choice_active_targets(const struct vps_choice *c, struct addr *out, size_t max);
 bool vps_choice_is_target(const struct vps_choice *c, const struct addr *a);
 
-/* To all, or to the active one, as remote_...(). */
+/* To all, or to the active one, as vps_...(). */
 void vps_choice_links_changed(struct vps_choice *c);
 void vps_choice_wanted(struct vps_choice *c);
 void vps_choice_suspect(struct vps_choice *c);

@@ -74,7 +74,7 @@ static unsigned endpoint_id(const struct links *l, size_t i, int side)
 		return 0;
 	if (l->n <= 4)
 		return MPTCP_PM_LINKS + (unsigned)i + (side == LINK_V6 ? 4 : 0);
-	if (addr_parse(&remote, l->config->remotes[0].host, 0) == 0 && !addr_is_v4(&remote))
+	if (addr_parse(&remote, l->config->vps[0].host, 0) == 0 && !addr_is_v4(&remote))
 		first = LINK_V6;
 	if (side != first && link_side_up(link, first))
 		return 0;
@@ -90,7 +90,7 @@ static bool mixed(const struct links *l)
 		for (int s = 0; s < LINK_SIDES; s++)
 			if (link_up(&l->link[i]) && !link_side_up(&l->link[i], s))
 				common[s] = false;
-	if (l->config->n_remotes == 1 && addr_parse(&host, l->config->remotes[0].host, 0) == 0)
+	if (l->config->n_vps == 1 && addr_parse(&host, l->config->vps[0].host, 0) == 0)
 		return !common[addr_is_v4(&host) ? LINK_V4 : LINK_V6];
 	return !(common[LINK_V4] && common[LINK_V6]); /* a name may stand for either */
 }

@@ -126,14 +126,14 @@ static void test_limits_of_a_script(void **state)
 static struct rules_plan plan(enum rules_mode mode)
 {
 	static const char lan[2][IFNAMSIZ] = { "br0", "eth1" };
-	static struct addr remotes[2];
+	static struct addr vps[2];
 	static struct prefix bypass[1];
 
-	addr_parse(&remotes[0], "11.7.0.2", 7200);
-	addr_parse(&remotes[1], "2a11:7::2", 7200);
+	addr_parse(&vps[0], "11.7.0.2", 7200);
+	addr_parse(&vps[1], "2a11:7::2", 7200);
 	prefix_parse(&bypass[0], "11.9.0.0/24");
 	return (struct rules_plan){ .mode = mode, .dir = dir, .lan_devices = lan, .n_lan_devices = 2, .lan_port = 7201,
-				    .remotes = remotes, .n_remotes = 2, .bypass = bypass, .n_bypass = 1, .own = true };
+				    .vps = vps, .n_vps = 2, .bypass = bypass, .n_bypass = 1, .own = true };
 }
 
 static void test_the_plan_becomes_words(void **state)

@@ -153,7 +153,7 @@ struct house {
 	struct tls_ctx *tls[2];
 	struct seal *seal[2];
 	struct relay_loop *relays;
-	struct vps_choice *remotes;
+	struct vps_choice *vps;
 	struct pool *pool;
 	struct lan_house lan;
 	struct client_list openings;
@@ -560,22 +560,22 @@ static void vps_begin(struct house *h)
 static void gateway_begin(struct house *h)
 {
 	static const struct vps_choice_ops ops = { on_session, on_restarted, on_addresses, on_packet, on_addresses };
-	struct config_remote *r = &h->config.remotes[0];
+	struct config_vps *r = &h->config.vps[0];
 
 	h->config.pool_min = 1;
 	h->config.pool_max = 2;
 	h->config.pool_age_s = 100;
-	h->config.n_remotes = 1;
+	h->config.n_vps = 1;
 	snprintf(r->host, sizeof(r->host), "127.0.0.1");
 	r->port = h->door_addr.port;
 	memcpy(r->pin, h->pin, WIRE_PIN);
 	h->relays = relay_loop_new(h->base, h->seal[0], &(struct relay_limits){ 7440, 300, 90 });
 	relay_loop_congestion(h->relays, "");
-	h->remotes = vps_choice_new(h->base, &h->config, NULL, h->relays, h->tls[0], &(struct sock_wan){ .plain = true }, &ops, h);
-	h->pool = pool_new(h->base, &h->config, NULL, h->remotes, h->seal[0]);
+	h->vps = vps_choice_new(h->base, &h->config, NULL, h->relays, h->tls[0], &(struct sock_wan){ .plain = true }, &ops, h);
+	h->pool = pool_new(h->base, &h->config, NULL, h->vps, h->seal[0]);
 	assert_non_null(h->pool);
 	h->lan_door = listen_at(&h->lan_addr);
-	h->lan = (struct lan_house){ .base = h->base, .config = &h->config, .remotes = h->remotes, .pool = h->pool, .relays = h->relays,
+	h->lan = (struct lan_house){ .base = h->base, .config = &h->config, .vps = h->vps, .pool = h->pool, .relays = h->relays,
 				     .seal = h->seal[0] };
 }
 
@@ -636,7 +636,7 @@ static int house_teardown(void **state)
 		client_free(LIST_FIRST(&h->openings));
 	assert_int_equal(h->count, 0);
 	pool_free(h->pool);
-	vps_choice_free(h->remotes);
+	vps_choice_free(h->vps);
 	close(h->lan_door);
 	vps_end(h);
 	for (unsigned i = 0; i < 2; i++) {

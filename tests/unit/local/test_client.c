@@ -180,7 +180,7 @@ static void a_bad_answer_is_a_reset_and_the_request_is_not_sent_again(void **sta
 		got_reset_and_nothing_else(h, fd, bad[i].what);
 		house_wait(h, 5000);
 		assert_int_equal(h->opens, i + 1);
-		assert_non_null(vps_choice_session(h->remotes));
+		assert_non_null(vps_choice_session(h->vps));
 		assert_int_equal(h->n_calls, 1);
 	}
 }

@@ -21,11 +21,11 @@ static void defaults(void **state)
 {
 	(void)state;
 	assert_int_equal(load(REMOTE LAN), 0);
-	assert_string_equal(c.remotes[0].host, "vps.example.net");
-	assert_int_equal(c.remotes[0].port, 7200);
-	assert_int_equal(c.remotes[0].pin[1], 1);
-	assert_false(c.remotes[0].private_ok);
-	assert_string_equal(c.remotes[0].resolver, "");
+	assert_string_equal(c.vps[0].host, "vps.example.net");
+	assert_int_equal(c.vps[0].port, 7200);
+	assert_int_equal(c.vps[0].pin[1], 1);
+	assert_false(c.vps[0].private_ok);
+	assert_string_equal(c.vps[0].resolver, "");
 	assert_string_equal(c.key_file, PLAIT_SYSCONFDIR "/plait/local.key");
 	assert_string_equal(c.control, "/run/plait/local.sock");
 	assert_int_equal(c.log, LOG_LVL_INFO);
@@ -121,9 +121,9 @@ static void what_must_fit_together(void **state)
 	refuses("[remote a]\nhost = a\n" KEY "[remote b]\nhost = b\n" KEY "[remote c]\nhost = c\n" KEY "[remote d]\nhost = d\n" KEY
 		"[remote e]\n" LAN, ":13: more than 4 [remote] sections");
 	assert_int_equal(load("[remote a]\nhost = a.example\n" KEY "[remote b]\nsrv = _plait._tcp.example.org\n" KEY LAN), 0);
-	assert_int_equal(c.n_remotes, 2);
-	assert_string_equal(c.remotes[0].name, "a");
-	assert_string_equal(c.remotes[1].srv, "_plait._tcp.example.org");
+	assert_int_equal(c.n_vps, 2);
+	assert_string_equal(c.vps[0].name, "a");
+	assert_string_equal(c.vps[1].srv, "_plait._tcp.example.org");
 	refuses("[remote]\nhost = x\n" LAN, ":1: [remote] needs key =");
 	refuses(LAN, "there is no section [remote], which needs host =");
 	refuses(REMOTE LAN "[pool]\nmin = 65\n", ":6: [pool]: min = 65 is more than max = 64");
@@ -139,11 +139,11 @@ static void hosts_and_resolvers(void **state)
 	refuses("[remote]\nhost =\n", ":2: host: is empty");
 	refuses("[remote]\nresolver = dns.example\n", ":2: resolver: dns.example is not");
 	assert_int_equal(load(REMOTE "resolver = 192.0.2.53, [2001:db8::53]:5353\n" LAN), 0);
-	assert_string_equal(c.remotes[0].resolver, "192.0.2.53, [2001:db8::53]:5353");
+	assert_string_equal(c.vps[0].resolver, "192.0.2.53, [2001:db8::53]:5353");
 	assert_int_equal(load(REMOTE "allow_private = yes\n" LAN), 0);
-	assert_true(c.remotes[0].private_ok);
+	assert_true(c.vps[0].private_ok);
 	assert_int_equal(load("[remote]\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nhost = 2001:db8::1\n" LAN), 0);
-	assert_string_equal(c.remotes[0].host, "2001:db8::1");
+	assert_string_equal(c.vps[0].host, "2001:db8::1");
 }
 
 #define GOOD                                                                        \
@@ -195,7 +195,7 @@ static void windows_line_ends_are_fine(void **state)
 {
 	(void)state;
 	from_windows(GOOD);
-	assert_string_equal(c.remotes[0].host, "11.7.0.2");
+	assert_string_equal(c.vps[0].host, "11.7.0.2");
 	assert_string_equal(c.links[0].name, "adsl");
 	assert_string_equal(c.links[0].device, "wan1");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* When does the tunnel take to the control connection, and when back? By a clock of the test's;
- * tunnel and remotes are what it says. */
+ * tunnel and VPSs are what it says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -189,7 +189,7 @@ static void pass(unsigned ms)
 static int setup(void **state)
 {
 	static const struct vps_ops ops = { .session = told, .addresses = addresses };
-	static const struct config_remote config = { .host = "vps.example" };
+	static const struct config_vps config = { .host = "vps.example" };
 	struct vps_house house = { 0 };
 	struct addr a;
 

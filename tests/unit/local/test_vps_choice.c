@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* vps_choice: which of several VPSs is used, to the millisecond. The remotes themselves are the
+/* vps_choice: which of several VPSs is used, to the millisecond. The VPSs themselves are the
  * test's: each says what it is told to say. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,7 @@ struct vps {
 };
 
 static struct vps remote[2];
-static size_t n_remotes;
+static size_t n_vps;
 static struct vps_choice *rs;
 static struct event_base *base;
 static struct config config;
@@ -31,12 +31,12 @@ static enum vps_choice_news news;
 static unsigned changes;
 static uint64_t changed_ms;
 
-struct vps *vps_new(const struct vps_house *house, const struct config_remote *c, const char *host, uint16_t port,
+struct vps *vps_new(const struct vps_house *house, const struct config_vps *c, const char *host, uint16_t port,
 			  const struct vps_ops *ops, void *arg)
 {
 	(void)house, (void)c, (void)port;
-	remote[n_remotes] = (struct vps){ .host = host, .ops = *ops, .arg = arg };
-	return &remote[n_remotes++];
+	remote[n_vps] = (struct vps){ .host = host, .ops = *ops, .arg = arg };
+	return &remote[n_vps++];
 }
 
 void vps_free(struct vps *v)
@@ -159,10 +159,10 @@ static int setup(void **state)
 
 	(void)state;
 	virtual_grace_ms = 0;
-	config = (struct config){ .n_remotes = 2 };
-	strcpy(config.remotes[0].host, "first");
-	strcpy(config.remotes[1].host, "second");
-	n_remotes = changes = 0;
+	config = (struct config){ .n_vps = 2 };
+	strcpy(config.vps[0].host, "first");
+	strcpy(config.vps[1].host, "second");
+	n_vps = changes = 0;
 	base = event_base_new();
 	rs = vps_choice_new(base, &config, NULL, NULL, NULL, &opt, &ops, NULL);
 	return rs ? 0 : -1;
