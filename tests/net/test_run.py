@@ -17,6 +17,19 @@ def test_{name}():
     been.touch()
     assert not first, "the machine was busy"
 """
+COUNTS_OTHERS = """
+import pathlib, time
+def test_{name}():
+    inside = pathlib.Path(r"{tmp}/inside")
+    inside.mkdir(exist_ok=True)
+    me = inside / "{name}"
+    for _ in range(10):
+        me.touch()
+        with open(r"{tmp}/seen", "a") as f:
+            print(len(list(inside.iterdir())), file=f)
+        time.sleep(0.1)
+    me.unlink()
+"""
 PASSES, FAILS = "def test_passes():\n    pass\n", "def test_fails():\n    assert 1 == 2, 'a fault'\n"
 HOUSE_FAILS = """
 import pytest
@@ -37,7 +50,8 @@ def run(tmp_path):
             files[-1].write_text(text.replace("{tmp}", str(tmp_path)))
         env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_XDIST", "PLAIT_OUTCOMES"))}
         done = subprocess.run([sys.executable, RUN, *files], capture_output=True, text=True, check=False, timeout=120,
-                              env={**env, "NET_JOBS": "2"}, cwd=tmp_path)
+                              env={**env, "NET_JOBS": "2", "PLAIT_TURNS": str(tmp_path / "turns"), "PLAIT_TURNS_MAX": "2"},
+                              cwd=tmp_path)
         return done.returncode, done.stdout
     return call
 
@@ -88,6 +102,20 @@ def test_nothing_to_run_is_red(run):
 def test_a_worker_that_dies_is_red(run):
     code, out = run(good=PASSES, bad="def test_dies():\n    import os\n    os._exit(3)\n")
     assert code == 1, out
+
+
+def test_two_runs_at_once_take_turns(tmp_path):
+    """No more tests at a time than one run alone would have: what each saw is how many there were beside it."""
+    for name in "abcd":
+        (tmp_path / f"test_{name}.py").write_text(COUNTS_OTHERS.replace("{tmp}", str(tmp_path)).replace("{name}", name))
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_XDIST", "PLAIT_OUTCOMES"))}
+    env |= {"NET_JOBS": "2", "PLAIT_TURNS": str(tmp_path / "turns"), "PLAIT_TURNS_MAX": "2"}
+    runs = [subprocess.Popen([sys.executable, RUN, *map(str, sorted(tmp_path.glob(f"test_[{names}].py")))], stdout=subprocess.PIPE,
+                             text=True, env=env, cwd=tmp_path) for names in ("ab", "cd")]
+    said = [r.communicate(timeout=120)[0] for r in runs]
+    assert [r.returncode for r in runs] == [0, 0], said
+    most = max(int(n) for n in (tmp_path / "seen").read_text().split())
+    assert most == 2, most
 
 
 # --- what the pages say, tests/docs ---
