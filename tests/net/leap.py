@@ -87,5 +87,7 @@ class Leaping(Pair):
         self.clocks = {d: Clock(d, tmp) for d in (self.local, self.remote)}
 
     def leap(self, seconds, *daemons):
+        """Whatever a tick makes of it, that it comes late included, has begun when this returns: no state of before is taken for one of after."""
         for d in daemons or (self.local, self.remote):
             self.clocks[d].forward(seconds, seconds)  # not the date, by which the log is read
+        time.sleep(0.3)
