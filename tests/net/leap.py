@@ -12,7 +12,7 @@ import subprocess
 import time
 
 from pair import Pair
-from topology import BUILD
+from topology import BUILD, within
 
 SHIM = r"""
 #include <dlfcn.h>
@@ -91,3 +91,12 @@ class Leaping(Pair):
         for d in daemons or (self.local, self.remote):
             self.clocks[d].forward(seconds, seconds)  # not the date, by which the log is read
         time.sleep(0.3)
+
+    def leap_until(self, seconds, so, what, *daemons):
+        """For what comes so long after the last change: the leap itself may be one, since a link that was silent for a minute is down at
+        first."""
+        for _ in range(6):
+            self.leap(seconds, *daemons)
+            if within(5, so):
+                return
+        raise AssertionError(f"not after six leaps of {seconds} s: {what}")

@@ -114,8 +114,7 @@ def test_a_line_kept_off_makes_nobody_uneasy():
     """While lines come and go each connection takes a round trip more, to be safe: not for ever, where the owner leaves one unused."""
     with House(**{"link wan2__role": "off"}) as house:
         assert house.pair.local.status()["uneasy"]
-        house.pair.leap(60, house.pair.local)  # the minute after the last change
-        wait_for(lambda: not house.pair.local.status()["uneasy"], "the house is easy")
+        house.pair.leap_until(60, lambda: not house.pair.local.status()["uneasy"], "the house is easy", house.pair.local)
         assert house.link("wan2")["state"] == "off"
         house.topo.line[0].unplug()
         wait_for(lambda: house.pair.local.status()["uneasy"], "now it is")
