@@ -88,9 +88,11 @@ class Leaping(Pair):
 
     def leap(self, seconds, *daemons):
         """Whatever a tick makes of it, that it comes late included, has begun when this returns: no state of before is taken for one of after."""
-        for d in daemons or (self.local, self.remote):
+        daemons = daemons or (self.local, self.remote)
+        for d in daemons:
             self.clocks[d].forward(seconds, seconds)  # not the date, by which the log is read
-        time.sleep(0.3)
+        for d in daemons * 2:
+            d.status()  # the second answer comes after all that was due when the first was given
 
     def leap_until(self, seconds, so, what, *daemons):
         """For what comes so long after the last change: the leap itself may be one, since a link that was silent for a minute is down at
