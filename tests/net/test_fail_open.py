@@ -53,7 +53,7 @@ def _alone(shared):
 
 
 def relayed_again(topo, pair):
-    """The VPS is back: after ten good seconds (unit/local/test_interception.c), and not at once, it is used."""
+    """The VPS is back: after ten good seconds (unit/local/test_intercept.c), and not at once, it is used."""
     wait_for(lambda: pair.local.status()["connected"], "a session")
     assert pair.local.status()["rules"] == "out", "it has to prove itself first"
     pair.leap(10, pair.local)
@@ -62,7 +62,7 @@ def relayed_again(topo, pair):
 
 def test_vps_gone_and_back_under_way(topo, pair):
     """What was relayed before goes on behind it, and what went out directly is not broken by the return. After how many seconds each
-    happens: unit/local/test_remote.c and test_interception.c."""
+    happens: unit/local/test_vps.c and test_intercept.c."""
     with listen(topo.server, 9000) as listener:
         old = through(topo.lan, SERVER4, listener)
         surfer = Surfer(topo)

@@ -85,7 +85,7 @@ def others(pair):
 
 def test_first_one_falls_silent_and_comes_back(topo, pair):
     """No page goes out directly, none fails when it is known; a minute after the first one is well again it is used again, and what the
-    second one relays goes on. The seconds are those of unit/local/test_remotes.c."""
+    second one relays goes on. The seconds are those of unit/local/test_vps_choice.c."""
     assert page(topo) == "first"
     someone = surfer.Surfer(topo, NAMES)
     wait_for(lambda: someone.first("first", 0), "a page by the first")

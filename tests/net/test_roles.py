@@ -185,7 +185,7 @@ def test_wrong_names_and_an_absent_daemon_are_errors():
 
 
 def test_a_metered_line_rests_until_there_is_much_to_carry():
-    """After how many seconds it joins in and rests again is asserted in unit/local/test_thrift.c."""
+    """After how many seconds it joins in and rests again is asserted in unit/local/test_metered.c."""
     with House(**{"link wan2__metered": "yes"}) as house:
         wait_for(lambda: house.link("wan2")["state"] == "idle", "it rests")
         wait_for(lambda: house.rate(1, 3) < 150, "idle, bytes a second")  # what a day costs, unit/tunnel/test_rest.c counts
