@@ -46,7 +46,7 @@ bool vps_choice_heard_since(const struct vps_choice *c, uint64_t ms);
 bool vps_choice_offer(struct vps_choice *c, const uint8_t *packet, size_t len);
 void vps_choice_carrier(struct vps_choice *c, enum wire_carrier carrier, const char *congestion);
 
-/* What `remote` was, of the active one (else the first), with "others": [...]. */
+/* vps_status() of the active one (else of the first), with "others": [...]. */
 json_t *vps_choice_status(const struct vps_choice *c);
 
 #endif

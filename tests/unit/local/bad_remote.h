@@ -156,7 +156,7 @@ struct house {
 	struct vps_choice *vps;
 	struct pool *pool;
 	struct lan_house lan;
-	struct client_list openings;
+	struct client_list clients;
 	unsigned count;
 
 	uint8_t pin[WIRE_PIN], boot[16];
@@ -449,7 +449,7 @@ static void on_session(void *arg, enum vps_choice_news news)
 	struct client *o, *next;
 
 	pool_session(h->pool, news != VPS_CHOICE_AWAY, news == VPS_CHOICE_SWITCHED);
-	for (o = LIST_FIRST(&h->openings); o; o = next) {
+	for (o = LIST_FIRST(&h->clients); o; o = next) {
 		next = client_next(o);
 		if (news == VPS_CHOICE_AWAY)
 			client_give_up(o);
@@ -491,7 +491,7 @@ static int house_client(struct house *h, const char *first)
 	assert_true(near >= 0);
 	assert_int_equal(addr_parse(&dst, "11.9.0.2", 7001), 0);
 	h->asked = NULL;
-	client_new(&h->lan, &h->openings, &h->count, near, &src, &dst);
+	client_new(&h->lan, &h->clients, &h->count, near, &src, &dst);
 	return fd;
 }
 
@@ -596,7 +596,7 @@ static int house_setup(void **state)
 	signal(SIGPIPE, SIG_IGN);
 	memset(&counters, 0, sizeof(counters));
 	logged[0] = 0;
-	LIST_INIT(&h->openings);
+	LIST_INIT(&h->clients);
 	h->base = event_base_new();
 	for (unsigned i = 0; i < 2; i++) {
 		h->key[i] = make_key();
@@ -632,8 +632,8 @@ static int house_teardown(void **state)
 	struct house *h = *state;
 
 	relay_loop_free(h->relays);
-	while (LIST_FIRST(&h->openings))
-		client_free(LIST_FIRST(&h->openings));
+	while (LIST_FIRST(&h->clients))
+		client_free(LIST_FIRST(&h->clients));
 	assert_int_equal(h->count, 0);
 	pool_free(h->pool);
 	vps_choice_free(h->vps);

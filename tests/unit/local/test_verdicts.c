@@ -27,7 +27,7 @@ static void the_worst_word_counts(void **state)
 }
 
 struct bench {
-	struct verdicts judges[3];
+	struct verdicts verdicts[3];
 	struct verdicts_line link[3];
 };
 
@@ -35,7 +35,7 @@ static void sit(struct bench *b)
 {
 	*b = (struct bench){0};
 	for (int i = 0; i < 3; i++)
-		b->link[i] = (struct verdicts_line){&b->judges[i], true, LINKS_OUT};
+		b->link[i] = (struct verdicts_line){&b->verdicts[i], true, LINKS_OUT};
 }
 
 static void expect(struct bench *b, enum links_standing a, enum links_standing m, enum links_standing z)
@@ -52,14 +52,14 @@ static void backups_are_used_only_when_nothing_better_is_up(void **state)
 
 	(void)state;
 	sit(&b);
-	verdicts_hear(&b.judges[2], LINKS_ROLE, LINKS_BACKUP, "");
+	verdicts_hear(&b.verdicts[2], LINKS_ROLE, LINKS_BACKUP, "");
 	expect(&b, LINKS_IN, LINKS_IN, LINKS_BACKUP);
-	verdicts_hear(&b.judges[0], LINKS_HEALTH, LINKS_OUT, "");
+	verdicts_hear(&b.verdicts[0], LINKS_HEALTH, LINKS_OUT, "");
 	expect(&b, LINKS_OUT, LINKS_IN, LINKS_BACKUP);
 	b.link[1].up = false;
 	expect(&b, LINKS_OUT, LINKS_OUT, LINKS_IN);
 	b.link[1].up = true;
-	verdicts_hear(&b.judges[1], LINKS_MPTCP, LINKS_PLAIN, "");
+	verdicts_hear(&b.verdicts[1], LINKS_MPTCP, LINKS_PLAIN, "");
 	expect(&b, LINKS_OUT, LINKS_PLAIN, LINKS_BACKUP);
 }
 
@@ -70,14 +70,14 @@ static void the_last_line_is_used_though_rejected(void **state)
 	(void)state;
 	sit(&b);
 	expect(&b, LINKS_IN, LINKS_IN, LINKS_IN);
-	verdicts_hear(&b.judges[0], LINKS_HEALTH, LINKS_OUT, "");
-	verdicts_hear(&b.judges[1], LINKS_HEALTH, LINKS_OUT, "");
+	verdicts_hear(&b.verdicts[0], LINKS_HEALTH, LINKS_OUT, "");
+	verdicts_hear(&b.verdicts[1], LINKS_HEALTH, LINKS_OUT, "");
 	expect(&b, LINKS_OUT, LINKS_OUT, LINKS_IN);
-	verdicts_hear(&b.judges[2], LINKS_HEALTH, LINKS_OUT, "");
+	verdicts_hear(&b.verdicts[2], LINKS_HEALTH, LINKS_OUT, "");
 	expect(&b, LINKS_OUT, LINKS_OUT, LINKS_IN);
 	b.link[2].up = false; /* it was the last of which anything was heard; now any may be tried */
 	expect(&b, LINKS_IN, LINKS_IN, LINKS_OUT);
-	verdicts_hear(&b.judges[0], LINKS_HEALTH, LINKS_IN, "");
+	verdicts_hear(&b.verdicts[0], LINKS_HEALTH, LINKS_IN, "");
 	expect(&b, LINKS_IN, LINKS_OUT, LINKS_OUT);
 }
 
@@ -87,9 +87,9 @@ static void a_forbidden_line_is_never_used(void **state)
 
 	(void)state;
 	sit(&b);
-	verdicts_hear(&b.judges[0], LINKS_ROLE, LINKS_OUT, "");
-	verdicts_hear(&b.judges[1], LINKS_QUOTA, LINKS_OUT, "");
-	verdicts_hear(&b.judges[2], LINKS_HEALTH, LINKS_OUT, "");
+	verdicts_hear(&b.verdicts[0], LINKS_ROLE, LINKS_OUT, "");
+	verdicts_hear(&b.verdicts[1], LINKS_QUOTA, LINKS_OUT, "");
+	verdicts_hear(&b.verdicts[2], LINKS_HEALTH, LINKS_OUT, "");
 	expect(&b, LINKS_OUT, LINKS_OUT, LINKS_IN);
 	b.link[2].up = false;
 	expect(&b, LINKS_OUT, LINKS_OUT, LINKS_OUT);
