@@ -20,6 +20,7 @@
 #include "admin.h"
 #include "clock.h"
 #include "log.h"
+#include "timer.h"
 
 #define CLIENTS 8
 #define CLIENT_MS 2000
@@ -69,9 +70,8 @@ static void on_client(evutil_socket_t fd, short what, void *arg);
 static void client_wait(struct client *c, short what)
 {
 	uint64_t now = clock_ms(), left = now < c->deadline ? c->deadline - now : 0;
-	struct timeval tv = { .tv_sec = (time_t)(left / 1000), .tv_usec = (suseconds_t)(left % 1000 * 1000) };
 
-	if (event_assign(c->ev, c->admin->base, c->fd, what, on_client, c) || event_add(c->ev, &tv))
+	if (event_assign(c->ev, c->admin->base, c->fd, what, on_client, c) || timer_in_ms(c->ev, left))
 		client_end(c);
 }
 
@@ -186,7 +186,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		/* out of descriptors: the listener stays readable, so it must not be watched for a
 		 * while */
 		event_del(a->accept_ev);
-		event_add(a->rest_ev, &(struct timeval){ .tv_sec = 1 });
+		timer_in_s(a->rest_ev, 1);
 	}
 }
 

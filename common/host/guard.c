@@ -40,6 +40,7 @@
 
 #include "instance.h"
 #include "log.h"
+#include "timer.h"
 
 #define GUARD_LIMIT_MS 10000
 #define SUCCEED_LIMIT_MS 30000 /* several scripts, and none takes as long */
@@ -235,7 +236,6 @@ int guard_arm(struct guard *g, const struct script *down)
 
 static void on_ended(evutil_socket_t fd, short what, void *arg)
 {
-	static const struct timeval soon = { .tv_sec = 1 };
 	struct guard *g = arg;
 
 	(void)fd, (void)what;
@@ -246,7 +246,7 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	g->pid = -1;
-	event_add(&g->again, &soon);
+	timer_in_s(&g->again, 1);
 }
 
 static void watch(struct guard *g, struct event_base *base)
@@ -257,13 +257,12 @@ static void watch(struct guard *g, struct event_base *base)
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
-	static const struct timeval later = { .tv_sec = 10 };
 	struct guard *g = arg;
 
 	(void)fd, (void)what;
 	if (guard_fork(g, true)) {
 		g->pid = -1;
-		event_add(&g->again, &later);
+		timer_in_s(&g->again, 10);
 		return;
 	}
 	share_instance(g);

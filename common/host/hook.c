@@ -27,6 +27,7 @@
 
 #include "log.h"
 #include "script.h"
+#include "timer.h"
 
 #define LIMIT_S 10
 #define PLACES 32
@@ -100,7 +101,7 @@ static void watch(struct hook *h)
 {
 	h->fd = (int)syscall(SYS_pidfd_open, h->pid, 0);
 	h->over = h->fd < 0 ? NULL : event_new(h->base, h->fd, EV_READ, on_over, h);
-	if (h->over && !event_add(h->over, &(struct timeval){ .tv_sec = LIMIT_S }))
+	if (h->over && !timer_in_s(h->over, LIMIT_S))
 		return;
 	log_error("hook %s: its process cannot be watched: %m", h->path);
 	kill(-h->pid, SIGKILL);

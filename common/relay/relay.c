@@ -41,6 +41,7 @@
 #include "counter.h"
 #include "relay_room.h"
 #include "sock.h"
+#include "timer.h"
 
 _Static_assert(RELAY_CHUNK % WIRE_RECORD_MAX == 0, "a full read makes full records");
 
@@ -73,12 +74,11 @@ void relay_rearm(struct relay *r)
 
 static void hold(struct relay *r)
 {
-	struct timeval soon = { 0, BRAKE_AGAIN_MS * 1000 };
 
 	r->held = true;
 	r->end[RELAY_WAN].was_full = true;
 	if (LIST_EMPTY(&r->loop->held))
-		event_add(&r->loop->again, &soon);
+		timer_in_ms(&r->loop->again, BRAKE_AGAIN_MS);
 	LIST_INSERT_HEAD(&r->loop->held, r, held_link);
 }
 
@@ -156,14 +156,13 @@ static void report(struct relay *r, enum relay_end how)
 
 static void mark_dead(struct relay *r)
 {
-	struct timeval now = { 0, 0 };
 
 	release(r);
 	r->phase = DEAD;
 	r->loop->count--;
 	LIST_REMOVE(r, link);
 	LIST_INSERT_HEAD(&r->loop->dead, r, link);
-	event_add(&r->loop->sweep, &now);
+	timer_in_ms(&r->loop->sweep, 0);
 }
 
 /* Ends both sockets, clean or not. */

@@ -19,6 +19,7 @@
 #include "relay_room.h"
 #include "sock.h"
 #include "sock_subflow.h"
+#include "timer.h"
 
 #define TICK_MS 200
 #define STALL_CHECK_MS 15000
@@ -113,7 +114,6 @@ static void check_paused(struct relay *r)
 /* Those that were held: is there room now? */
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
-	struct timeval soon = { 0, BRAKE_AGAIN_MS * 1000 };
 	struct relay_loop *loop = arg;
 	struct relay *r, *next;
 
@@ -124,7 +124,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		relay_go_on(r);
 	}
 	if (!LIST_EMPTY(&loop->held))
-		event_add(&loop->again, &soon);
+		timer_in_ms(&loop->again, BRAKE_AGAIN_MS);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -161,7 +161,6 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, const struct relay_limits *limits)
 {
-	struct timeval tick = { 0, TICK_MS * 1000 };
 	struct relay_loop *loop = calloc(1, sizeof(*loop));
 
 	if (!loop)
@@ -176,7 +175,7 @@ struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, co
 	event_assign(&loop->tick, base, -1, EV_PERSIST, on_tick, loop);
 	event_assign(&loop->sweep, base, -1, 0, on_sweep, loop);
 	event_assign(&loop->again, base, -1, 0, on_again, loop);
-	event_add(&loop->tick, &tick);
+	timer_in_ms(&loop->tick, TICK_MS);
 	return loop;
 }
 

@@ -35,6 +35,7 @@
 
 #include "session.h"
 #include "sock.h"
+#include "timer.h"
 
 #define QUEUE 65536
 #define HANDSHAKE_S 10
@@ -255,12 +256,11 @@ static void control_event(evutil_socket_t fd, short what, void *arg)
 
 static bool control_events(struct control *c, struct event_base *base)
 {
-	const struct timeval limit = { .tv_sec = HANDSHAKE_S };
 
 	c->readable = event_new(base, c->fd, EV_READ | EV_PERSIST, control_event, c);
 	c->writable = event_new(base, c->fd, EV_WRITE | EV_PERSIST, control_event, c);
 	c->timer = event_new(base, -1, 0, control_event, c);
-	return c->readable && c->writable && c->timer && event_add(c->timer, &limit) == 0;
+	return c->readable && c->writable && c->timer && timer_in_s(c->timer, HANDSHAKE_S) == 0;
 }
 
 struct control *control_new(struct event_base *base, struct tls_ctx *ctx, int fd, const uint8_t *knock_pin,
@@ -295,9 +295,8 @@ struct control *control_new(struct event_base *base, struct tls_ctx *ctx, int fd
 
 void control_hurry(struct control *c, uint64_t ms)
 {
-	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
-	event_add(c->timer, &tv);
+	timer_in_ms(c->timer, ms);
 }
 
 void control_free(struct control *c)

@@ -18,6 +18,7 @@
 #include "listener.h"
 #include "log.h"
 #include "sock.h"
+#include "timer.h"
 
 #define BATCH 32
 #define REST_MIN_MS 100
@@ -35,12 +36,11 @@ struct listener {
 
 static void rest(struct listener *l, int err)
 {
-	struct timeval tv = { .tv_sec = l->rest_ms / 1000, .tv_usec = l->rest_ms % 1000 * 1000 };
 
 	counters.accept_pauses++;
 	log_limited(&l->said, "accept: %s; resting for %u ms", strerror(err), l->rest_ms);
 	event_del(&l->readable);
-	event_add(&l->rest, &tv);
+	timer_in_ms(&l->rest, l->rest_ms);
 	l->paused = true;
 	l->rest_ms = l->rest_ms * 2 > REST_MAX_MS ? REST_MAX_MS : l->rest_ms * 2;
 }

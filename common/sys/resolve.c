@@ -22,6 +22,7 @@
 #include "resolve.h"
 #include "seal.h"
 #include "sock.h"
+#include "timer.h"
 
 #define TTL_MIN_S 30
 #define TTL_MAX_S 3600
@@ -142,9 +143,8 @@ static int on_new_socket(ares_socket_t fd, int type, void *arg)
 
 static void next_round(struct resolve *r, uint64_t ms)
 {
-	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
-	event_add(r->round_ev, &tv);
+	timer_in_ms(r->round_ev, ms);
 }
 
 /* The pause at hand, give or take a quarter; the next one is twice as long. */

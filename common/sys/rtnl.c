@@ -11,6 +11,7 @@
 
 #include "log.h"
 #include "rtnl_own.h"
+#include "timer.h"
 
 #define DUMP_TRIES 5
 
@@ -242,7 +243,7 @@ int rtnl_route_type(struct netlink *nl, const struct addr *to)
 struct rtnl_monitor {
 	struct mnl_socket *sock;
 	struct event *readable, *quiet;
-	struct timeval delay;
+	unsigned delay_ms;
 	void (*changed)(void *arg);
 	void *arg;
 	char buf[8192];
@@ -293,7 +294,7 @@ static void monitor_readable(evutil_socket_t fd, short what, void *arg)
 		news |= len < 0 || has_news(m->buf, len);
 	}
 	if (news && !evtimer_pending(m->quiet, NULL))
-		evtimer_add(m->quiet, &m->delay);
+		timer_in_ms(m->quiet, m->delay_ms);
 }
 
 static unsigned topic_groups(unsigned topics)
@@ -312,7 +313,7 @@ struct rtnl_monitor *rtnl_monitor_new(struct event_base *base, unsigned topics, 
 		return NULL;
 	m->changed = changed;
 	m->arg = arg;
-	m->delay = (struct timeval){.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
+	m->delay_ms = delay_ms;
 	m->sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!m->sock || mnl_socket_bind(m->sock, topic_groups(topics), MNL_SOCKET_AUTOPID) < 0) {
 		rtnl_monitor_free(m);

@@ -18,6 +18,7 @@
 
 #include "assoc_room.h"
 #include "clock.h"
+#include "timer.h"
 
 #define BUSY_US 2000000u
 #define EBB_US 10000000u
@@ -306,16 +307,12 @@ static void probe_if_due(struct assoc *a, struct way *w, uint64_t now)
 
 void assoc_watch(struct assoc *a)
 {
-	uint64_t now = clock_us(), due = now + (a->brisk ? WATCH_US : SECOND_US), wait;
-	struct timeval tv;
+	uint64_t now = clock_us(), due = now + (a->brisk ? WATCH_US : SECOND_US);
 
 	for (const struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
 		if (w->on && w->probe_us < due)
 			due = w->probe_us;
-	wait = due > now + 1000 ? due - now : 1000;
-	tv.tv_sec = (time_t)(wait / 1000000);
-	tv.tv_usec = (suseconds_t)(wait % 1000000);
-	event_add(&a->timer, &tv);
+	timer_in_us(&a->timer, due > now + 1000 ? due - now : 1000);
 }
 
 void assoc_on_timer(evutil_socket_t fd, short what, void *arg)

@@ -38,6 +38,7 @@
 
 #include "clock.h"
 #include "pmtu.h"
+#include "timer.h"
 
 #define ROUNDS 3
 #define ALARM_ROW 3
@@ -94,13 +95,12 @@ static unsigned at_least(unsigned a, unsigned b)
 static void wake(struct pmtu *p, uint64_t at_ms, uint64_t now_ms)
 {
 	uint64_t ms = at_ms > now_ms ? at_ms - now_ms : 0;
-	struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
 
 	if (at_ms >= p->next_ms)
 		return;
 	p->next_ms = at_ms;
 	if (p->timed)
-		event_add(&p->timer, &tv);
+		timer_in_ms(&p->timer, ms);
 }
 
 /* How long an answer to so many bytes may take. */

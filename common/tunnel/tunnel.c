@@ -38,6 +38,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "timer.h"
 #include "tunnel_room.h"
 
 #define PACKETS_MAX 4096 /* 6 MB */
@@ -52,7 +53,6 @@
 
 void tunnel_wake(struct tunnel *t, uint32_t us)
 {
-	struct timeval tv = { (time_t)(us / 1000000), (suseconds_t)(us % 1000000) };
 	uint64_t due = t->now + us;
 
 	if (!us) { /* still in this turn of the loop */
@@ -62,7 +62,7 @@ void tunnel_wake(struct tunnel *t, uint32_t us)
 	if (t->tick_us && t->tick_us <= due)
 		return;
 	t->tick_us = due;
-	event_add(&t->tick, &tv);
+	timer_in_us(&t->tick, us);
 }
 
 static void on_again(void *arg, struct packet *p)

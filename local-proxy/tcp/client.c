@@ -31,6 +31,7 @@
 #include "counter.h"
 #include "log.h"
 #include "sock.h"
+#include "timer.h"
 
 #define KEPT_MAX RELAY_CHUNK
 #define FIRST_MS 1
@@ -41,9 +42,8 @@
 
 void client_wake_in(struct client *c, unsigned ms)
 {
-	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
-	event_add(&c->timer, &tv);
+	timer_in_ms(&c->timer, ms);
 }
 
 static void read_more(struct client *c, bool want)

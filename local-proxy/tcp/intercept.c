@@ -24,6 +24,7 @@
 #include "intercept.h"
 #include "log.h"
 #include "rules.h"
+#include "timer.h"
 
 #define HEALTHY_MS 10000
 #define RETRY_MIN_MS 1000
@@ -75,9 +76,8 @@ static void plan_rules(const struct intercept *i, struct rules_plan *plan)
 
 static void wake_in(struct intercept *i, unsigned ms)
 {
-	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
-	event_add(&i->timer, &tv);
+	timer_in_ms(&i->timer, ms);
 }
 
 /* Does the firewall see packets that are still inside a bridge? Of IPv4 and of IPv6, '1' or not. */

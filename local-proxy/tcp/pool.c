@@ -31,6 +31,7 @@
 #include "counter.h"
 #include "log.h"
 #include "pool.h"
+#include "timer.h"
 
 #define DIALS_MAX 16 /* at a time */
 #define DECAY_MS 5000
@@ -73,9 +74,8 @@ static uint64_t age_ms(const struct pool *p)
 
 static void refill_soon(struct pool *p)
 {
-	struct timeval now = { 0, 0 };
 
-	event_add(&p->refill, &now);
+	timer_in_ms(&p->refill, 0);
 }
 
 static void drop(struct pool *p, struct upstream_list *list, unsigned *count, struct upstream *u)
@@ -209,7 +209,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 struct pool *pool_new(struct event_base *base, const struct config *config, const struct links *links,
 		      struct vps_choice *vps, struct seal *seal)
 {
-	struct timeval tick = { 0, TICK_MS * 1000 };
 	struct pool *p = calloc(1, sizeof(*p));
 
 	if (!p)
@@ -225,7 +224,7 @@ struct pool *pool_new(struct event_base *base, const struct config *config, cons
 	TAILQ_INIT(&p->dialling);
 	event_assign(&p->tick, base, -1, EV_PERSIST, on_tick, p);
 	event_assign(&p->refill, base, -1, 0, on_refill, p);
-	event_add(&p->tick, &tick);
+	timer_in_ms(&p->tick, TICK_MS);
 	return p;
 }
 

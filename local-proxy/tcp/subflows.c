@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "timer.h"
 
 #define LOOK_S 1
 #define SEVERED_MS 2000
@@ -33,10 +34,9 @@ struct subflows {
 
 static void snapshot_soon(struct subflows *s)
 {
-	const struct timeval tv = { LOOK_S, 0 };
 
 	if (!event_pending(&s->look, EV_TIMEOUT, NULL))
-		event_add(&s->look, &tv);
+		timer_in_s(&s->look, LOOK_S);
 }
 
 static unsigned count_severed(const struct subflows *s)

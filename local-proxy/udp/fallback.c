@@ -22,6 +22,7 @@
 #include "clock.h"
 #include "log.h"
 #include "sock.h"
+#include "timer.h"
 
 #define PATIENCE_MS 1000
 #define HOPEFUL_MS 3000 /* a path is heard of again, and has to prove itself */
@@ -42,9 +43,8 @@ struct fallback {
 
 static void wake_in(struct fallback *f, unsigned ms)
 {
-	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
-	event_add(&f->tick, &tv);
+	timer_in_ms(&f->tick, ms);
 }
 
 static void tell(struct fallback *f)

@@ -31,6 +31,7 @@
 #include "quic.h"
 #include "rtnl_own.h"
 #include "rules.h"
+#include "timer.h"
 #include "tun.h"
 #include "tun_routes.h"
 #include "tun_rules.h"
@@ -206,9 +207,8 @@ static void rules_take_out(struct tundev *t)
 
 static void wake_in(struct tundev *t, uint64_t ms)
 {
-	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
-	event_add(&t->timer, &tv);
+	timer_in_ms(&t->timer, ms);
 }
 
 static void put_in(struct tundev *t)
@@ -364,7 +364,6 @@ static void on_quic(evutil_socket_t fd, short what, void *arg)
 
 static int start_device(struct tundev *t)
 {
-	static const struct timeval quic = { QUIC_MS / 1000, 0 };
 
 	t->nl = netlink_open(NETLINK_ROUTE);
 	if (!t->nl)
@@ -381,7 +380,7 @@ static int start_device(struct tundev *t)
 		return -1;
 	}
 	event_assign(&t->readable, t->base, tun_fd(t->tun), EV_READ | EV_PERSIST, on_readable, t);
-	if (event_add(&t->readable, NULL) || event_add(&t->quic, &quic))
+	if (event_add(&t->readable, NULL) || timer_in_ms(&t->quic, QUIC_MS))
 		return -1;
 	t->reject_quic = t->config->quic == QUIC_REJECT;
 	judge_soon(t);

@@ -19,6 +19,7 @@
 #include "control_conn.h"
 #include "dial.h"
 #include "log.h"
+#include "timer.h"
 
 #define GREETING_MS 5000
 #define PING "plait!?" /* and its NUL: 8 bytes, echoed */
@@ -64,9 +65,8 @@ static void broke(struct control_conn *c, const char *why)
 
 static void time_out_in(struct control_conn *c, unsigned ms)
 {
-	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
-	event_add(&c->timer, &tv);
+	timer_in_ms(&c->timer, ms);
 }
 
 /* A VPS is silent to who knocks with another key than its own. */

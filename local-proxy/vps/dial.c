@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "dial.h"
+#include "timer.h"
 
 #define ATTEMPTS_MAX 16
 #define STAGGER_MS 250
@@ -68,9 +69,8 @@ static void end(struct dial *d, int fd, const struct addr *src, int error)
 
 static void wake_in(struct dial *d, uint64_t ms)
 {
-	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
-	event_add(&d->timer, &tv);
+	timer_in_ms(&d->timer, ms);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)

@@ -29,6 +29,7 @@
 #include "log.h"
 #include "relay.h"
 #include "resolve.h"
+#include "timer.h"
 #include "vps.h"
 
 #define TARGETS_MAX 8
@@ -111,9 +112,8 @@ static void retry_later(struct vps *v)
 	bool brief = v->now || now - v->away_ms < LONG_MS;
 	unsigned max = brief ? RETRY_MAX_MS : RETRY_LONG_MS;
 	unsigned ms = brief && now - v->begun_ms >= RETRY_MAX_MS ? RETRY_MIN_MS : v->retry_ms;
-	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
 
-	event_add(&v->retry, &tv);
+	timer_in_ms(&v->retry, ms);
 	v->retry_ms = v->retry_ms * 2 > max ? max : v->retry_ms * 2;
 }
 
@@ -325,7 +325,6 @@ static void on_resolved(void *arg, const struct addr *addrs, size_t count)
 struct vps *vps_new(const struct vps_house *house, const struct config_vps *c, const char *host, uint16_t port,
 			  const struct vps_ops *ops, void *arg)
 {
-	struct timeval often = { 0, TICK_MS * 1000 };
 	struct vps *v = calloc(1, sizeof(*v));
 
 	if (!v)
@@ -343,7 +342,7 @@ struct vps *vps_new(const struct vps_house *house, const struct config_vps *c, c
 	LIST_INIT(&v->revokes);
 	event_assign(&v->retry, house->base, -1, 0, on_retry, v);
 	event_assign(&v->tick, house->base, -1, EV_PERSIST, on_tick, v);
-	event_add(&v->tick, &often);
+	timer_in_ms(&v->tick, TICK_MS);
 	v->resolve = resolve_new(house->base, host, port, c->resolver, c->private_ok, on_resolved, v);
 	if (!v->resolve) {
 		vps_free(v);

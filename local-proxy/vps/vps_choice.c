@@ -21,6 +21,7 @@
 #include "clock.h"
 #include "log.h"
 #include "resolve.h"
+#include "timer.h"
 #include "vps_choice.h"
 
 #define VPS_CHOICE_MAX 16 /* retired ones included */
@@ -287,7 +288,6 @@ static int begin(struct vps_choice *c, struct section *s)
 struct vps_choice *vps_choice_new(struct event_base *base, const struct config *config, struct links *links,
 			    const struct relay_loop *relays, struct tls_ctx *tls, const struct sock_wan *opt, const struct vps_choice_ops *ops, void *arg)
 {
-	struct timeval often = { 0, TICK_MS * 1000 };
 	struct vps_choice *c = calloc(1, sizeof(*c));
 
 	if (!c)
@@ -298,7 +298,7 @@ struct vps_choice *vps_choice_new(struct event_base *base, const struct config *
 	c->arg = arg;
 	c->born_ms = clock_ms();
 	event_assign(&c->tick, base, -1, EV_PERSIST, on_tick, c);
-	event_add(&c->tick, &often);
+	timer_in_ms(&c->tick, TICK_MS);
 	for (; c->n_sections < config->n_vps; c->n_sections++) {
 		struct section *s = &c->sections[c->n_sections];
 

@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "rtnl_stats.h"
+#include "timer.h"
 #include "weigh.h"
 
 #define STILL 4 /* seconds after which a transfer is over */
@@ -157,7 +158,7 @@ struct aside *aside_new(struct event_base *base, const struct config *config, st
 	aside_reload(a);
 	a->nl = netlink_open(NETLINK_ROUTE);
 	a->second = event_new(base, -1, EV_PERSIST, on_second, a);
-	if (!a->nl || !a->second || (config->n_links > 1 && event_add(a->second, &(struct timeval){ .tv_sec = 1 }))) {
+	if (!a->nl || !a->second || (config->n_links > 1 && timer_in_s(a->second, 1))) {
 		aside_free(a);
 		return NULL;
 	}

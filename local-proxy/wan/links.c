@@ -41,6 +41,7 @@
 #include "links_room.h"
 #include "log.h"
 #include "snapshot.h"
+#include "timer.h"
 
 #define DEBOUNCE_MS 20
 #define CALM_MS 60000
@@ -200,10 +201,9 @@ static bool links_adopt(struct links *l, const struct snapshot *k, bool first)
 
 static void tell_soon(struct links *l)
 {
-	struct timeval now = {0, 0};
 
 	l->shaken_ms = clock_ms();
-	event_add(&l->tell, &now);
+	timer_in_ms(&l->tell, 0);
 }
 
 static int links_refresh(struct links *l, bool first)
@@ -271,7 +271,6 @@ static void on_judged(evutil_socket_t fd, short what, void *arg)
 
 void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *why)
 {
-	const struct timeval soon = {0, DEBOUNCE_MS * 1000};
 	struct verdicts *v = &l->verdicts[link];
 	enum links_standing was = verdicts_standing(v);
 
@@ -283,7 +282,7 @@ void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum
 	if (verdicts_standing(v) > was)
 		on_judged(-1, 0, l);
 	else if (!event_pending(&l->judged, EV_TIMEOUT, NULL))
-		event_add(&l->judged, &soon);
+		timer_in_ms(&l->judged, DEBOUNCE_MS);
 }
 
 enum links_standing links_standing(const struct links *l, size_t link, const char **why)

@@ -8,6 +8,7 @@
  * also on the connections that are running then, and rests again after REST_S without. If no other
  * link is left it is used at once. What the tunnel sends on it is another matter (roles_use). */
 #include "metered.h"
+#include "timer.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -75,7 +76,7 @@ static int watch(struct metered *m)
 {
 	for (size_t i = 0; i < m->config->n_links; i++)
 		if (m->config->links[i].metered)
-			return event_pending(m->second, EV_TIMEOUT, NULL) ? 0 : event_add(m->second, &(struct timeval){ .tv_sec = 1 });
+			return event_pending(m->second, EV_TIMEOUT, NULL) ? 0 : timer_in_s(m->second, 1);
 	return event_del(m->second);
 }
 

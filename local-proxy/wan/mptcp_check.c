@@ -26,6 +26,7 @@
 #include "log.h"
 #include "seal.h"
 #include "sock.h"
+#include "timer.h"
 
 #define PATIENCE_MS 3500 /* a lost SYN is sent again after 1 s, and after 3 */
 #define RETEST_MS 900000
@@ -84,14 +85,13 @@ static void on_socket(evutil_socket_t fd, short what, void *arg);
 
 static bool wait_for(struct mptcp_check *m, int fd, enum phase phase)
 {
-	const struct timeval patience = { PATIENCE_MS / 1000, PATIENCE_MS % 1000 * 1000 };
 
 	if (fd < 0)
 		return false;
 	m->fd = fd;
 	m->phase = phase;
 	event_assign(&m->socket, m->base, fd, EV_WRITE, on_socket, m);
-	event_add(&m->socket, &patience);
+	timer_in_ms(&m->socket, PATIENCE_MS);
 	return true;
 }
 
@@ -176,11 +176,10 @@ static void look(struct mptcp_check *m)
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct mptcp_check *m = arg;
-	const struct timeval next = { LOOK_MS / 1000, LOOK_MS % 1000 * 1000 };
 
 	(void)fd, (void)what;
 	look(m);
-	event_add(&m->timer, &next);
+	timer_in_ms(&m->timer, LOOK_MS);
 }
 
 struct mptcp_check *mptcp_check_new(struct event_base *base, const struct config *config, struct links *links, uint32_t mark)

@@ -33,6 +33,7 @@
 #include "log.h"
 #include "rules.h"
 #include "tcp_probe.h"
+#include "timer.h"
 #include "udp.h"
 
 #define TICK_MS 250
@@ -322,7 +323,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 struct paths *paths_new(struct event_base *base, const struct config *config, struct links *links, struct assoc *assoc,
 			const struct paths_ops *ops, void *arg)
 {
-	const struct timeval tick = { 0, TICK_MS * 1000 };
 	struct paths *p = calloc(1, sizeof(*p));
 
 	if (!p)
@@ -338,7 +338,7 @@ struct paths *paths_new(struct event_base *base, const struct config *config, st
 		p->port[i].id = i;
 	}
 	event_assign(&p->tick, base, -1, EV_PERSIST, on_tick, p);
-	event_add(&p->tick, &tick);
+	timer_in_ms(&p->tick, TICK_MS);
 	return p;
 }
 

@@ -27,6 +27,7 @@
 #include "meter.h"
 #include "netlink.h"
 #include "rtnl_stats.h"
+#include "timer.h"
 
 #define LOOK_S 1
 #define KEEP_MS 60000
@@ -255,7 +256,7 @@ static bool begin(struct quota *q)
 {
 	q->nl = netlink_open(NETLINK_ROUTE);
 	q->look = event_new(q->base, -1, EV_PERSIST, on_look, q);
-	if (!q->nl || !q->look || event_add(q->look, &(struct timeval){ .tv_sec = LOOK_S }))
+	if (!q->nl || !q->look || timer_in_s(q->look, LOOK_S))
 		return false;
 	read_boot(q->boot, sizeof(q->boot));
 	snprintf(q->path, sizeof(q->path), "%s/quota.json", q->config->state_dir);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "sock.h"
+#include "timer.h"
 
 #define PATIENCE_MS 600 /* more than a lost SYN costs nothing: it is tried again */
 
@@ -30,7 +31,6 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 
 struct tcp_probe *tcp_probe_new(struct event_base *base, const struct addr *from, const struct addr *to, uint32_t mark, tcp_probe_cb cb, void *arg)
 {
-	const struct timeval patience = { PATIENCE_MS / 1000, PATIENCE_MS % 1000 * 1000 };
 	struct tcp_probe *p = calloc(1, sizeof(*p));
 
 	if (!p)
@@ -39,7 +39,7 @@ struct tcp_probe *tcp_probe_new(struct event_base *base, const struct addr *from
 	p->arg = arg;
 	p->fd = sock_dial_tcp_from(to, from, mark);
 	event_assign(&p->ev, base, p->fd, p->fd < 0 ? 0 : EV_WRITE, on_event, p);
-	event_add(&p->ev, &patience);
+	timer_in_ms(&p->ev, PATIENCE_MS);
 	return p;
 }
 

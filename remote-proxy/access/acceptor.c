@@ -27,6 +27,7 @@
 #include "listener.h"
 #include "log.h"
 #include "return_routes.h"
+#include "timer.h"
 
 #define HEADER_S 10
 #define KEEPALIVE_S 60
@@ -214,7 +215,6 @@ static bool find_place(struct acceptor *acc)
 
 void acceptor_take(struct acceptor *acc, int fd)
 {
-	const struct timeval limit = { .tv_sec = HEADER_S };
 	struct arrival *in;
 
 	if (!find_place(acc)) {
@@ -234,7 +234,7 @@ void acceptor_take(struct acceptor *acc, int fd)
 	event_assign(&in->clock, acc->base, -1, 0, on_clock, in);
 	TAILQ_INSERT_TAIL(&acc->arrivals, in, link);
 	event_add(&in->rd, NULL);
-	event_add(&in->clock, &limit);
+	timer_in_s(&in->clock, HEADER_S);
 	on_readable(fd, EV_READ, in); /* most say at once what they are */
 }
 

@@ -27,6 +27,7 @@
 #include "counter.h"
 #include "log.h"
 #include "sock.h"
+#include "timer.h"
 
 #define HANDSHAKE_MS 10000 /* from the accept on */
 #define HELLO_MS 5000
@@ -413,7 +414,6 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 			      struct users *users, struct tarpit *tarpit, struct demux *demux,
 			      struct fallback *fallback)
 {
-	struct timeval second = { .tv_sec = 1 };
 	struct sessions *s = calloc(1, sizeof(*s));
 
 	if (!s)
@@ -433,7 +433,7 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 	identity_secret(id, "plait sid", s->secret);
 	seal_random(s->boot, sizeof(s->boot));
 	event_assign(&s->tick, base, -1, EV_PERSIST, on_tick, s);
-	event_add(&s->tick, &second);
+	timer_in_s(&s->tick, 1);
 	return s;
 }
 

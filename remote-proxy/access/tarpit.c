@@ -21,6 +21,7 @@
 #include "counter.h"
 #include "seal.h"
 #include "sock.h"
+#include "timer.h"
 
 #define STRANGERS_MAX 512
 #define SILENCE_MS 10000
@@ -117,7 +118,7 @@ bool tarpit_evict(struct tarpit *t)
 }
 
 /* How long from now: a moment that depends on nothing but the accept and chance. */
-static struct timeval silence_left(uint64_t accepted_ms)
+static uint64_t silence_left_ms(uint64_t accepted_ms)
 {
 	uint64_t passed = clock_ms() - accepted_ms;
 	uint16_t chance;
@@ -125,13 +126,11 @@ static struct timeval silence_left(uint64_t accepted_ms)
 
 	seal_random(&chance, sizeof(chance));
 	ms = SILENCE_MS + (uint64_t)chance * SILENCE_SPREAD_MS / 65536;
-	ms = passed < ms ? ms - passed : 0;
-	return (struct timeval){ .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+	return passed < ms ? ms - passed : 0;
 }
 
 void tarpit_take(struct tarpit *t, int fd, uint64_t accepted_ms)
 {
-	struct timeval left = silence_left(accepted_ms);
 	struct stranger *s = calloc(1, sizeof(*s));
 
 	counters.quiet++;
@@ -146,7 +145,7 @@ void tarpit_take(struct tarpit *t, int fd, uint64_t accepted_ms)
 	event_assign(&s->end, t->base, -1, 0, on_end, s);
 	TAILQ_INSERT_TAIL(&t->hanging, s, link);
 	event_add(&s->rd, NULL);
-	event_add(&s->end, &left);
+	timer_in_ms(&s->end, silence_left_ms(accepted_ms));
 }
 
 void tarpit_free(struct tarpit *t)

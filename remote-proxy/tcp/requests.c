@@ -38,6 +38,7 @@
 #include "counter.h"
 #include "log.h"
 #include "sock.h"
+#include "timer.h"
 
 #define POOL_SLACK 16
 #define RENEW_MS 500
@@ -130,9 +131,8 @@ void request_reset(struct request *r)
 
 void request_set_clock(struct request *r, uint64_t ms)
 {
-	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
-	event_add(&r->clock, &tv);
+	timer_in_ms(&r->clock, ms);
 }
 
 /* --- OPEN --- */

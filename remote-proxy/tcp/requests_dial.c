@@ -13,6 +13,7 @@
 #include "log.h"
 #include "requests_room.h"
 #include "sock.h"
+#include "timer.h"
 
 #define FIRST_MAX (WIRE_RECORD_MAX - WIRE_ANSWER_LEN) /* of the destination's bytes, inside ACCEPT */
 #define FIRST_MS 2
@@ -168,7 +169,6 @@ static void on_first_bytes(evutil_socket_t fd, short what, void *arg)
 
 static void on_connected(evutil_socket_t fd, short what, void *arg)
 {
-	struct timeval first = { 0, FIRST_MS * 1000 };
 	struct request *r = arg;
 	int err = sock_connect_error(fd);
 	ssize_t n;
@@ -183,7 +183,7 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 	r->sent = n > 0 ? (uint32_t)n : 0;
 	event_assign(&r->wr, r->requests->base, fd, EV_READ, on_first_bytes, r);
 	event_base_update_cache_time(r->requests->base); /* it stands still while the loop works */
-	event_add(&r->wr, &first);
+	timer_in_ms(&r->wr, FIRST_MS);
 }
 
 void request_dial(struct request *r, const struct addr *dst)
