@@ -7,7 +7,7 @@
 
 #define AT(type, f) .offset = offsetof(struct type, f), .size = sizeof(((struct type *)0)->f)
 #define FIELD(f) AT(config, f)
-#define REMOTE(f) AT(config_vps, f)
+#define OF_VPS(f) AT(config_vps, f)
 #define LIVE .when = INIFILE_LIVE
 #define PORT 7200
 #define OF_LINK(f) AT(config_link, f)
@@ -69,12 +69,12 @@ static int set_resolver(void *field, const struct inifile_option *o, const char 
 }
 
 static const struct inifile_option vps_options[] = {
-	{ .key = "host", .set = set_host, REMOTE(host), .min = 1, .max = 256 },
-	{ .key = "srv", .set = set_srv, REMOTE(srv), .min = 1, .max = 256 },
-	{ .key = "port", .set = inifile_port, REMOTE(port) },
-	{ .key = "key", .set = inifile_pin, REMOTE(pin), .need = INIFILE_REQUIRED },
-	{ .key = "allow_private", .set = inifile_bool, REMOTE(private_ok) },
-	{ .key = "resolver", .set = set_resolver, REMOTE(resolver), .max = 256 },
+	{ .key = "host", .set = set_host, OF_VPS(host), .min = 1, .max = 256 },
+	{ .key = "srv", .set = set_srv, OF_VPS(srv), .min = 1, .max = 256 },
+	{ .key = "port", .set = inifile_port, OF_VPS(port) },
+	{ .key = "key", .set = inifile_pin, OF_VPS(pin), .need = INIFILE_REQUIRED },
+	{ .key = "allow_private", .set = inifile_bool, OF_VPS(private_ok) },
+	{ .key = "resolver", .set = set_resolver, OF_VPS(resolver), .max = 256 },
 	{ .key = NULL },
 };
 
@@ -84,7 +84,7 @@ static const struct inifile_option local_options[] = {
 	{ .key = "log", .set = inifile_name, FIELD(log), .names = log_names, LIVE },
 	{ .key = "hook", .set = inifile_path, FIELD(hook), .max = 256 },
 	{ .key = "state_dir", .set = inifile_path, FIELD(state_dir), .max = 256 },
-	{ .key = "on_remote_down", .set = inifile_name, FIELD(on_remote_down), .names = down_names, LIVE },
+	{ .key = "on_vps_down", .was = "on_remote_down", .set = inifile_name, FIELD(on_vps_down), .names = down_names, LIVE },
 	{ .key = NULL },
 };
 
@@ -168,27 +168,27 @@ static int check_link(const void *base, const void *entry, struct inifile_why *w
 
 static void vps_defaults(void *entry)
 {
-	struct config_vps *r = entry;
+	struct config_vps *v = entry;
 
-	r->port = PORT;
+	v->port = PORT;
 }
 
-/* One of host and srv, and nothing twice: a second session with the same remote would end the
+/* One of host and srv, and nothing twice: a second session with the same VPS would end the
  * first. */
-static int check_remote(const void *base, const void *entry, struct inifile_why *why)
+static int check_vps(const void *base, const void *entry, struct inifile_why *why)
 {
 	const struct config *c = base;
-	const struct config_vps *r = entry;
+	const struct config_vps *v = entry;
 
-	if (!*r->host && !*r->srv)
+	if (!*v->host && !*v->srv)
 		return inifile_refuse(why, "needs host =, or srv =");
-	if (*r->host && *r->srv)
+	if (*v->host && *v->srv)
 		return inifile_refuse(why, "either host = or srv =, not both");
-	if (*r->srv && r->port != PORT)
+	if (*v->srv && v->port != PORT)
 		return inifile_refuse(why, "port = goes with host =: a service tells its ports");
-	for (const struct config_vps *other = c->vps; other < r; other++)
-		if (!strcmp(other->host, r->host) && !strcmp(other->srv, r->srv) && other->port == r->port)
-			return inifile_refuse(why, "it is [remote %s] once more", other->name);
+	for (const struct config_vps *other = c->vps; other < v; other++)
+		if (!strcmp(other->host, v->host) && !strcmp(other->srv, v->srv) && other->port == v->port)
+			return inifile_refuse(why, "it is [vps %s] once more", other->name);
 	return 0;
 }
 
@@ -213,10 +213,10 @@ static int check_pool(const void *base, const void *entry, struct inifile_why *w
 }
 
 static const struct inifile_section sections[] = {
-	{ .name = "remote", .options = vps_options, .offset = offsetof(struct config, vps),
+	{ .name = "vps", .was = "remote", .options = vps_options, .offset = offsetof(struct config, vps),
 	  .stride = sizeof(struct config_vps), .max = CONFIG_VPS,
 	  .count = offsetof(struct config, n_vps), .title = sizeof(((struct config_vps *)0)->name),
-	  .named = INIFILE_MAYBE_NAMED, .defaults = vps_defaults, .check = check_remote },
+	  .named = INIFILE_MAYBE_NAMED, .defaults = vps_defaults, .check = check_vps },
 	{ .name = "local", .options = local_options },
 	{ .name = "lan", .options = lan_options, .check = check_lan },
 	{ .name = "tunnel", .options = tunnel_options },
@@ -263,7 +263,7 @@ int config_load(struct config *c, const char *path, char *err, size_t err_len)
 	if (inifile_load(path, sections, c, err, err_len))
 		return -1;
 	if (!c->n_vps) {
-		snprintf(err, err_len, "%s: there is no section [remote], which needs host = and key =", path);
+		snprintf(err, err_len, "%s: there is no section [vps], which needs host = and key =", path);
 		return -1;
 	}
 	if (check_lan(c, c, &why)) { /* also when there is no [lan] at all */

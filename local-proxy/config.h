@@ -40,7 +40,7 @@ struct config_link {		 /* [link NAME] */
 	uint32_t quota_day;	 /* quota_day = 1: of the month, when it begins anew */
 };
 
-struct config_vps {		 /* [remote], [remote NAME]: the first that is well is used */
+struct config_vps {		 /* [vps], [vps NAME]: the first that is well is used */
 	char name[32];
 	char host[256];		 /* host = name or address */
 	char srv[256];		 /* srv = _plait._tcp.example.org, instead of host and port */
@@ -57,7 +57,7 @@ struct config {
 	enum log_level log;		/* log = info */
 	char hook[256];			/* hook = (none): a program that is told of events */
 	char state_dir[256];		/* state_dir = /var/lib/plait: what must outlive a run (quotas) */
-	enum config_down on_remote_down; /* on_remote_down = direct | reject */
+	enum config_down on_vps_down; /* on_vps_down = direct | reject */
 
 	/* [tunnel] */
 	enum config_tunnel tunnel;	/* enable = yes | no */

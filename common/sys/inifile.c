@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "inifile.h"
+#include "log.h"
 
 #define SECTIONS 16
 
@@ -35,6 +36,7 @@ struct load {
 	unsigned set[INIFILE_OPTIONS];	  /* line that set each option of the open section */
 	const struct inifile_option *last;
 	bool continues;			  /* this line goes on with `last` */
+	unsigned aged;			  /* bit n: section n was named by its old word, and that was told */
 
 	unsigned failed; /* line of the first error */
 	char *err;
@@ -117,16 +119,33 @@ static char *new_entry(struct load *l, const struct inifile_section *s, const ch
 	return entry;
 }
 
+/* Files that were written when a thing had another name stay good. */
+static bool is_called(const char *name, const char *was, const char *text)
+{
+	return !strcmp(name, text) || (was && !strcmp(was, text));
+}
+
+static void tell_old_section(struct load *l, const struct inifile_section *s)
+{
+	unsigned bit = 1u << (s - l->sections);
+
+	if (!(l->aged & bit))
+		log_info("%s:%u: [%s] is called [%s] now; the old word is still understood", l->name, l->line, s->was, s->name);
+	l->aged |= bit;
+}
+
 static int open_section(struct load *l, const char *name, const char *title)
 {
 	const struct inifile_section *s = l->sections;
 
 	if (close_section(l))
 		return -1;
-	while (s->name && strcmp(s->name, name))
+	while (s->name && !is_called(s->name, s->was, name))
 		s++;
 	if (!s->name)
 		return fail(l, l->line, "unknown section [%s]", name);
+	if (strcmp(s->name, name))
+		tell_old_section(l, s);
 	if (!s->max && *title)
 		return fail(l, l->line, "[%s] takes no name", name);
 	if (!s->max && l->heading[s - l->sections])
@@ -234,11 +253,13 @@ static int take_option(void *arg, const char *section, const char *key, const ch
 		return 0;
 	if (!l->at)
 		return !fail(l, l->line, "%s = stands before the first [section]", key);
-	while (l->at->options[i].key && strcmp(l->at->options[i].key, key))
+	while (l->at->options[i].key && !is_called(l->at->options[i].key, l->at->options[i].was, key))
 		i++;
 	o = &l->at->options[i];
 	if (!o->key)
 		return !fail(l, l->line, "unknown option %s in [%s]", key, l->at->name);
+	if (strcmp(o->key, key) && !l->continues)
+		log_info("%s:%u: %s = is called %s = now; the old word is still understood", l->name, l->line, key, o->key);
 	if (l->set[i] && !l->continues)
 		return !fail(l, l->line, "%s = is there already, in line %u", key, l->set[i]);
 	if (!l->set[i] && o->many == INIFILE_LIST)

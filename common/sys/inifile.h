@@ -27,6 +27,7 @@ struct inifile_why {
 
 struct inifile_option {
 	const char *key;
+	const char *was; /* what it was called once: still taken, and told in the log; NULL */
 	/* Sets *field from text. 0, or -1 and why. */
 	int (*set)(void *field, const struct inifile_option *o, const char *text, struct inifile_why *why);
 	size_t offset, size; /* of the field; the size is for inifile_adopt() only */
@@ -40,6 +41,7 @@ struct inifile_option {
 
 struct inifile_section {
 	const char *name;
+	const char *was; /* as of an option */
 	const struct inifile_option *options; /* ends with .key == NULL */
 
 	/* [name TITLE], once per title: an array of `max` entries of `stride` bytes at `offset`,

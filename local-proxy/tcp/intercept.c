@@ -2,11 +2,11 @@
 /* intercept: takes the LAN's connections while there is somebody to carry them.
  *
  * Theory of operation. The first session puts the rules in at once. When it is lost, and
- * on_remote_down is `direct`, they are drained in one step: new connections go out by the ordinary
+ * on_vps_down is `direct`, they are drained in one step: new connections go out by the ordinary
  * default route, while those that were taken stay with us, for the VPS may only have been away for
  * a moment. When the last of them has ended, the rules go altogether. They come back when a session
  * has lasted HEALTHY_MS, so a VPS that comes and goes does not split the house's connections
- * between two ways over and over. With on_remote_down = reject the rules are in from the beginning
+ * between two ways over and over. With on_vps_down = reject the rules are in from the beginning
  * to the end, and `lan` refuses.
  *
  * What a script can do may change behind it: when somebody has the firewall look into bridges
@@ -187,7 +187,7 @@ struct intercept *intercept_new(struct event_base *base, const struct config *co
 	i->ops = *ops;
 	i->arg = arg;
 	i->retry_ms = RETRY_MIN_MS;
-	i->wanted = config->on_remote_down == DOWN_REJECT;
+	i->wanted = config->on_vps_down == DOWN_REJECT;
 	event_assign(&i->timer, base, -1, 0, on_timer, i);
 	if (i->wanted)
 		wake_in(i, 0);
@@ -209,7 +209,7 @@ void intercept_session(struct intercept *i, bool up)
 
 	i->session = up;
 	i->had_session |= up;
-	if (up == i->wanted || i->config->on_remote_down == DOWN_REJECT)
+	if (up == i->wanted || i->config->on_vps_down == DOWN_REJECT)
 		return;
 	i->wanted = up;
 	event_del(&i->timer);
@@ -235,7 +235,7 @@ static bool is_stale(const struct intercept *i)
 
 void intercept_reload(struct intercept *i)
 {
-	bool wanted = i->session || i->config->on_remote_down == DOWN_REJECT, changed = wanted != i->wanted;
+	bool wanted = i->session || i->config->on_vps_down == DOWN_REJECT, changed = wanted != i->wanted;
 
 	i->wanted = wanted;
 	if (wanted && (changed || (i->state == IN && is_stale(i))))

@@ -79,7 +79,7 @@ struct lan *lan_new(const struct lan_house *house)
 	if (!l)
 		return NULL;
 	l->house = *house;
-	l->away = house->config->on_remote_down == DOWN_REJECT;
+	l->away = house->config->on_vps_down == DOWN_REJECT;
 	l->redirect = house->config->intercept == INTERCEPT_REDIRECT;
 	LIST_INIT(&l->clients);
 	fd = sock_listen_lan(&at, !l->redirect);

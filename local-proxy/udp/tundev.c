@@ -7,7 +7,7 @@
  *
  * The routes go in with the first session that names inner addresses and has a usable path, or
  * another way (fallback.c). They go out when the session is lost, or no path was usable for
- * LOST_MS, and come back when both have lasted HEALTHY_MS. With on_remote_down = reject they are in
+ * LOST_MS, and come back when both have lasted HEALTHY_MS. With on_vps_down = reject they are in
  * from the beginning, and what is sent while nobody carries it is lost. When the process is killed
  * the device vanishes by itself, and the guard takes out the rest.
  *
@@ -139,7 +139,7 @@ static int sync_routes(struct tundev *t, bool in)
 	struct tun_routes want = { .config = t->config, .index = t->tun ? tun_index(t->tun) : 0, .vps = t->vps, .n_vps = t->n_vps };
 
 	for (int v6 = 0; v6 < 2; v6++) {
-		want.in[v6] = in && (t->has[v6] || t->config->on_remote_down == DOWN_REJECT);
+		want.in[v6] = in && (t->has[v6] || t->config->on_vps_down == DOWN_REJECT);
 		want.source[v6] = t->has[v6] ? &t->inner[v6] : NULL;
 	}
 	return tun_routes_sync(t->nl, &want);
@@ -237,7 +237,7 @@ static void take_out(struct tundev *t, const char *why)
 
 static bool wants(const struct tundev *t)
 {
-	return t->config->on_remote_down == DOWN_REJECT || (t->session && t->usable && (t->has[0] || t->has[1]));
+	return t->config->on_vps_down == DOWN_REJECT || (t->session && t->usable && (t->has[0] || t->has[1]));
 }
 
 /* Acts on what is wanted, now or when it has lasted long enough. */

@@ -74,7 +74,7 @@ static void greeting_failed(struct control_conn *c, const char *why)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "%s: is it a plait-remote, and its key (plait-remote pubkey) the one in [remote] key?", why);
+	snprintf(text, sizeof(text), "%s: is it a plait-remote, and its key (plait-remote pubkey) the one in [vps] key?", why);
 	broke(c, c->greeted ? "it did not welcome us: is our key (plait-local pubkey) among its users?" : text);
 }
 
@@ -99,7 +99,7 @@ static void on_control_up(void *arg, const uint8_t pin[WIRE_PIN])
 	uint8_t out[WIRE_HELLO_LEN];
 
 	if (!seal_equal(pin, c->setup->pin, WIRE_PIN)) {
-		broke(c, "its key is not the one in our configuration ([remote] key)");
+		broke(c, "its key is not the one in our configuration ([vps] key)");
 		return;
 	}
 	hello.flags = (uint8_t)((seal_has_aes() ? WIRE_F_AES : 0) | (c->setup->clear ? WIRE_F_CLEAR : 0));

@@ -100,7 +100,7 @@ ulimit -n 65536
 genkeys() { plait-local genkey /etc/plait/local.key && plait-remote genkey /etc/plait/remote.key; }
 ok "keys" genkeys
 cat >/etc/plait/local.conf <<EOF
-[remote]
+[vps]
 host = 11.7.0.1
 key = $(plait-remote pubkey /etc/plait/remote.key)
 [lan]

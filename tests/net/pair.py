@@ -115,7 +115,7 @@ class Pair:
         self.remote = Daemon(topo.vps, "plait-remote", tmp)
 
     def _local_config(self, pin):
-        config = {"remote": {"host": self.host, "port": 7200, "key": pin},
+        config = {"vps": {"host": self.host, "port": 7200, "key": pin},
                   "local": {"key_file": self.local.key, "control": self.local.control, "log": "debug"},
                   "lan": {"device": "lan0", "rules_dir": self.topo.rules_dir()}}
         for line in self.topo.line:

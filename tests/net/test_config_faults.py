@@ -25,7 +25,7 @@ control = {control}
 [user home]
 key = """ + PIN + "\n"
 
-LOCAL = """[remote]
+LOCAL = """[vps]
 host = 11.7.0.2
 key = """ + PIN + """
 [local]
@@ -118,7 +118,7 @@ def test_wrong_server_key(topo):
     pair.local.start()
     try:
         # The remote answers a knock for another key with silence, so the line is the one of a handshake that fails.
-        wait_for(lambda: "[remote] key" in pair.local.logged(), "the log names the key\n" + pair.local.logged())
+        wait_for(lambda: "[vps] key" in pair.local.logged(), "the log names the key\n" + pair.local.logged())
         status = pair.local.status()
         assert not status["connected"] and status["rules"] == "out"
         assert works(topo)
@@ -135,7 +135,7 @@ def test_somebody_with_another_key_answers(topo):
     fake = FakeRemote(topo.vps, Identity.new(), lambda *_: None, knock_pin=real.pin)
     pair.local.start()
     try:
-        wait_for(lambda: "its key is not the one in our configuration ([remote] key)" in pair.local.logged(), "named")
+        wait_for(lambda: "its key is not the one in our configuration ([vps] key)" in pair.local.logged(), "named")
         assert fake.calls == 0, "it was told HELLO"
         assert not pair.local.status()["connected"]
         assert works(topo)

@@ -191,8 +191,8 @@ def test_drained_rules_take_nothing_new(topo, pair):
 
 
 def test_reject_never_goes_out_directly(topo, alone):
-    """on_remote_down = reject: from the start, and when the VPS goes, whoever asks is reset at once."""
-    with Pair(topo, wait=False, local_set={"local.on_remote_down": "reject"}) as pair:
+    """on_vps_down = reject: from the start, and when the VPS goes, whoever asks is reset at once."""
+    with Pair(topo, wait=False, local_set={"local.on_vps_down": "reject"}) as pair:
         pair.remote.stop()
         wait_for(lambda: pair.local.status() and pair.local.status()["rules"] != "out", "interception")
         for _ in range(3):
@@ -211,8 +211,8 @@ def test_reject_never_goes_out_directly(topo, alone):
 
 def test_wrong_server_key_is_named_and_the_house_is_online(topo, alone):
     stranger = Pair(topo).local.make_key()
-    with Pair(topo, wait=False, local_set={"remote.key": stranger}) as pair:
-        wait_for(lambda: "its key (plait-remote pubkey) the one in [remote] key" in pair.local.logged(), "a hint")
+    with Pair(topo, wait=False, local_set={"vps.key": stranger}) as pair:
+        wait_for(lambda: "its key (plait-remote pubkey) the one in [vps] key" in pair.local.logged(), "a hint")
         assert page(topo, 1) == "direct"
         assert pair.local.status()["rules"] == "out"
 

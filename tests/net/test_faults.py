@@ -168,7 +168,7 @@ def test_closed_from_boot_to_the_end(topo):
     try:
         surfer = Surfer(topo)
         assert page(topo, 1) in closed
-        with Pair(topo, wait=False, local_set={"local.on_remote_down": "reject"}) as pair:
+        with Pair(topo, wait=False, local_set={"local.on_vps_down": "reject"}) as pair:
             pair.wait_connected()
             relayed(topo)
             wait_for(lambda: pair.local.status()["tunnel"]["state"] == "up", "the tunnel")

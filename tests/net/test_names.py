@@ -161,7 +161,7 @@ def test_no_answer_at_the_start_and_none_while_the_remote_is_away(topo, dns):
     """It connects when the name has an address, which stays when the remote has gone and the name server as well. All else that
     a name server can say, and when it is asked again, is in tests/unit/sys/test_resolve.c."""
     dns.moods["vps.example"] = silent
-    with Pair(topo, host="vps.example", local_set={"remote.resolver": SERVER4}, wait=False) as pair:
+    with Pair(topo, host="vps.example", local_set={"vps.resolver": SERVER4}, wait=False) as pair:
         local = Watched(pair.local)
         wait_for(lambda: len(dns.of("vps.example")) >= 2, "it asks")
         assert local.remote()["addresses"] == [] and not local.remote()["connected"]
@@ -185,7 +185,7 @@ def test_no_answer_at_the_start_and_none_while_the_remote_is_away(topo, dns):
 def test_a_private_address_needs_permission(topo, dns, allowed):
     """And the log says which option gives it."""
     dns.moods["vps.example"] = lambda q: [q.addresses("127.0.0.1")]
-    pair = Pair(topo, host="vps.example", local_set={"remote.resolver": SERVER4, "remote.allow_private": allowed})
+    pair = Pair(topo, host="vps.example", local_set={"vps.resolver": SERVER4, "vps.allow_private": allowed})
     pair.write_configs()
     pair.local.start()
     try:
@@ -204,7 +204,7 @@ def test_address_changes(topo, dns):
     topo.vps.ip(f"addr add {new}/24 dev eth0")
     dns.moods["vps.example"] = lambda q: [q.addresses(address[0])]
     address = [VPS4]
-    with Pair(topo, host="vps.example", local_set={"remote.resolver": SERVER4, "pool.min": 2, "pool.max": 2},
+    with Pair(topo, host="vps.example", local_set={"vps.resolver": SERVER4, "pool.min": 2, "pool.max": 2},
               remote_set={"pool.rekey": "10s"}) as pair:
         old = connect(topo.lan, SERVER4, 7001)
         assert echo(old, b"before")
@@ -231,7 +231,7 @@ def test_resolver_behind_plait(topo, dns):
     """The gateway's own connections are taken, and DNS comes over TCP: the daemon's own questions still go out directly,
     at the start (there is no session to take them) and while interception is in."""
     dns.moods["vps.example"] = lambda q: [q.addresses(VPS4)] if q.tcp else [q.addresses(cut=True)]
-    with Pair(topo, host="vps.example", local_set={"remote.resolver": SERVER4, "lan.own": "yes"}) as pair:
+    with Pair(topo, host="vps.example", local_set={"vps.resolver": SERVER4, "lan.own": "yes"}) as pair:
         wait_for(lambda: pair.local.status()["rules"] != "out", "interception is in")
         other = connect(topo.gw, SERVER4, 7001)
         assert echo(other, b"own")

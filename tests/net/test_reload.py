@@ -161,13 +161,13 @@ def test_what_is_taken_changes_live(topo, house):
     assert house.local.status()["tunnel"]["quic"] == "tunnel"
 
 
-def test_on_remote_down_changes_live(topo, house):
+def test_on_vps_down_changes_live(topo, house):
     house.remote.process.kill()
     house.remote.process.wait()
     wait_for(lambda: page(topo, 1) == "direct", "direct")
-    house.change(house.local, {"local.on_remote_down": "reject"})
+    house.change(house.local, {"local.on_vps_down": "reject"})
     assert page(topo) == "ConnectionResetError"
-    house.change(house.local, {"local.on_remote_down": "direct"})
+    house.change(house.local, {"local.on_vps_down": "direct"})
     assert page(topo) == "direct"
     house.remote.start()
     house.wait_connected()

@@ -26,7 +26,7 @@ def page(topo, timeout=20):
 
 
 class TwoVps(Leaping):
-    """The pair, and a second remote, which the local knows as [remote second]."""
+    """The pair, and a second remote, which the local knows as [vps second]."""
 
     first_away = False
 
@@ -36,7 +36,7 @@ class TwoVps(Leaping):
         tmp = topo.new_dir("second")
         self.second = Daemon(topo.ns["server2"], "plait-remote", tmp)
         self.first = self.remote
-        self.local_extra += f"[remote second]\nhost = {SECOND}\nport = 7200\nkey = {self.second.make_key()}\n"
+        self.local_extra += f"[vps second]\nhost = {SECOND}\nport = 7200\nkey = {self.second.make_key()}\n"
 
     def write_configs(self):
         super().write_configs()
@@ -185,8 +185,8 @@ class ByService(TwoVps):
     """Both by one name, which must mean one key."""
 
     def __init__(self, topo, **how):
-        Leaping.__init__(self, topo, **how, local_set={"remote.host": None, "remote.port": None, "remote.srv": "_plait._tcp.example",
-                                                       "remote.resolver": SERVER4})
+        Leaping.__init__(self, topo, **how, local_set={"vps.host": None, "vps.port": None, "vps.srv": "_plait._tcp.example",
+                                                       "vps.resolver": SERVER4})
         tmp = topo.new_dir("second")
         self.second = Daemon(topo.ns["server2"], "plait-remote", tmp)
         self.remote.make_key()

@@ -14,13 +14,13 @@
 
 #define PIN "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 #define KEY "key = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
-#define REMOTE "[remote]\nhost = vps.example.net\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+#define VPS "[vps]\nhost = vps.example.net\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
 #define LAN "[lan]\ndevice = br0\n"
 
 static void defaults(void **state)
 {
 	(void)state;
-	assert_int_equal(load(REMOTE LAN), 0);
+	assert_int_equal(load(VPS LAN), 0);
 	assert_string_equal(c.vps[0].host, "vps.example.net");
 	assert_int_equal(c.vps[0].port, 7200);
 	assert_int_equal(c.vps[0].pin[1], 1);
@@ -49,20 +49,20 @@ static void defaults(void **state)
 	assert_int_equal(c.n_links, 0);
 	assert_string_equal(c.hook, "");
 	assert_string_equal(c.state_dir, "/var/lib/plait");
-	assert_int_equal(c.on_remote_down, DOWN_DIRECT);
+	assert_int_equal(c.on_vps_down, DOWN_DIRECT);
 }
 
 static void roles_and_money(void **state)
 {
 	(void)state;
-	assert_int_equal(load(REMOTE LAN "[local]\nhook = /etc/plait/hook\nstate_dir = /srv/plait\non_remote_down = reject\n"
+	assert_int_equal(load(VPS LAN "[local]\nhook = /etc/plait/hook\nstate_dir = /srv/plait\non_vps_down = reject\n"
 			      "[link adsl]\ndevice = eth1\n"
 			      "[link lte]\ndevice = wwan0\nrole = backup\nmetered = yes\nrate_up = 20M\nrate_down = 1G\n"
 			      "quota = 10G\nquota_day = 31\n"
 			      "[link old]\ndevice = eth3\nrole = off\nrate_up = auto\nquota = none\n"), 0);
 	assert_string_equal(c.hook, "/etc/plait/hook");
 	assert_string_equal(c.state_dir, "/srv/plait");
-	assert_int_equal(c.on_remote_down, DOWN_REJECT);
+	assert_int_equal(c.on_vps_down, DOWN_REJECT);
 	assert_int_equal(c.links[0].role, ROLE_PRIMARY);
 	assert_false(c.links[0].metered);
 	assert_int_equal(c.links[0].rate_up, 0);
@@ -77,18 +77,18 @@ static void roles_and_money(void **state)
 	assert_int_equal(c.links[2].role, ROLE_OFF);
 	assert_int_equal(c.links[2].rate_up, 0);
 	assert_int_equal(c.links[2].quota, 0);
-	refuses(REMOTE LAN "[link a]\ndevice = e\nrole = spare\n", ":8: role: spare is none of primary, backup, off");
-	refuses(REMOTE LAN "[link a]\ndevice = e\nquota = 10GB\n", ":8: quota: 10GB is neither none nor a number");
-	refuses(REMOTE LAN "[link a]\ndevice = e\nquota = 0\n", ":8: quota: 0 is neither");
-	refuses(REMOTE LAN "[link a]\ndevice = e\nrate_up = 99999999999999999999\n", ":8: rate_up:");
-	refuses(REMOTE LAN "[link a]\ndevice = e\nquota_day = 32\n", ":8: quota_day:");
-	refuses(REMOTE LAN "[local]\nhook = hook\n", ":7: hook: hook is not a path");
+	refuses(VPS LAN "[link a]\ndevice = e\nrole = spare\n", ":8: role: spare is none of primary, backup, off");
+	refuses(VPS LAN "[link a]\ndevice = e\nquota = 10GB\n", ":8: quota: 10GB is neither none nor a number");
+	refuses(VPS LAN "[link a]\ndevice = e\nquota = 0\n", ":8: quota: 0 is neither");
+	refuses(VPS LAN "[link a]\ndevice = e\nrate_up = 99999999999999999999\n", ":8: rate_up:");
+	refuses(VPS LAN "[link a]\ndevice = e\nquota_day = 32\n", ":8: quota_day:");
+	refuses(VPS LAN "[local]\nhook = hook\n", ":7: hook: hook is not a path");
 }
 
 static void links_and_lists(void **state)
 {
 	(void)state;
-	assert_int_equal(load(REMOTE "[lan]\ndevice = br0, eth9\nintercept = redirect\nrules = nftables\n"
+	assert_int_equal(load(VPS "[lan]\ndevice = br0, eth9\nintercept = redirect\nrules = nftables\n"
 			      "bypass = 203.0.113.0/24,\n  2001:db8::/32\n[link adsl]\ndevice = eth1\n"
 			      "[link lte]\ndevice = wwan0\ninitcwnd = 0\n"
 			      "[link cable]\ndevice = eth2\ninitcwnd = auto\n"), 0);
@@ -104,50 +104,62 @@ static void links_and_lists(void **state)
 	assert_int_equal(c.links[2].initcwnd, CONFIG_AUTO);
 }
 
+/* Written for version 0.1, which called the VPS the remote. */
+static void a_file_of_0_1_is_good(void **state)
+{
+	(void)state;
+	assert_int_equal(load("[remote]\nhost = a.example\n" KEY "[remote two]\nhost = b.example\n" KEY LAN
+			      "[local]\non_remote_down = reject\n"), 0);
+	assert_int_equal(c.n_vps, 2);
+	assert_string_equal(c.vps[0].name, "vps");
+	assert_string_equal(c.vps[1].host, "b.example");
+	assert_int_equal(c.on_vps_down, DOWN_REJECT);
+}
+
 static void what_must_fit_together(void **state)
 {
 	(void)state;
-	refuses(REMOTE, "[lan]: nothing to take");
-	refuses(REMOTE "[lan]\nown = no\n", ":4: [lan]: nothing to take");
-	assert_int_equal(load(REMOTE "[lan]\nown = yes\n"), 0);
-	assert_int_equal(load(REMOTE "[lan]\nrules = none\n"), 0);
-	refuses(REMOTE "[remote two]\nhost = b.example\n" LAN, ":4: [remote two] needs key =");
-	refuses(REMOTE REMOTE LAN, ":4: [remote remote] is there already");
-	refuses("[remote]\n" KEY LAN, ":1: [remote]: needs host =, or srv =");
-	refuses("[remote a]\nhost = x\nsrv = _plait._tcp.example\n" KEY LAN, ":1: [remote a]: either host = or srv =");
-	refuses("[remote]\nsrv = plait.example\n" KEY LAN, ":2: srv: plait.example is no service");
-	refuses("[remote]\nsrv = _plait._tcp.example\nport = 1\n" KEY LAN, ":1: [remote]: port = goes with host =");
-	refuses("[remote a]\nhost = x\n" KEY "[remote b]\nhost = x\n" KEY LAN, ":4: [remote b]: it is [remote a] once more");
-	refuses("[remote a]\nhost = a\n" KEY "[remote b]\nhost = b\n" KEY "[remote c]\nhost = c\n" KEY "[remote d]\nhost = d\n" KEY
-		"[remote e]\n" LAN, ":13: more than 4 [remote] sections");
-	assert_int_equal(load("[remote a]\nhost = a.example\n" KEY "[remote b]\nsrv = _plait._tcp.example.org\n" KEY LAN), 0);
+	refuses(VPS, "[lan]: nothing to take");
+	refuses(VPS "[lan]\nown = no\n", ":4: [lan]: nothing to take");
+	assert_int_equal(load(VPS "[lan]\nown = yes\n"), 0);
+	assert_int_equal(load(VPS "[lan]\nrules = none\n"), 0);
+	refuses(VPS "[vps two]\nhost = b.example\n" LAN, ":4: [vps two] needs key =");
+	refuses(VPS VPS LAN, ":4: [vps vps] is there already");
+	refuses("[vps]\n" KEY LAN, ":1: [vps]: needs host =, or srv =");
+	refuses("[vps a]\nhost = x\nsrv = _plait._tcp.example\n" KEY LAN, ":1: [vps a]: either host = or srv =");
+	refuses("[vps]\nsrv = plait.example\n" KEY LAN, ":2: srv: plait.example is no service");
+	refuses("[vps]\nsrv = _plait._tcp.example\nport = 1\n" KEY LAN, ":1: [vps]: port = goes with host =");
+	refuses("[vps a]\nhost = x\n" KEY "[vps b]\nhost = x\n" KEY LAN, ":4: [vps b]: it is [vps a] once more");
+	refuses("[vps a]\nhost = a\n" KEY "[vps b]\nhost = b\n" KEY "[vps c]\nhost = c\n" KEY "[vps d]\nhost = d\n" KEY
+		"[vps e]\n" LAN, ":13: more than 4 [vps] sections");
+	assert_int_equal(load("[vps a]\nhost = a.example\n" KEY "[vps b]\nsrv = _plait._tcp.example.org\n" KEY LAN), 0);
 	assert_int_equal(c.n_vps, 2);
 	assert_string_equal(c.vps[0].name, "a");
 	assert_string_equal(c.vps[1].srv, "_plait._tcp.example.org");
-	refuses("[remote]\nhost = x\n" LAN, ":1: [remote] needs key =");
-	refuses(LAN, "there is no section [remote], which needs host =");
-	refuses(REMOTE LAN "[pool]\nmin = 65\n", ":6: [pool]: min = 65 is more than max = 64");
-	refuses(REMOTE LAN "[link a]\ndevice = e\ninitcwnd = fast\n", ":8: initcwnd: fast is neither auto nor a number from 0 to 1000");
-	refuses(REMOTE LAN "[link a]\ndevice = e\n[link b]\ndevice = e\n", ":8: [link b]: e is the device of [link a]");
+	refuses("[vps]\nhost = x\n" LAN, ":1: [vps] needs key =");
+	refuses(LAN, "there is no section [vps], which needs host =");
+	refuses(VPS LAN "[pool]\nmin = 65\n", ":6: [pool]: min = 65 is more than max = 64");
+	refuses(VPS LAN "[link a]\ndevice = e\ninitcwnd = fast\n", ":8: initcwnd: fast is neither auto nor a number from 0 to 1000");
+	refuses(VPS LAN "[link a]\ndevice = e\n[link b]\ndevice = e\n", ":8: [link b]: e is the device of [link a]");
 }
 
 static void hosts_and_resolvers(void **state)
 {
 	(void)state;
-	refuses("[remote]\nhost = a.example:7200\n", ":2: host: a.example:7200 is neither");
-	refuses("[remote]\nhost = 192.0.2.1:7200\n", ":2: host:");
-	refuses("[remote]\nhost =\n", ":2: host: is empty");
-	refuses("[remote]\nresolver = dns.example\n", ":2: resolver: dns.example is not");
-	assert_int_equal(load(REMOTE "resolver = 192.0.2.53, [2001:db8::53]:5353\n" LAN), 0);
+	refuses("[vps]\nhost = a.example:7200\n", ":2: host: a.example:7200 is neither");
+	refuses("[vps]\nhost = 192.0.2.1:7200\n", ":2: host:");
+	refuses("[vps]\nhost =\n", ":2: host: is empty");
+	refuses("[vps]\nresolver = dns.example\n", ":2: resolver: dns.example is not");
+	assert_int_equal(load(VPS "resolver = 192.0.2.53, [2001:db8::53]:5353\n" LAN), 0);
 	assert_string_equal(c.vps[0].resolver, "192.0.2.53, [2001:db8::53]:5353");
-	assert_int_equal(load(REMOTE "allow_private = yes\n" LAN), 0);
+	assert_int_equal(load(VPS "allow_private = yes\n" LAN), 0);
 	assert_true(c.vps[0].private_ok);
-	assert_int_equal(load("[remote]\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nhost = 2001:db8::1\n" LAN), 0);
+	assert_int_equal(load("[vps]\nkey = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nhost = 2001:db8::1\n" LAN), 0);
 	assert_string_equal(c.vps[0].host, "2001:db8::1");
 }
 
 #define GOOD                                                                        \
-	"[remote]\nhost = 11.7.0.2\nkey = " PIN "\n"                                \
+	"[vps]\nhost = 11.7.0.2\nkey = " PIN "\n"                                \
 	"[local]\nkey_file = /tmp/the.key\ncontrol = /tmp/the.sock\n"              \
 	"[lan]\ndevice = lan0\n[link adsl]\ndevice = wan1\n"
 
@@ -160,9 +172,9 @@ static void each_mistake_is_told_with_its_line(void **state)
 		  "port: 65536 is not a port from 1 to 65535" },
 		{ "key too short", "key = A", "key = ", "key = ", FIRST,
 		  "key: not a key: that is the 44 characters that pubkey prints" },
-		{ "key missing", "key = " PIN "\n", "", "[remote]", FIRST, "[remote] needs key =" },
-		{ "host missing", "host = 11.7.0.2\n", "", "[remote]", FIRST,
-		  "[remote]: needs host =, or srv =" },
+		{ "key missing", "key = " PIN "\n", "", "[vps]", FIRST, "[vps] needs key =" },
+		{ "host missing", "host = 11.7.0.2\n", "", "[vps]", FIRST,
+		  "[vps]: needs host =, or srv =" },
 		{ "host with a port", "host = 11.7.0.2", "host = 11.7.0.2:7200", "host", FIRST,
 		  "host: 11.7.0.2:7200 is neither a name nor an IP address (the port has its own option)" },
 		{ "resolver by name", "key = ", "resolver = dns.example\nkey = ", "resolver", FIRST,
@@ -212,7 +224,7 @@ static void the_example_is_good_and_says_the_defaults(void **state)
 	static struct config is;
 
 	(void)state;
-	assert_int_equal(load("[remote]\nhost = vps.example.org\nkey = " PIN "\n" LAN
+	assert_int_equal(load("[vps]\nhost = vps.example.org\nkey = " PIN "\n" LAN
 			      "[link adsl]\ndevice = eth1\n"), 0);
 	is = c;
 	if (config_load(&c, "conf/plait-local.conf", err, sizeof(err)))
@@ -226,6 +238,7 @@ int main(void)
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(links_and_lists),
 		cmocka_unit_test(roles_and_money),
+		cmocka_unit_test(a_file_of_0_1_is_good),
 		cmocka_unit_test(what_must_fit_together),
 		cmocka_unit_test(hosts_and_resolvers),
 		cmocka_unit_test(each_mistake_is_told_with_its_line),

@@ -93,7 +93,7 @@ static void begin(enum config_down down)
 {
 	static const struct intercept_ops ops = { redirected, how_many_are_taken };
 
-	config = (struct config){ .on_remote_down = down };
+	config = (struct config){ .on_vps_down = down };
 	i = intercept_new(base, &config, NULL, &ops, NULL);
 	assert_non_null(i);
 }

@@ -49,7 +49,7 @@ static const struct inifile_option main_options[] = {
 	{ .key = "secs", .set = inifile_seconds, FIELD(secs), .max = 7200 },
 	{ .key = "ms", .set = inifile_msec, FIELD(ms), .min = 10, .max = 60000 },
 	{ .key = "port", .set = inifile_port, FIELD(port) },
-	{ .key = "text", .set = inifile_string, FIELD(text), .max = 8 },
+	{ .key = "text", .was = "words", .set = inifile_string, FIELD(text), .max = 8 },
 	{ .key = "path", .set = inifile_path, FIELD(path), .max = 32 },
 	{ .key = "device", .set = inifile_device, FIELD(device) },
 	{ .key = "colour", .set = inifile_name, FIELD(colour), .names = colours },
@@ -79,7 +79,7 @@ static int check_thing(const void *base, const void *entry, struct inifile_why *
 
 static const struct inifile_section sections[] = {
 	{ .name = "main", .options = main_options },
-	{ .name = "thing", .options = thing_options, FIELD(things), .stride = sizeof(struct thing), .max = 2,
+	{ .name = "thing", .was = "gadget", .options = thing_options, FIELD(things), .stride = sizeof(struct thing), .max = 2,
 	  .count = offsetof(struct conf, n_things), .title = 8, .check = check_thing },
 	{ .name = NULL },
 };
@@ -215,6 +215,46 @@ static void sections_repeat_by_name(void **state)
 	REFUSES("[main]\nn=1\n[thing a]\nsize = 13\n", "x.conf:3: [thing a]: 13 is unlucky");
 }
 
+/* What load() writes to the log meanwhile. */
+static const char *logged_by(const char *text)
+{
+	static char out[1024];
+	int was = dup(STDERR_FILENO);
+	FILE *f = tmpfile();
+	size_t n;
+
+	assert_non_null(f);
+	fflush(stderr);
+	dup2(fileno(f), STDERR_FILENO);
+	assert_int_equal(load(text), 0);
+	fflush(stderr);
+	dup2(was, STDERR_FILENO);
+	close(was);
+	rewind(f);
+	n = fread(out, 1, sizeof(out) - 1, f);
+	out[n] = 0;
+	fclose(f);
+	return out;
+}
+
+/* A file that was written for an earlier version is good, and says once what has another name now. */
+static void old_words_are_understood(void **state)
+{
+	const char *log = logged_by("[main]\nn = 1\nwords = hello\n[gadget a]\nsize = 1\n[gadget b]\nsize = 2\n");
+	const char *section = strstr(log, "x.conf:4: [gadget] is called [thing] now");
+
+	(void)state;
+	assert_string_equal(conf.text, "hello");
+	assert_int_equal(conf.n_things, 2);
+	assert_int_equal(conf.things[1].size, 2);
+	assert_non_null(strstr(log, "x.conf:3: words = is called text = now"));
+	assert_non_null(section);
+	assert_null(strstr(section + strlen("x.conf:4: [gadget]"), "[gadget]"));
+	assert_string_equal(logged_by("[main]\nn = 1\ntext = hello\n[thing a]\nsize = 1\n"), "");
+	REFUSES("[main]\nn = 1\ntext = a\nwords = b\n", "x.conf:4: words = is there already, in line 3");
+	REFUSES("[thing a]\nsize = 1\n[gadget a]\nsize = 1\n", "x.conf:3: [thing a] is there already");
+}
+
 static void required_are_missed(void **state)
 {
 	(void)state;
@@ -273,6 +313,7 @@ int main(void)
 		cmocka_unit_test(crlf_and_bom),
 		cmocka_unit_test(bad_values_name_their_line),
 		cmocka_unit_test(sections_repeat_by_name),
+		cmocka_unit_test(old_words_are_understood),
 		cmocka_unit_test(required_are_missed),
 		cmocka_unit_test(nul_and_long_lines),
 		cmocka_unit_test(the_first_error_wins),
