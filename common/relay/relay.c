@@ -74,7 +74,6 @@ void relay_rearm(struct relay *r)
 
 static void hold(struct relay *r)
 {
-
 	r->held = true;
 	r->end[RELAY_WAN].was_full = true;
 	if (LIST_EMPTY(&r->loop->held))
@@ -156,7 +155,6 @@ static void report(struct relay *r, enum relay_end how)
 
 static void mark_dead(struct relay *r)
 {
-
 	release(r);
 	r->phase = DEAD;
 	r->loop->count--;

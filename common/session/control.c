@@ -256,7 +256,6 @@ static void control_event(evutil_socket_t fd, short what, void *arg)
 
 static bool control_events(struct control *c, struct event_base *base)
 {
-
 	c->readable = event_new(base, c->fd, EV_READ | EV_PERSIST, control_event, c);
 	c->writable = event_new(base, c->fd, EV_WRITE | EV_PERSIST, control_event, c);
 	c->timer = event_new(base, -1, 0, control_event, c);
@@ -295,7 +294,6 @@ struct control *control_new(struct event_base *base, struct tls_ctx *ctx, int fd
 
 void control_hurry(struct control *c, uint64_t ms)
 {
-
 	timer_in_ms(c->timer, ms);
 }
 

@@ -36,7 +36,6 @@ struct listener {
 
 static void rest(struct listener *l, int err)
 {
-
 	counters.accept_pauses++;
 	log_limited(&l->said, "accept: %s; resting for %u ms", strerror(err), l->rest_ms);
 	event_del(&l->readable);

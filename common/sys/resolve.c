@@ -143,7 +143,6 @@ static int on_new_socket(ares_socket_t fd, int type, void *arg)
 
 static void next_round(struct resolve *r, uint64_t ms)
 {
-
 	timer_in_ms(r->round_ev, ms);
 }
 

@@ -42,7 +42,6 @@
 
 void client_wake_in(struct client *c, unsigned ms)
 {
-
 	timer_in_ms(&c->timer, ms);
 }
 

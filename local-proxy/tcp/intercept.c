@@ -76,7 +76,6 @@ static void plan_rules(const struct intercept *i, struct rules_plan *plan)
 
 static void wake_in(struct intercept *i, unsigned ms)
 {
-
 	timer_in_ms(&i->timer, ms);
 }
 

@@ -74,7 +74,6 @@ static uint64_t age_ms(const struct pool *p)
 
 static void refill_soon(struct pool *p)
 {
-
 	timer_in_ms(&p->refill, 0);
 }
 

@@ -34,7 +34,6 @@ struct subflows {
 
 static void snapshot_soon(struct subflows *s)
 {
-
 	if (!event_pending(&s->look, EV_TIMEOUT, NULL))
 		timer_in_s(&s->look, LOOK_S);
 }

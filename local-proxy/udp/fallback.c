@@ -43,7 +43,6 @@ struct fallback {
 
 static void wake_in(struct fallback *f, unsigned ms)
 {
-
 	timer_in_ms(&f->tick, ms);
 }
 

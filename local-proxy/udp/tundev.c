@@ -207,7 +207,6 @@ static void rules_take_out(struct tundev *t)
 
 static void wake_in(struct tundev *t, uint64_t ms)
 {
-
 	timer_in_ms(&t->timer, ms);
 }
 
@@ -364,7 +363,6 @@ static void on_quic(evutil_socket_t fd, short what, void *arg)
 
 static int start_device(struct tundev *t)
 {
-
 	t->nl = netlink_open(NETLINK_ROUTE);
 	if (!t->nl)
 		return -1;

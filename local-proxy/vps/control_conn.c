@@ -65,7 +65,6 @@ static void broke(struct control_conn *c, const char *why)
 
 static void time_out_in(struct control_conn *c, unsigned ms)
 {
-
 	timer_in_ms(&c->timer, ms);
 }
 

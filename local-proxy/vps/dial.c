@@ -69,7 +69,6 @@ static void end(struct dial *d, int fd, const struct addr *src, int error)
 
 static void wake_in(struct dial *d, uint64_t ms)
 {
-
 	timer_in_ms(&d->timer, ms);
 }
 

@@ -201,7 +201,6 @@ static bool links_adopt(struct links *l, const struct snapshot *k, bool first)
 
 static void tell_soon(struct links *l)
 {
-
 	l->shaken_ms = clock_ms();
 	timer_in_ms(&l->tell, 0);
 }

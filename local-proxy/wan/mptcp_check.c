@@ -85,7 +85,6 @@ static void on_socket(evutil_socket_t fd, short what, void *arg);
 
 static bool wait_for(struct mptcp_check *m, int fd, enum phase phase)
 {
-
 	if (fd < 0)
 		return false;
 	m->fd = fd;

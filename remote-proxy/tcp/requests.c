@@ -131,7 +131,6 @@ void request_reset(struct request *r)
 
 void request_set_clock(struct request *r, uint64_t ms)
 {
-
 	timer_in_ms(&r->clock, ms);
 }
 
