@@ -154,7 +154,7 @@ class Watched:
         begin = time.monotonic()
         status = self.daemon.status()
         self.slowest = max(self.slowest, time.monotonic() - begin)
-        return status["remote"] if status else {"connected": False, "addresses": None}
+        return status["vps"] if status else {"connected": False, "addresses": None}
 
 
 def test_no_answer_at_the_start_and_none_while_the_remote_is_away(topo, dns):
@@ -190,10 +190,10 @@ def test_a_private_address_needs_permission(topo, dns, allowed):
     pair.local.start()
     try:
         if allowed == "yes":
-            wait_for(lambda: (pair.local.status() or {"remote": {}})["remote"].get("addresses") == [f"127.0.0.1:{PORT}"], "used")
+            wait_for(lambda: (pair.local.status() or {"vps": {}})["vps"].get("addresses") == [f"127.0.0.1:{PORT}"], "used")
         else:
             wait_for(lambda: "private address 127.0.0.1: not used (allow_private = yes would)" in pair.local.logged(), "named")
-            assert pair.local.status()["remote"]["addresses"] == []
+            assert pair.local.status()["vps"]["addresses"] == []
     finally:
         assert pair.local.stop() == 0
 
@@ -212,7 +212,7 @@ def test_address_changes(topo, dns):
         topo.vps.nft(f"table inet moved {{ chain in {{ type filter hook input priority 0; ip daddr {VPS4} tcp dport {PORT} "
                      f"tcp flags & (syn | ack) == syn reject with tcp reset\n }}\n}}\n")
         try:
-            wait_for(lambda: pair.local.status()["remote"]["addresses"] == [f"{new}:{PORT}"], "the new address")
+            wait_for(lambda: pair.local.status()["vps"]["addresses"] == [f"{new}:{PORT}"], "the new address")
             wait_for(lambda: sessions_at(topo, new) >= 1, "a session there")
             assert echo(old, b"the old one stays")
             for i in range(5):  # more than are warm, so some are new
@@ -244,6 +244,6 @@ def test_resolver_behind_plait(topo, dns):
         wait_for(lambda: [q for _, q in dns.of("vps.example")[asked:] if q.tcp], "it asks again")
         assert pair.local.status()["rules"] != "out", "interception went before the question was asked"
         pair.remote.start()
-        wait_for(lambda: pair.local.status()["remote"]["connected"], "it is back")
+        wait_for(lambda: pair.local.status()["vps"]["connected"], "it is back")
         sources = {q.source[0] for _, q in dns.of("vps.example")}
         assert sources == {"11.1.0.2"}, "line 1's provider, never the VPS"

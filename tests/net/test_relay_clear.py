@@ -81,7 +81,7 @@ def test_clear_only_when_both_allow_it(topo, web, here, there):
             for _ in range(3):
                 out = topo.lan.run(["curl", "-sSk", "--resolve", f"{NAME}:443:{SERVER4}", f"https://{NAME}/"], text=False)
                 assert out.stdout == PAGE
-        assert pair.local.status()["remote"]["clear"] is both
+        assert pair.local.status()["vps"]["clear"] is both
     seen = (web / "wire").read_bytes()
     assert len(seen) > 3 * len(PAGE), "the capture missed something"
     assert (seen.count(FULL_RECORD) > 100) is both

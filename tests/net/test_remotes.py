@@ -72,7 +72,7 @@ def back(topo, port):
 @pytest.fixture(name="pair")
 def _pair(topo):
     with TwoVps(topo) as p:
-        wait_for(lambda: p.local.status()["rules"] != "out" and all(r["session"] for r in p.local.status()["remote"]["others"]),
+        wait_for(lambda: p.local.status()["rules"] != "out" and all(r["session"] for r in p.local.status()["vps"]["others"]),
                  "sessions with both")
         yield p
         back(topo, "vps")
@@ -80,7 +80,7 @@ def _pair(topo):
 
 
 def others(pair):
-    return pair.local.status()["remote"]["others"]
+    return pair.local.status()["vps"]["others"]
 
 
 def test_first_one_falls_silent_and_comes_back(topo, pair):
@@ -136,7 +136,7 @@ def test_both_gone_is_direct_and_any_of_them_will_do(topo, pair):
     gone(topo, "srv2")
     wait_for(lambda: page(topo) == "direct", "direct")
     back(topo, "srv2")
-    wait_for(lambda: pair.local.status()["remote"]["host"] == SECOND and pair.local.status()["remote"]["session"], "a session with the second")
+    wait_for(lambda: pair.local.status()["vps"]["host"] == SECOND and pair.local.status()["vps"]["session"], "a session with the second")
     assert pair.local.status()["rules"] == "out", "it has to prove itself first"
     pair.leap(10, pair.local)
     wait_for(lambda: page(topo) == "second", "the second")
@@ -155,7 +155,7 @@ def test_second_alone_at_the_start(topo):
     with TwoVps(topo, first_away=True, wait=False) as pair:
         wait_for(lambda: page(topo, 2) == "second", "the second")
         pair.first.start()
-        wait_for(lambda: pair.local.status()["remote"]["others"][0]["session"], "a session with the first")
+        wait_for(lambda: pair.local.status()["vps"]["others"][0]["session"], "a session with the first")
         assert page(topo) == "second"
 
 
@@ -200,7 +200,7 @@ def test_service_names_its_remotes(topo, dns):
     dns.moods["_plait._tcp.example"] = lambda q: [service(q, *targets)]
     with ByService(topo) as pair:
         wait_for(lambda: page(topo) == "second", "the second, which comes first")
-        status = pair.local.status()["remote"]
+        status = pair.local.status()["vps"]
         assert [status["host"]] + [r["host"] for r in status["others"]] == ["two.example", "one.example"]
         pair.second.stop()
         wait_for(lambda: page(topo) == "first", "the first")

@@ -213,7 +213,7 @@ def test_a_flood_starves_nobody(house):
         assert trips.count(None) <= 1, trips
         status = pair.local.status()
         assert status["tunnel"]["traffic"]["stream"]["dropped"] > 0
-        assert status["remote"]["connected"] and carrier(pair) == "stream"
+        assert status["vps"]["connected"] and carrier(pair) == "stream"
         for text in ("control connection lost", "no session", "goes out directly"):
             assert text not in pair.local.logged()
         all_is_well(house)
