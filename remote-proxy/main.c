@@ -88,8 +88,7 @@ static int remote_start_host(struct remote *r)
 	if (daemon_init(&r->daemon, daemon_descriptors(r->config.max_relays), r->err, sizeof(r->err)) ||
 	    daemon_alone(&r->daemon, "plait-remote", r->err, sizeof(r->err)))
 		return -1;
-	if (r->guard)
-		guard_succeed(r->guard, "plait-remote");
+	guard_succeed(r->guard, "plait-remote");
 	r->admin = admin_new(r->daemon.base, r->config.control, remote_status, r, r->err, sizeof(r->err));
 	if (!r->admin || !(r->tune = tune_new("plait-remote")) || !(r->policy = policy_new(&r->config)))
 		return -1;
@@ -236,8 +235,7 @@ static void remote_listen(struct remote *r)
 	r->daemon.reload = on_hangup;
 	r->daemon.arg = r;
 	admin_on(r->admin, "reload", reload, r);
-	if (r->guard)
-		guard_watch(r->guard, r->daemon.base);
+	guard_watch(r->guard, r->daemon.base);
 }
 
 static int remote_run(struct remote *r)

@@ -219,6 +219,8 @@ void guard_succeed(struct guard *g, const char *name)
 {
 	char text[64];
 
+	if (!g)
+		return;
 	snprintf(text, sizeof(text), "%s guard", name);
 	g->instance = instance_wait(text, SUCCEED_LIMIT_MS);
 	if (g->instance < 0)
@@ -228,6 +230,8 @@ void guard_succeed(struct guard *g, const char *name)
 
 int guard_arm(struct guard *g, const struct script *down)
 {
+	if (!g)
+		return -1;
 	keep(g->armed, &g->count, down);
 	return g->pid >= 0 && send(g->fd, down, sizeof(*down), MSG_NOSIGNAL) == sizeof(*down) ? 0 : -1;
 }
@@ -273,6 +277,8 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 
 void guard_watch(struct guard *g, struct event_base *base)
 {
+	if (!g)
+		return;
 	event_assign(&g->again, base, -1, 0, on_again, g);
 	watch(g, base);
 	g->watched = true;

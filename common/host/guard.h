@@ -13,7 +13,7 @@ struct guard;
 void guard_become(char **argv);
 
 /* Call first thing in main: everything that is open then is closed in the child. NULL: errno says
- * why. */
+ * why; all functions below take it, for a guard that is away. */
 struct guard *guard_start(void);
 
 /* Before anything is put in that a guard takes out: waits until the guard of a predecessor of that
@@ -26,12 +26,12 @@ void guard_succeed(struct guard *g, const char *name);
 int guard_arm(struct guard *g, const struct script *down);
 
 /* From now on a guard that was killed is replaced, until guard_unwatch(), which is before the loop
- * goes (NULL is fine). */
+ * goes. */
 void guard_watch(struct guard *g, struct event_base *base);
 void guard_unwatch(struct guard *g);
 
 /* An orderly end, the rules are out: the guard goes without running anything. Waits for it and
- * frees g. NULL is fine. */
+ * frees g. */
 void guard_dismiss(struct guard *g);
 
 #endif

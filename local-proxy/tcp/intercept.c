@@ -32,14 +32,16 @@
 #define WATCH_MS 5000
 #define DRAINED_MS 5000 /* how often it is looked whether all have ended */
 #define ERR 640
+#define SPARED 40 /* addresses of VPSs */
 
 enum state { OUT, IN, DRAINING };
 
 struct intercept {
 	const struct config *config;
 	struct guard *guard;
-	struct intercept_ops ops;
-	void *arg;
+	const struct vps_choice *vps_choice;
+	struct lan *lan;
+	const struct relay_loop *relays;
 	enum state state;
 	enum rules_mode used;
 	bool wanted, session, had_session;
@@ -47,7 +49,7 @@ struct intercept {
 	struct script in; /* what was run last to put the rules in */
 	unsigned retry_ms;
 	struct event timer;
-	struct addr vps[INTERCEPT_SPARED];
+	struct addr vps[SPARED];
 	size_t n_vps;
 };
 
@@ -152,7 +154,7 @@ static void put_in(struct intercept *i)
 	i->state = IN;
 	i->retry_ms = RETRY_MIN_MS;
 	rules_script(&plan, i->used, "up", &i->in);
-	i->ops.redirected(i->arg, i->used == RULES_BY_REDIRECT);
+	lan_redirected(i->lan, i->used == RULES_BY_REDIRECT); /* before they arrive */
 	if (rules_script(&plan, i->used, "down", &down) || guard_arm(i->guard, &down))
 		log_warn("the guard is away: if this process is killed, interception stays in");
 	wake_in(i, WATCH_MS);
@@ -168,14 +170,14 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		wake_in(i, WATCH_MS);
 	else if (i->wanted)
 		put_in(i);
-	else if (i->state == DRAINING && !i->ops.taken(i->arg))
+	else if (i->state == DRAINING && !relay_loop_count(i->relays))
 		take_out(i);
 	else if (i->state == DRAINING)
 		wake_in(i, DRAINED_MS);
 }
 
 struct intercept *intercept_new(struct event_base *base, const struct config *config, struct guard *guard,
-				      const struct intercept_ops *ops, void *arg)
+				const struct vps_choice *vps, struct lan *lan, const struct relay_loop *relays)
 {
 	struct intercept *i = calloc(1, sizeof(*i));
 
@@ -183,8 +185,9 @@ struct intercept *intercept_new(struct event_base *base, const struct config *co
 		return NULL;
 	i->config = config;
 	i->guard = guard;
-	i->ops = *ops;
-	i->arg = arg;
+	i->vps_choice = vps;
+	i->lan = lan;
+	i->relays = relays;
 	i->retry_ms = RETRY_MIN_MS;
 	i->wanted = config->on_vps_down == DOWN_REJECT;
 	event_assign(&i->timer, base, -1, 0, on_timer, i);
@@ -200,26 +203,6 @@ void intercept_free(struct intercept *i)
 	event_del(&i->timer);
 	take_out(i);
 	free(i);
-}
-
-void intercept_session(struct intercept *i, bool up)
-{
-	bool first = up && !i->had_session;
-
-	i->session = up;
-	i->had_session |= up;
-	if (up == i->wanted || i->config->on_vps_down == DOWN_REJECT)
-		return;
-	i->wanted = up;
-	event_del(&i->timer);
-	if (first)
-		put_in(i);
-	else if (up)
-		wake_in(i, HEALTHY_MS);
-	else if (i->state == IN)
-		drain(i);
-	else if (i->state == DRAINING)
-		wake_in(i, DRAINED_MS);
 }
 
 /* Has the config changed what the rules say? */
@@ -243,7 +226,7 @@ void intercept_reload(struct intercept *i)
 		drain(i);
 }
 
-static bool same_remotes(const struct intercept *i, const struct addr *addrs, size_t count)
+static bool same_addresses(const struct intercept *i, const struct addr *addrs, size_t count)
 {
 	bool same = count == i->n_vps;
 
@@ -252,16 +235,45 @@ static bool same_remotes(const struct intercept *i, const struct addr *addrs, si
 	return same;
 }
 
-void intercept_spare(struct intercept *i, const struct addr *addrs, size_t count)
+static void spare(struct intercept *i)
 {
-	if (count > INTERCEPT_SPARED)
-		count = INTERCEPT_SPARED;
-	if (same_remotes(i, addrs, count))
+	struct addr addrs[SPARED];
+	size_t count = vps_choice_targets(i->vps_choice, addrs, SPARED);
+
+	if (same_addresses(i, addrs, count))
 		return;
 	memcpy(i->vps, addrs, count * sizeof(*addrs));
 	i->n_vps = count;
 	if (i->state == IN)
 		put_in(i);
+}
+
+static void follow_session(struct intercept *i, bool up)
+{
+	bool first = up && !i->had_session;
+
+	i->session = up;
+	i->had_session |= up;
+	if (up == i->wanted || i->config->on_vps_down == DOWN_REJECT)
+		return;
+	i->wanted = up;
+	event_del(&i->timer);
+	if (first)
+		put_in(i);
+	else if (up)
+		wake_in(i, HEALTHY_MS);
+	else if (i->state == IN)
+		drain(i);
+	else if (i->state == DRAINING)
+		wake_in(i, DRAINED_MS);
+}
+
+void intercept_vps_changed(void *intercept)
+{
+	struct intercept *i = intercept;
+
+	spare(i);
+	follow_session(i, vps_choice_session(i->vps_choice) != NULL);
 }
 
 const char *intercept_mode(const struct intercept *i)

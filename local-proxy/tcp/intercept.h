@@ -4,34 +4,26 @@
 #define PLAIT_INTERCEPT_H
 
 #include <event2/event.h>
-#include <stdbool.h>
-#include <stddef.h>
 
-#include "addr.h"
 #include "config.h"
 #include "guard.h"
-
-#define INTERCEPT_SPARED 40 /* addresses that are spared */
+#include "lan.h"
+#include "relay.h"
+#include "vps_choice.h"
 
 struct intercept;
 
-struct intercept_ops {
-	void (*redirected)(void *arg, bool redirect); /* how connections will arrive, before they do */
-	unsigned (*taken)(void *arg);		      /* connections that were taken and live */
-};
-
+/* At rest until somebody tells it of the VPS. All outlive it. NULL: no memory. */
 struct intercept *intercept_new(struct event_base *base, const struct config *config, struct guard *guard,
-				      const struct intercept_ops *ops, void *arg);
+				const struct vps_choice *vps, struct lan *lan, const struct relay_loop *relays);
 void intercept_free(struct intercept *i); /* takes all out; NULL is fine */
 
-/* There is a session with a VPS, or there is none any more. */
-void intercept_session(struct intercept *i, bool up);
+/* For vps_choice_watch(): there is a session with a VPS, or none any more, or its addresses, which
+ * are never taken, are others. `intercept` is a struct intercept. */
+void intercept_vps_changed(void *intercept);
 
 /* The config may say other things of the rules now. */
 void intercept_reload(struct intercept *i);
-
-/* Addresses that are never taken: of every VPS. */
-void intercept_spare(struct intercept *i, const struct addr *addrs, size_t count);
 
 const char *intercept_mode(const struct intercept *i); /* rules_name(), or "out" */
 

@@ -7,7 +7,9 @@
  * (the rules exempt it; if it comes all the same, something loops), and one more than max_relays;
  * and all others while the VPS is away. Everything else becomes a client connection (client.c). */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,6 +25,7 @@ struct lan {
 	struct lan_house house;
 	struct listener *listener;
 	bool redirect;
+	bool session; /* there was one when last looked at */
 	bool away; /* the VPS, for so long that nobody should wait for it */
 	unsigned count; /* client connections: until ACCEPT, and relays */
 	struct client_list clients;
@@ -47,7 +50,7 @@ static void refuse(struct lan *l, int fd, const struct addr *src, const char *wh
 	sock_close_reset(fd);
 }
 
-static void on_connection(void *arg, int fd, const struct addr *src)
+static void lan_accepted(void *arg, int fd, const struct addr *src)
 {
 	struct lan *l = arg;
 	struct addr dst;
@@ -70,7 +73,7 @@ static void on_connection(void *arg, int fd, const struct addr *src)
 	}
 }
 
-struct lan *lan_new(const struct lan_house *house)
+struct lan *lan_new(const struct lan_house *house, char *err, size_t err_len)
 {
 	struct addr at = { .port = house->config->lan_port };
 	struct lan *l = calloc(1, sizeof(*l));
@@ -83,17 +86,14 @@ struct lan *lan_new(const struct lan_house *house)
 	l->redirect = house->config->intercept == INTERCEPT_REDIRECT;
 	LIST_INIT(&l->clients);
 	fd = sock_listen_lan(&at, !l->redirect);
-	if (fd < 0) {
-		free(l);
-		return NULL;
-	}
-	l->listener = listener_new(house->base, fd, on_connection, l);
-	if (!l->listener) {
+	if (fd < 0)
+		snprintf(err, err_len, "cannot listen on port %u for the LAN: %s", at.port, strerror(errno));
+	else if (!(l->listener = listener_new(house->base, fd, lan_accepted, l)))
 		close(fd);
-		free(l);
-		return NULL;
-	}
-	return l;
+	if (l->listener)
+		return l;
+	free(l);
+	return NULL;
 }
 
 void lan_free(struct lan *l)
@@ -113,24 +113,31 @@ void lan_redirected(struct lan *l, bool redirect)
 	l->redirect = redirect;
 }
 
-void lan_session(struct lan *l, bool up)
+void lan_vps_changed(void *lan)
 {
+	struct lan *l = lan;
+	bool up = vps_choice_session(l->house.vps) != NULL, lost = l->session && !up;
 	struct client *c, *next;
 
-	l->away = !up;
+	if (up != l->session)
+		l->away = !up;
+	l->session = up;
 	for (c = LIST_FIRST(&l->clients); c; c = next) {
 		next = client_next(c);
 		if (up)
 			client_session(c);
-		else
+		else if (lost)
 			client_give_up(c);
 	}
 }
 
-void lan_restarted(struct lan *l, const struct vps *v)
+/* MPTCP without subflows would not say that the other end of a relay is gone. */
+void lan_vps_restarted(void *lan, const struct vps *v)
 {
+	struct lan *l = lan;
 	struct client *c, *next;
 
+	relay_loop_clear(l->house.relays, v);
 	for (c = LIST_FIRST(&l->clients); c; c = next) {
 		next = client_next(c);
 		client_restarted(c, v);

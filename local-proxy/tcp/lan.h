@@ -25,18 +25,19 @@ struct lan_house {
 	struct seal *seal;
 };
 
-/* Listens; NULL and errno. */
-struct lan *lan_new(const struct lan_house *house);
+/* Listens. NULL, and a sentence in err. */
+struct lan *lan_new(const struct lan_house *house, char *err, size_t err_len);
 void lan_free(struct lan *l);
 
 /* How the rules bring connections here. */
 void lan_redirected(struct lan *l, bool redirect);
 
-/* A session began or ended: those who wait for one go on, or not. */
-void lan_session(struct lan *l, bool up);
+/* For vps_choice_watch(): those who wait for a session go on, or have waited for nothing. `lan` is
+ * a struct lan. */
+void lan_vps_changed(void *lan);
 
-/* The process of this VPS is another one: what it was asked for is lost. */
-void lan_restarted(struct lan *l, const struct vps *v);
+/* For vps_choice_on_restart(): what it was asked for is lost, and its relays are. */
+void lan_vps_restarted(void *lan, const struct vps *v);
 
 /* How many client connections that wait for ACCEPT have been without any link for least_ms or more,
  * but less than most_ms. */

@@ -49,6 +49,7 @@ struct pool {
 	struct upstream_list warm, dialling;
 	unsigned n_warm, n_dialling;
 	unsigned want, fallbacks; /* fallbacks: in a row */
+	unsigned epoch; /* of the VPS that these are with */
 	uint64_t asked_ms, empty_ms, decay_ms, rest_until_ms, renew_ms; /* renew: what was made before is to be replaced */
 	struct event tick, refill;
 };
@@ -281,10 +282,14 @@ void pool_distrust(struct pool *p)
 		drop(p, &p->warm, &p->n_warm, TAILQ_FIRST(&p->warm));
 }
 
-void pool_session(struct pool *p, bool up, bool switched)
+void pool_vps_changed(void *pool)
 {
-	if (!up || switched)
+	struct pool *p = pool;
+	bool up = vps_choice_session(p->vps) != NULL;
+
+	if (!up || p->epoch != vps_choice_epoch(p->vps))
 		drop_all(p);
+	p->epoch = vps_choice_epoch(p->vps);
 	p->rest_until_ms = 0;
 	if (up)
 		refill_soon(p);
@@ -313,8 +318,9 @@ static bool is_carried(const struct pool *p, const struct upstream *u)
 	return upstream_is_mptcp(u) ? !upstream_severed(u) : link_rank(p, u) >= 0;
 }
 
-void pool_refresh(struct pool *p)
+void pool_links_changed(void *pool)
 {
+	struct pool *p = pool;
 	struct upstream *u, *next;
 
 	for (u = TAILQ_FIRST(&p->warm); u; u = next) {

@@ -22,11 +22,9 @@ struct upstream *pool_take(struct pool *p, upstream_cb cb, void *arg);
 /* One that was taken had died without a sign: the others may have, too. */
 void pool_distrust(struct pool *p);
 
-/* A session began, ended, or (switched) is with another process. */
-void pool_session(struct pool *p, bool up, bool switched);
-
-/* Some link or address changed: what waits on one that is gone is dropped. */
-void pool_refresh(struct pool *p);
+/* For vps_choice_watch() and links_watch(); `pool` is a struct pool. */
+void pool_vps_changed(void *pool);
+void pool_links_changed(void *pool); /* what waits on a link that is gone is dropped */
 
 /* Those that wait now are outdated: they are replaced little by little. */
 void pool_renew(struct pool *p);

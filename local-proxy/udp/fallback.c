@@ -30,11 +30,10 @@
 #define TICK_MS 1000
 
 struct fallback {
+	struct tundev *tundev;
 	struct tunnel *tunnel;
 	struct vps_choice *vps;
 	const char *congestion;
-	void (*changed)(void *arg);
-	void *arg;
 	bool there;	  /* a session whose VPS takes packets */
 	uint64_t dead_ms; /* since when no path works; 0: one does */
 	uint64_t moved;	  /* by the stream, when last looked at */
@@ -64,7 +63,7 @@ static void turn(struct fallback *f, bool by_stream)
 		log_info("UDP gets through again, and carries the tunnel");
 	if (f->there)
 		tell(f);
-	f->changed(f->arg);
+	tundev_paths_changed(f->tundev);
 }
 
 static void snapshot_for_paths(struct fallback *f)
@@ -118,13 +117,16 @@ static void judge_soon(struct fallback *f)
 	wake_in(f, 0);
 }
 
-void fallback_path(struct fallback *f)
+void fallback_paths_changed(void *fallback)
 {
-	judge_soon(f);
+	judge_soon(fallback);
 }
 
-void fallback_session(struct fallback *f, const struct wire_welcome *w)
+void fallback_vps_changed(void *fallback)
 {
+	struct fallback *f = fallback;
+	const struct wire_welcome *w = tundev_works(f->tundev) ? vps_choice_welcome(f->vps) : NULL;
+
 	f->there = w && w->flags & WIRE_F_STREAM;
 	if (f->there)
 		tell(f);
@@ -142,33 +144,35 @@ static bool on_offer(void *arg, const uint8_t *packet, size_t len)
 	return f->there && vps_choice_offer(f->vps, packet, len);
 }
 
-void fallback_packet(struct fallback *f, const uint8_t *packet, size_t len)
+void fallback_packet(void *fallback, const uint8_t *packet, size_t len)
 {
+	struct fallback *f = fallback;
+
 	if (f->there)
 		tunnel_stream_got(f->tunnel, packet, len);
 }
 
-void fallback_room(struct fallback *f)
+void fallback_room(void *fallback)
 {
+	struct fallback *f = fallback;
+
 	tunnel_stream_room(f->tunnel);
 }
 
 /* --- life --- */
 
-struct fallback *fallback_new(struct event_base *base, struct tunnel *tunnel, struct vps_choice *vps, const char *congestion,
-			    void (*changed)(void *arg), void *arg)
+struct fallback *fallback_new(struct event_base *base, struct tundev *tundev, struct vps_choice *vps, const char *congestion)
 {
 	struct fallback *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return NULL;
-	f->tunnel = tunnel;
+	f->tundev = tundev;
+	f->tunnel = tundev_tunnel(tundev);
 	f->vps = vps;
 	f->congestion = congestion;
-	f->changed = changed;
-	f->arg = arg;
 	event_assign(&f->tick, base, -1, 0, on_tick, f);
-	tunnel_stream_way(tunnel, on_offer, f);
+	tunnel_stream_way(f->tunnel, on_offer, f);
 	return f;
 }
 

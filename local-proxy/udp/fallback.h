@@ -5,24 +5,25 @@
 #define PLAIT_FALLBACK_H
 
 #include <event2/event.h>
-#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "tunnel.h"
+#include "tundev.h"
 #include "vps_choice.h"
-#include "wire.h"
 
 struct fallback;
 
-/* `changed` is called from the loop when it is the other way now. `congestion`: how the control
- * connection behaves while it carries packets. All outlive this. NULL: no memory. */
-struct fallback *fallback_new(struct event_base *base, struct tunnel *tunnel, struct vps_choice *vps, const char *congestion,
-			    void (*changed)(void *arg), void *arg);
+/* At rest until somebody tells it of the VPS. `congestion`: how the control connection behaves while
+ * it carries packets. All outlive this. NULL: no memory. */
+struct fallback *fallback_new(struct event_base *base, struct tundev *tundev, struct vps_choice *vps, const char *congestion);
 void fallback_free(struct fallback *f); /* NULL is fine */
 
-/* What happens. A session, or a new one; NULL: there is none, or no tunnel. */
-void fallback_session(struct fallback *f, const struct wire_welcome *w);
-void fallback_path(struct fallback *f); /* one came or went */
-void fallback_packet(struct fallback *f, const uint8_t *packet, size_t len);
-void fallback_room(struct fallback *f);
+/* For vps_choice_watch() and paths_watch(); `fallback` is a struct fallback. */
+void fallback_vps_changed(void *fallback);
+void fallback_paths_changed(void *fallback);
+
+/* For vps_choice_on_packets(). */
+void fallback_packet(void *fallback, const uint8_t *packet, size_t len);
+void fallback_room(void *fallback);
 
 #endif

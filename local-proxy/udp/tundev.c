@@ -42,11 +42,13 @@
 #define RETRY_MS 60000
 #define QUIC_MS 5000
 #define ERR 640
+#define SPARED 40 /* addresses of VPSs, which are never sent into the tunnel */
 
 struct tundev {
 	struct event_base *base;
 	const struct config *config;
 	struct guard *guard;
+	const struct vps_choice *vps_choice;
 	struct tunnel *tunnel;
 	struct tun *tun;
 	struct netlink *nl;
@@ -58,7 +60,7 @@ struct tundev {
 	const char *trouble; /* why it is not in though wanted */
 	bool has[2];	     /* [v6] */
 	struct addr inner[2];
-	struct addr vps[TUNDEV_SPARED];
+	struct addr vps[SPARED];
 	size_t n_vps;
 	enum tun_rules_mode used;
 	struct script put; /* what was run last to put the rules in */
@@ -187,7 +189,7 @@ static int rules_put_in(struct tundev *t)
 	t->rules_in = true;
 	tun_rules_script(&p, t->used, "up", &t->put);
 	p.undo = &rtnl_range_tunnel;
-	if (tun_rules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo))
+	if (tun_rules_script(&p, t->used, "down", &undo) || guard_arm(t->guard, &undo))
 		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
 	return 0;
 }
@@ -274,8 +276,9 @@ static void judge_soon(struct tundev *t)
 	wake_in(t, 0);
 }
 
-void tundev_path(struct tundev *t)
+void tundev_paths_changed(void *tundev)
 {
+	struct tundev *t = tundev;
 	struct assoc *a = tunnel_assoc(t->tunnel);
 
 	t->usable = tunnel_by_stream(t->tunnel);
@@ -286,14 +289,14 @@ void tundev_path(struct tundev *t)
 		judge_soon(t);
 }
 
-/* The inner address of one family, or NULL. True: it is another now. */
-static bool set_inner(struct tundev *t, int v6, const struct addr *now)
+/* The inner address of one family, or NULL. */
+static void set_inner(struct tundev *t, int v6, const struct addr *now)
 {
 	struct prefix host = { .bits = 128 };
 	int err = 0;
 
 	if (now ? t->has[v6] && addr_same_ip(&t->inner[v6], now) : !t->has[v6])
-		return false;
+		return;
 	if (t->has[v6]) {
 		memcpy(host.ip, t->inner[v6].ip, sizeof(host.ip));
 		tun_del_address(t->tun, &host);
@@ -308,7 +311,6 @@ static bool set_inner(struct tundev *t, int v6, const struct addr *now)
 		log_warn("%s: no IPv%d: %s", t->config->tunnel_device, v6 ? 6 : 4, strerror(-err));
 		t->has[v6] = false;
 	}
-	return true;
 }
 
 static bool all_zero(const uint8_t *p, size_t len)
@@ -316,32 +318,30 @@ static bool all_zero(const uint8_t *p, size_t len)
 	return !p[0] && !memcmp(p, p + 1, len - 1);
 }
 
-static bool take_addresses(struct tundev *t, const struct wire_welcome *w)
+static void take_addresses(struct tundev *t, const struct wire_welcome *w)
 {
 	struct addr four, six;
 	bool has4 = !all_zero(w->inner4, sizeof(w->inner4)) && !addr_from_bytes(&four, w->inner4, sizeof(w->inner4), 0);
 	bool has6 = !all_zero(w->inner6, sizeof(w->inner6)) && !addr_from_bytes(&six, w->inner6, sizeof(w->inner6), 0);
-	bool changed = set_inner(t, 0, has4 ? &four : NULL);
 
-	return set_inner(t, 1, has6 && !addr_is_v4(&six) ? &six : NULL) || changed;
+	set_inner(t, 0, has4 ? &four : NULL);
+	set_inner(t, 1, has6 && !addr_is_v4(&six) ? &six : NULL);
 }
 
-void tundev_session(struct tundev *t, const struct wire_welcome *w)
+void tundev_vps_changed(void *tundev)
 {
+	struct tundev *t = tundev;
+	const struct wire_welcome *w = vps_choice_welcome(t->vps_choice);
+
+	t->n_vps = vps_choice_targets(t->vps_choice, t->vps, SPARED);
 	t->session = w != NULL;
 	if (!t->tun)
 		return;
-	if (w && take_addresses(t, w) && t->in)
-		sync_routes(t, true);
-	judge_soon(t);
-}
-
-void tundev_spare(struct tundev *t, const struct addr *addrs, size_t n)
-{
-	t->n_vps = n < TUNDEV_SPARED ? n : TUNDEV_SPARED;
-	memcpy(t->vps, addrs, t->n_vps * sizeof(*addrs));
+	if (w)
+		take_addresses(t, w);
 	if (t->in)
 		sync_routes(t, true);
+	judge_soon(t);
 }
 
 /* --- QUIC --- */
@@ -409,7 +409,8 @@ void tundev_reload(struct tundev *t)
 	sync_routes(t, t->in);
 }
 
-struct tundev *tundev_new(struct event_base *base, const struct config *config, struct seal *seal, struct guard *guard)
+struct tundev *tundev_new(struct event_base *base, const struct config *config, struct seal *seal, struct guard *guard,
+			  const struct vps_choice *vps)
 {
 	static const struct tunnel_ops ops = { on_deliver, on_flush, on_mtu };
 	struct tundev *t = calloc(1, sizeof(*t));
@@ -419,6 +420,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	t->base = base;
 	t->config = config;
 	t->guard = guard;
+	t->vps_choice = vps;
 	t->tunnel = tunnel_new(base, seal, ASSOC_LOCAL, &config->tunnel_how, &ops, t);
 	if (!t->tunnel) {
 		free(t);

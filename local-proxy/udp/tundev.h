@@ -9,21 +9,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "addr.h"
-#include "assoc.h"
 #include "config.h"
 #include "guard.h"
 #include "seal.h"
 #include "tunnel.h"
-#include "wire.h"
-
-#define TUNDEV_SPARED 40 /* addresses that are spared */
+#include "vps_choice.h"
 
 struct tundev;
 
 /* The tunnel exists in any case, because its association is everybody's; without a device nothing
  * is sent into it. NULL: no memory. */
-struct tundev *tundev_new(struct event_base *base, const struct config *config, struct seal *seal, struct guard *guard);
+struct tundev *tundev_new(struct event_base *base, const struct config *config, struct seal *seal, struct guard *guard,
+			  const struct vps_choice *vps);
 void tundev_free(struct tundev *t); /* takes all out; NULL is fine */
 
 void tundev_reload(struct tundev *t); /* the config may say other things of the tunnel now */
@@ -31,10 +28,10 @@ void tundev_reload(struct tundev *t); /* the config may say other things of the 
 bool tundev_works(const struct tundev *t); /* there is a device */
 struct tunnel *tundev_tunnel(const struct tundev *t); /* give its association keys, paths and input; watch it */
 
-/* What happens. A session with a VPS, or NULL: none any more. */
-void tundev_session(struct tundev *t, const struct wire_welcome *w);
-void tundev_spare(struct tundev *t, const struct addr *addrs, size_t n); /* never sent into the tunnel: all VPSs */
-void tundev_path(struct tundev *t);					    /* one came or went, or the tunnel's other way did */
+/* For vps_choice_watch() and paths_watch(), and when the tunnel's packets go another way; `tundev` is a
+ * struct tundev. */
+void tundev_vps_changed(void *tundev);
+void tundev_paths_changed(void *tundev);
 
 json_t *tundev_status(const struct tundev *t);
 

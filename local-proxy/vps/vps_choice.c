@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* vps_choice: chooses among several VPSs.
  *
- * Theory of operation. Every remote of the configuration keeps a session all the time, so another
+ * Theory of operation. Every VPS of the configuration keeps a session all the time, so another
  * one can be used from one moment to the next. They are tried in the order of the file; a service
  * (srv =) stands for its targets, in the order of RFC 2782, drawn anew only when its answer
  * changes. The active one is kept until
@@ -23,6 +23,7 @@
 #include "resolve.h"
 #include "timer.h"
 #include "vps_choice.h"
+#include "watchers.h"
 
 #define VPS_CHOICE_MAX 16 /* retired ones included */
 #define TICK_MS 250
@@ -32,7 +33,7 @@
 #define START_MS 3000
 
 struct member {
-	struct vps *remote;
+	struct vps *vps;
 	unsigned section;
 	unsigned rank; /* inside the section */
 	bool retired;
@@ -46,13 +47,19 @@ struct section {
 
 struct vps_choice {
 	struct vps_house house;
-	struct vps_choice_ops ops;
-	void *arg;
+	const struct config *config;
+	struct watchers watchers;
+	void (*restarted)(void *arg, const struct vps *v);
+	void *restarted_arg;
+	void (*packet)(void *arg, const uint8_t *packet, size_t len);
+	void (*room)(void *arg);
+	void *packet_arg;
 	struct section sections[CONFIG_VPS];
 	size_t n_sections;
 	struct member members[VPS_CHOICE_MAX]; /* in the order of preference */
 	size_t n;
 	struct vps *active, *last; /* last: the one before there was none */
+	unsigned epoch;
 	uint64_t born_ms;
 	struct event tick;
 	struct log_limit said;
@@ -67,9 +74,11 @@ static void use(struct vps_choice *c, struct vps *v, const char *why)
 	c->active = v;
 	if (was && v)
 		log_warn("%s is used instead of %s: %s", vps_host(v), vps_host(was), why);
-	c->ops.session(c->arg, !v ? VPS_CHOICE_AWAY : v == c->last ? VPS_CHOICE_RENEWED : VPS_CHOICE_SWITCHED);
+	if (v && v != c->last)
+		c->epoch++;
 	if (v)
 		c->last = v;
+	watchers_tell(&c->watchers);
 }
 
 static bool settled(const struct vps_choice *c)
@@ -77,7 +86,7 @@ static bool settled(const struct vps_choice *c)
 	return clock_ms() - c->born_ms >= START_MS;
 }
 
-/* Any that is well, the first of all; NULL. */
+/* The first that is well; NULL when none is, or an earlier one may still become so. */
 static struct vps *first_well(const struct vps_choice *c)
 {
 	for (size_t i = 0; i < c->n; i++) {
@@ -85,9 +94,9 @@ static struct vps *first_well(const struct vps_choice *c)
 
 		if (m->retired)
 			continue;
-		if (vps_well_ms(m->remote))
-			return m->remote;
-		if (!settled(c) && !vps_tried(m->remote))
+		if (vps_well_ms(m->vps))
+			return m->vps;
+		if (!settled(c) && !vps_tried(m->vps))
 			return NULL;
 	}
 	return NULL;
@@ -96,9 +105,9 @@ static struct vps *first_well(const struct vps_choice *c)
 static struct vps *first_heard(const struct vps_choice *c, uint64_t since)
 {
 	for (size_t i = 0; i < c->n; i++)
-		if (!c->members[i].retired && c->members[i].remote != c->active &&
-		    vps_heard_since(c->members[i].remote, since))
-			return c->members[i].remote;
+		if (!c->members[i].retired && c->members[i].vps != c->active &&
+		    vps_heard_since(c->members[i].vps, since))
+			return c->members[i].vps;
 	return NULL;
 }
 
@@ -108,12 +117,12 @@ static struct vps *better(const struct vps_choice *c, uint64_t now)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		const struct member *m = &c->members[i];
-		uint64_t since = vps_well_ms(m->remote);
+		uint64_t since = vps_well_ms(m->vps);
 
-		if (m->remote == c->active && !m->retired)
+		if (m->vps == c->active && !m->retired)
 			return NULL;
 		if (!m->retired && since && now - since >= RETURN_MS)
-			return m->remote;
+			return m->vps;
 	}
 	return NULL;
 }
@@ -121,8 +130,8 @@ static struct vps *better(const struct vps_choice *c, uint64_t now)
 static void ask_others(const struct vps_choice *c)
 {
 	for (size_t i = 0; i < c->n; i++)
-		if (c->members[i].remote != c->active)
-			vps_suspect(c->members[i].remote);
+		if (c->members[i].vps != c->active)
+			vps_suspect(c->members[i].vps);
 }
 
 static void choose(struct vps_choice *c)
@@ -156,14 +165,16 @@ static void on_session(void *arg, struct vps *v, bool up, bool restarted)
 {
 	struct vps_choice *c = arg;
 
-	if (restarted)
-		c->ops.restarted(c->arg, v);
-	if (restarted && v == c->last)
-		c->last = NULL;
+	if (restarted && c->restarted)
+		c->restarted(c->restarted_arg, v);
+	if (restarted && v == c->active)
+		c->epoch++;
+	else if (restarted && v == c->last)
+		c->last = NULL; /* if it is used again, it is another one */
 	if (!up && v == c->active)
 		use(c, first_well(c), "that one does not answer");
 	else if (up && v == c->active)
-		c->ops.session(c->arg, restarted ? VPS_CHOICE_SWITCHED : VPS_CHOICE_RENEWED);
+		watchers_tell(&c->watchers);
 	else if (up && !c->active)
 		choose(c);
 }
@@ -173,23 +184,23 @@ static void on_addresses(void *arg, struct vps *v)
 	struct vps_choice *c = arg;
 
 	(void)v;
-	c->ops.addresses(c->arg);
+	watchers_tell(&c->watchers);
 }
 
 static void on_packet(void *arg, struct vps *v, const uint8_t *packet, size_t len)
 {
 	struct vps_choice *c = arg;
 
-	if (v == c->active)
-		c->ops.packet(c->arg, packet, len);
+	if (v == c->active && c->packet)
+		c->packet(c->packet_arg, packet, len);
 }
 
 static void on_room(void *arg, struct vps *v)
 {
 	struct vps_choice *c = arg;
 
-	if (v == c->active)
-		c->ops.room(c->arg);
+	if (v == c->active && c->room)
+		c->room(c->packet_arg);
 }
 
 /* --- who is among them --- */
@@ -215,8 +226,8 @@ static void sort(struct vps_choice *c)
 static struct member *find(struct vps_choice *c, unsigned section, const char *host, uint16_t port)
 {
 	for (size_t i = 0; i < c->n; i++)
-		if (c->members[i].section == section && vps_port(c->members[i].remote) == port &&
-		    !strcmp(vps_host(c->members[i].remote), host))
+		if (c->members[i].section == section && vps_port(c->members[i].vps) == port &&
+		    !strcmp(vps_host(c->members[i].vps), host))
 			return &c->members[i];
 	return NULL;
 }
@@ -233,14 +244,14 @@ static int admit(struct vps_choice *c, unsigned section, const char *host, uint1
 	if (!m) {
 		m = &c->members[c->n];
 		*m = (struct member){ .section = section };
-		m->remote = vps_new(&c->house, c->sections[section].config, host, port, &ops, c);
-		if (!m->remote)
+		m->vps = vps_new(&c->house, c->sections[section].config, host, port, &ops, c);
+		if (!m->vps)
 			return -1;
 		c->n++;
 	}
 	m->rank = rank;
 	m->retired = false;
-	vps_retire(m->remote, false);
+	vps_retire(m->vps, false);
 	return 0;
 }
 
@@ -271,7 +282,7 @@ static void on_service(void *arg, const struct srv *list, size_t count)
 			log_warn("%s: out of memory", order[i].host);
 	}
 	for (size_t i = 0; i < c->n; i++)
-		vps_retire(c->members[i].remote, c->members[i].retired);
+		vps_retire(c->members[i].vps, c->members[i].retired);
 	sort(c);
 }
 
@@ -286,29 +297,51 @@ static int begin(struct vps_choice *c, struct section *s)
 }
 
 struct vps_choice *vps_choice_new(struct event_base *base, const struct config *config, struct links *links,
-			    const struct relay_loop *relays, struct tls_ctx *tls, const struct sock_wan *opt, const struct vps_choice_ops *ops, void *arg)
+				  const struct relay_loop *relays, struct tls_ctx *tls, const struct sock_wan *opt)
 {
 	struct vps_choice *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return NULL;
+	c->config = config;
 	c->house = (struct vps_house){ .base = base, .links = links, .relays = relays, .tls = tls, .opt = *opt, .clear = config->clear };
 	seal_random(c->house.boot, sizeof(c->house.boot));
-	c->ops = *ops;
-	c->arg = arg;
-	c->born_ms = clock_ms();
 	event_assign(&c->tick, base, -1, EV_PERSIST, on_tick, c);
-	timer_in_ms(&c->tick, TICK_MS);
-	for (; c->n_sections < config->n_vps; c->n_sections++) {
+	return c;
+}
+
+int vps_choice_start(struct vps_choice *c)
+{
+	c->born_ms = clock_ms();
+	if (timer_in_ms(&c->tick, TICK_MS))
+		return -1;
+	for (; c->n_sections < c->config->n_vps; c->n_sections++) {
 		struct section *s = &c->sections[c->n_sections];
 
-		*s = (struct section){ .all = c, .config = &config->vps[c->n_sections] };
-		if (begin(c, s)) {
-			vps_choice_free(c);
-			return NULL;
-		}
+		*s = (struct section){ .all = c, .config = &c->config->vps[c->n_sections] };
+		if (begin(c, s))
+			return -1;
 	}
-	return c;
+	return 0;
+}
+
+void vps_choice_watch(struct vps_choice *c, void (*told)(void *arg), void *arg)
+{
+	watchers_add(&c->watchers, told, arg);
+}
+
+void vps_choice_on_restart(struct vps_choice *c, void (*restarted)(void *arg, const struct vps *v), void *arg)
+{
+	c->restarted = restarted;
+	c->restarted_arg = arg;
+}
+
+void vps_choice_on_packets(struct vps_choice *c, void (*packet)(void *arg, const uint8_t *packet, size_t len),
+			   void (*room)(void *arg), void *arg)
+{
+	c->packet = packet;
+	c->room = room;
+	c->packet_arg = arg;
 }
 
 void vps_choice_free(struct vps_choice *c)
@@ -319,7 +352,7 @@ void vps_choice_free(struct vps_choice *c)
 	for (size_t i = 0; i < c->n_sections; i++)
 		resolve_free(c->sections[i].resolve);
 	for (size_t i = 0; i < c->n; i++)
-		vps_free(c->members[i].remote);
+		vps_free(c->members[i].vps);
 	free(c);
 }
 
@@ -335,6 +368,11 @@ struct session *vps_choice_session(const struct vps_choice *c)
 	return c->active ? vps_session(c->active) : NULL;
 }
 
+unsigned vps_choice_epoch(const struct vps_choice *c)
+{
+	return c->epoch;
+}
+
 const struct wire_welcome *vps_choice_welcome(const struct vps_choice *c)
 {
 	return c->active ? vps_welcome(c->active) : NULL;
@@ -345,7 +383,7 @@ size_t vps_choice_targets(const struct vps_choice *c, struct addr *out, size_t m
 	size_t n = 0;
 
 	for (size_t i = 0; i < c->n; i++)
-		n += vps_targets(c->members[i].remote, out + n, max - n);
+		n += vps_targets(c->members[i].vps, out + n, max - n);
 	return n;
 }
 
@@ -357,15 +395,17 @@ size_t vps_choice_active_targets(const struct vps_choice *c, struct addr *out, s
 bool vps_choice_is_target(const struct vps_choice *c, const struct addr *a)
 {
 	for (size_t i = 0; i < c->n; i++)
-		if (vps_is_target(c->members[i].remote, a))
+		if (vps_is_target(c->members[i].vps, a))
 			return true;
 	return false;
 }
 
-void vps_choice_links_changed(struct vps_choice *c)
+void vps_choice_links_changed(void *choice)
 {
+	struct vps_choice *c = choice;
+
 	for (size_t i = 0; i < c->n; i++)
-		vps_links_changed(c->members[i].remote);
+		vps_links_changed(c->members[i].vps);
 }
 
 void vps_choice_wanted(struct vps_choice *c)
@@ -398,12 +438,12 @@ void vps_choice_carrier(struct vps_choice *c, enum wire_carrier carrier, const c
 
 json_t *vps_choice_status(const struct vps_choice *c)
 {
-	const struct vps *shown = c->active ? c->active : c->n ? c->members[0].remote : NULL;
+	const struct vps *shown = c->active ? c->active : c->n ? c->members[0].vps : NULL;
 	json_t *status = shown ? vps_status(shown) : json_object(), *others = json_array();
 
 	for (size_t i = 0; i < c->n; i++)
-		if (c->members[i].remote != shown && !c->members[i].retired)
-			json_array_append_new(others, vps_status(c->members[i].remote));
+		if (c->members[i].vps != shown && !c->members[i].retired)
+			json_array_append_new(others, vps_status(c->members[i].vps));
 	json_object_set_new(status, "others", others);
 	return status;
 }

@@ -29,8 +29,8 @@ struct aside {
 	} hint[CONFIG_LINKS];
 	struct links *links;
 	struct roles *roles;
-	struct aside_ops ops;
-	void *arg;
+	const struct paths *paths;
+	const struct relay_loop *relays;
 	struct netlink *nl;
 	struct event *second;
 	struct weigh weigh;
@@ -87,7 +87,7 @@ static bool look(struct aside *a, struct weigh_second *link)
 	bool whole = a->primed;
 
 	for (size_t i = 0; i < a->config->n_links; i++) {
-		const struct health *health = a->ops.health ? a->ops.health(a->arg, i) : NULL;
+		const struct health *health = paths_health(a->paths, i);
 		struct rtnl_stats now = { 0 }, was = a->last[i];
 
 		a->last[i] = now;
@@ -113,7 +113,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 {
 	struct aside *a = arg;
 	struct weigh_second link[CONFIG_LINKS];
-	uint64_t moved = a->ops.moved(a->arg), by_relays = moved - a->moved, by_all = 0;
+	uint64_t moved = relay_loop_moved(a->relays), by_relays = moved - a->moved, by_all = 0;
 
 	(void)fd, (void)what;
 	a->moved = moved;
@@ -148,13 +148,13 @@ void aside_reload(struct aside *a)
 }
 
 struct aside *aside_new(struct event_base *base, const struct config *config, struct links *links, struct roles *roles,
-		      const struct aside_ops *ops, void *arg)
+			const struct paths *paths, const struct relay_loop *relays)
 {
 	struct aside *a = calloc(1, sizeof(*a));
 
 	if (!a)
 		return NULL;
-	*a = (struct aside){ .config = config, .links = links, .roles = roles, .ops = *ops, .arg = arg };
+	*a = (struct aside){ .config = config, .links = links, .roles = roles, .paths = paths, .relays = relays };
 	aside_reload(a);
 	a->nl = netlink_open(NETLINK_ROUTE);
 	a->second = event_new(base, -1, EV_PERSIST, on_second, a);

@@ -10,19 +10,15 @@
 #include <stdint.h>
 
 #include "config.h"
-#include "health.h"
 #include "links.h"
+#include "paths.h"
+#include "relay.h"
 #include "roles.h"
 
 struct aside;
 
-struct aside_ops {
-	uint64_t (*moved)(void *arg);				 /* grows by the bytes that TCP's relays move */
-	const struct health *(*health)(void *arg, size_t link); /* NULL: not known */
-};
-
 struct aside *aside_new(struct event_base *base, const struct config *config, struct links *links, struct roles *roles,
-		      const struct aside_ops *ops, void *arg); /* NULL with errno */
+			const struct paths *paths, const struct relay_loop *relays); /* NULL with errno */
 void aside_free(struct aside *a);
 
 void aside_reload(struct aside *a); /* the config may have other rates now */

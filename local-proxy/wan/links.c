@@ -224,7 +224,7 @@ static int links_refresh(struct links *l, bool first)
 			tell_soon(l);
 	}
 	snapshot_clear(&k);
-	if (err < 0)
+	if (err < 0 && !first)
 		log_error("links: %s", netlink_error(l->nl));
 	return err;
 }
@@ -252,8 +252,7 @@ static void on_tell(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (l->changed)
-		l->changed(l->arg);
+	watchers_tell(&l->watchers);
 }
 
 static void on_judged(evutil_socket_t fd, short what, void *arg)
@@ -363,30 +362,29 @@ bool links_address(const struct links *l, size_t link, int family, struct addr *
 	return true;
 }
 
-struct links *links_new(struct event_base *base, const struct config *config, void (*changed)(void *arg), void *arg)
+struct links *links_new(struct event_base *base, const struct config *config, char *err, size_t err_len)
 {
 	struct links *l = calloc(1, sizeof(*l));
 
-	if (!l) {
-		log_error("links: out of memory");
+	if (!l)
 		return NULL;
-	}
 	l->config = config;
 	l->n = config->n_links;
-	l->changed = changed;
-	l->arg = arg;
 	event_assign(&l->judged, base, -1, 0, on_judged, l);
 	event_assign(&l->tell, base, -1, 0, on_tell, l);
-	if (links_open(l, base) < 0) {
-		log_error("links: %s", strerror(errno));
-		links_free(l);
-		return NULL;
-	}
-	if (links_refresh(l, true) < 0) {
-		links_free(l);
-		return NULL;
-	}
-	return l;
+	if (links_open(l, base) < 0)
+		snprintf(err, err_len, "links: %s", strerror(errno));
+	else if (links_refresh(l, true) < 0)
+		snprintf(err, err_len, "links: %s", netlink_error(l->nl));
+	else
+		return l;
+	links_free(l);
+	return NULL;
+}
+
+void links_watch(struct links *l, void (*told)(void *arg), void *arg)
+{
+	watchers_add(&l->watchers, told, arg);
 }
 
 void links_free(struct links *l)

@@ -16,9 +16,10 @@
 struct links;
 
 /* Cleans what a crashed run left behind, then sets up tables, rules, endpoints and limits and
- * follows the kernel from then on. `changed` is called (from the loop, never from inside links_new)
- * whenever the answer of links_sources may have changed. NULL: a sentence was logged. */
-struct links *links_new(struct event_base *base, const struct config *config, void (*changed)(void *arg), void *arg);
+ * follows the kernel from then on. NULL, and a sentence in err. */
+struct links *links_new(struct event_base *base, const struct config *config, char *err, size_t err_len);
+/* Who is told, from the loop, whenever the answer of links_sources() may be another one. */
+void links_watch(struct links *l, void (*told)(void *arg), void *arg);
 
 /* Takes out exactly what was put in. */
 void links_free(struct links *l);

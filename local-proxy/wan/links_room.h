@@ -11,11 +11,11 @@
 #include "mptcp_pm.h"
 #include "rtnl.h"
 #include "verdicts.h"
+#include "watchers.h"
 
 struct links {
 	const struct config *config;
-	void (*changed)(void *arg);
-	void *arg;
+	struct watchers watchers;
 	struct netlink *nl;
 	struct mptcp_pm *pm; /* NULL: a kernel without MPTCP */
 	struct rtnl_monitor *monitor;

@@ -21,8 +21,7 @@
 struct metered {
 	const struct config *config;
 	struct links *links;
-	uint64_t (*moved)(void *arg);
-	void *arg;
+	const struct relay_loop *relays;
 	struct event *second;
 	uint64_t last;
 	unsigned busy, quiet; /* seconds in a row */
@@ -58,7 +57,7 @@ static void metered_verdict(struct metered *m)
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
 	struct metered *m = arg;
-	uint64_t moved = m->moved(m->arg);
+	uint64_t moved = relay_loop_moved(m->relays);
 	bool much = moved - m->last >= MUCH;
 
 	(void)fd, (void)what;
@@ -80,14 +79,14 @@ static int watch(struct metered *m)
 	return event_del(m->second);
 }
 
-struct metered *metered_new(struct event_base *base, const struct config *config, struct links *links, uint64_t (*moved)(void *arg),
-			  void *arg)
+struct metered *metered_new(struct event_base *base, const struct config *config, struct links *links,
+			    const struct relay_loop *relays)
 {
 	struct metered *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return NULL;
-	*m = (struct metered){ .config = config, .links = links, .moved = moved, .arg = arg };
+	*m = (struct metered){ .config = config, .links = links, .relays = relays };
 	m->second = event_new(base, -1, EV_PERSIST, on_second, m);
 	if (!m->second || watch(m)) {
 		metered_free(m);

@@ -4,16 +4,16 @@
 #define PLAIT_METERED_H
 
 #include <event2/event.h>
-#include <stdint.h>
 
 #include "config.h"
 #include "links.h"
+#include "relay.h"
 
 struct metered;
 
-/* moved: grows by the bytes that TCP's relays move. NULL: no memory. */
-struct metered *metered_new(struct event_base *base, const struct config *config, struct links *links, uint64_t (*moved)(void *arg),
-			  void *arg);
+/* NULL: no memory. */
+struct metered *metered_new(struct event_base *base, const struct config *config, struct links *links,
+			    const struct relay_loop *relays);
 void metered_free(struct metered *m);
 
 void metered_reload(struct metered *m); /* other links are metered now */

@@ -35,6 +35,7 @@
 #include "tcp_probe.h"
 #include "timer.h"
 #include "udp.h"
+#include "watchers.h"
 
 #define TICK_MS 250
 #define BUSY_MS 2000
@@ -66,13 +67,16 @@ struct paths {
 	struct event_base *base;
 	const struct config *config;
 	struct links *links;
+	struct vps_choice *vps;
+	const struct relay_loop *relays;
 	struct assoc *assoc;
-	struct paths_ops ops;
-	void *arg;
+	struct watchers watchers;
 	struct port port[ASSOC_PATHS];
 	struct addr target[TARGETS_MAX];
 	size_t n_targets;
 	bool session, deaf; /* deaf: the VPS hears no datagrams */
+	uint8_t sid[WIRE_SID]; /* of the session that the association has its keys of */
+	unsigned epoch;
 	uint64_t moved, busy_ms;
 	struct event tick;
 };
@@ -137,9 +141,8 @@ static void forget_touches(struct port *o)
 	o->probe_ms = 0;
 }
 
-void paths_on_path(void *paths, unsigned path, enum health_state was)
+static void path_heard(struct paths *p, unsigned path, enum health_state was)
 {
-	struct paths *p = paths;
 	struct port *o = &p->port[path];
 	const struct health *h = assoc_health(p->assoc, path);
 	bool news;
@@ -159,12 +162,20 @@ void paths_on_path(void *paths, unsigned path, enum health_state was)
 	port_judge(o);
 }
 
-void paths_on_unknown(void *paths)
+static void path_changed(void *arg, unsigned path, enum health_state was)
 {
-	struct paths *p = paths;
+	struct paths *p = arg;
 
-	if (p->ops.unknown)
-		p->ops.unknown(p->arg);
+	path_heard(p, path, was);
+	watchers_tell(&p->watchers);
+}
+
+/* The VPS does not seem to know the association: time to talk to it. */
+static void path_unknown(void *arg)
+{
+	struct paths *p = arg;
+
+	vps_choice_suspect(p->vps);
 }
 
 /* --- TCP's word --- */
@@ -302,7 +313,7 @@ static void refresh(struct paths *p)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct paths *p = arg;
-	uint64_t now = clock_ms(), moved = p->ops.moved ? p->ops.moved(p->arg) : 0;
+	uint64_t now = clock_ms(), moved = relay_loop_moved(p->relays);
 
 	(void)fd;
 	(void)what;
@@ -320,8 +331,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* --- for the rest of the house --- */
 
-struct paths *paths_new(struct event_base *base, const struct config *config, struct links *links, struct assoc *assoc,
-			const struct paths_ops *ops, void *arg)
+struct paths *paths_new(struct event_base *base, const struct config *config, struct links *links, struct vps_choice *vps,
+			const struct relay_loop *relays, struct tunnel *tunnel)
 {
 	struct paths *p = calloc(1, sizeof(*p));
 
@@ -330,9 +341,10 @@ struct paths *paths_new(struct event_base *base, const struct config *config, st
 	p->base = base;
 	p->config = config;
 	p->links = links;
-	p->assoc = assoc;
-	p->ops = *ops;
-	p->arg = arg;
+	p->vps = vps;
+	p->relays = relays;
+	p->assoc = tunnel_assoc(tunnel);
+	tunnel_watch(tunnel, path_changed, path_unknown, p);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
 		p->port[i].all = p;
 		p->port[i].id = i;
@@ -352,31 +364,50 @@ void paths_free(struct paths *p)
 	free(p);
 }
 
-void paths_session(struct paths *p, struct session *s, uint32_t index, bool restarted)
+/* Another VPS: what was dead may still be, and has to prove itself. */
+static void begin_anew(struct paths *p)
 {
-	p->session = s != NULL;
-	p->deaf = s && !index;
-	if (restarted) {
-		assoc_restart(p->assoc);
-		for (unsigned i = 0; i < ASSOC_PATHS; i++) { /* what was dead may still be, and has to prove itself */
-			p->port[i].since_ms = clock_ms();
-			p->port[i].answered = false;
-		}
+	assoc_restart(p->assoc);
+	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
+		p->port[i].since_ms = clock_ms();
+		p->port[i].answered = false;
 	}
-	if (s && index)
-		assoc_rekey(p->assoc, s, index);
 }
 
-void paths_targets(struct paths *p, const struct addr *to, size_t n)
+/* The keys of a session are taken once: the association would count from 0 again. */
+static void take_keys(struct paths *p, struct session *s, const struct wire_welcome *w)
 {
-	p->n_targets = n < TARGETS_MAX ? n : TARGETS_MAX;
-	memcpy(p->target, to, p->n_targets * sizeof(*to));
-	refresh(p);
+	if (!w->index || !memcmp(p->sid, session_sid(s), sizeof(p->sid)))
+		return;
+	memcpy(p->sid, session_sid(s), sizeof(p->sid));
+	assoc_rekey(p->assoc, s, w->index);
 }
 
-void paths_links_changed(struct paths *p)
+void paths_vps_changed(void *paths)
 {
+	struct paths *p = paths;
+	const struct wire_welcome *w = vps_choice_welcome(p->vps);
+
+	if (w) /* else those of before are asked until there is one */
+		p->n_targets = vps_choice_active_targets(p->vps, p->target, TARGETS_MAX);
 	refresh(p);
+	p->session = w != NULL;
+	p->deaf = w && !w->index;
+	if (p->epoch != vps_choice_epoch(p->vps))
+		begin_anew(p);
+	p->epoch = vps_choice_epoch(p->vps);
+	if (w)
+		take_keys(p, vps_choice_session(p->vps), w);
+}
+
+void paths_links_changed(void *paths)
+{
+	refresh(paths);
+}
+
+void paths_watch(struct paths *p, void (*told)(void *arg), void *arg)
+{
+	watchers_add(&p->watchers, told, arg);
 }
 
 void paths_set_use(struct paths *p, size_t link, enum wire_use use)

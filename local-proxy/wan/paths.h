@@ -10,33 +10,26 @@
 #include <stddef.h>
 
 #include "addr.h"
-#include "assoc.h"
 #include "config.h"
 #include "links.h"
-#include "session.h"
+#include "relay.h"
+#include "tunnel.h"
+#include "vps_choice.h"
 
 struct paths;
 
-struct paths_ops {
-	void (*unknown)(void *arg);   /* the VPS does not seem to know us: time to talk to it */
-	uint64_t (*moved)(void *arg); /* grows while TCP moves bytes */
-};
-
-/* The association is the caller's, and has to outlive this; it must be told of its paths by
- * paths_on_path(). NULL: no memory. */
-struct paths *paths_new(struct event_base *base, const struct config *config, struct links *links, struct assoc *assoc,
-			const struct paths_ops *ops, void *arg);
+/* Gives the tunnel's association its paths and keys; all have to outlive this. NULL: no memory. */
+struct paths *paths_new(struct event_base *base, const struct config *config, struct links *links, struct vps_choice *vps,
+			const struct relay_loop *relays, struct tunnel *tunnel);
 void paths_free(struct paths *p); /* NULL is fine */
 
-/* What the association's callbacks pass on; `paths` is a struct paths. */
-void paths_on_path(void *paths, unsigned path, enum health_state was);
-void paths_on_unknown(void *paths);
+/* Who is told when a path came or went, or is in another state of health. */
+void paths_watch(struct paths *p, void (*told)(void *arg), void *arg);
 
-/* A session with the VPS that has these addresses; s NULL: there is none. index 0: it hears no
- * datagrams. restarted: it is another process. */
-void paths_session(struct paths *p, struct session *s, uint32_t index, bool restarted);
-void paths_targets(struct paths *p, const struct addr *to, size_t n);
-void paths_links_changed(struct paths *p); /* their addresses */
+/* For vps_choice_watch() and links_watch(); `paths` is a struct paths. */
+void paths_vps_changed(void *paths);
+void paths_links_changed(void *paths);
+
 void paths_set_use(struct paths *p, size_t link, enum wire_use use);
 void paths_busy(struct paths *p); /* a connection of the LAN came */
 

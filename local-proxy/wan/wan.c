@@ -11,18 +11,18 @@
 #include "aside.h"
 #include "clock.h"
 #include "events.h"
-#include "log.h"
 #include "metered.h"
 #include "mptcp_check.h"
 #include "quota.h"
+#include "roles.h"
 #include "rtnl_stats.h"
+#include "rules.h"
 #include "sock.h"
 
+#define TARGETS_MAX 8
+
 struct wan {
-	const struct config *config;
-	struct links *links;
-	struct wan_ops ops;
-	void *arg;
+	struct wan_house house;
 	struct roles *roles;
 	struct events *events;
 	struct quota *quota;
@@ -30,7 +30,6 @@ struct wan {
 	struct mptcp_check *mptcp_check;
 	struct metered *metered;
 	struct netlink *nl;
-	bool born;    /* from now on others are told */
 	bool session; /* there was one: its loss is news */
 };
 
@@ -38,8 +37,7 @@ static void on_use(void *arg, size_t link)
 {
 	struct wan *w = arg;
 
-	if (w->ops.use && w->born)
-		w->ops.use(w->arg, link);
+	paths_set_use(w->house.paths, link, roles_use(w->roles, link));
 }
 
 static void on_quota(void *arg, size_t link, enum quota_event event, const char *why)
@@ -52,32 +50,32 @@ static void on_quota(void *arg, size_t link, enum quota_event event, const char 
 	events_quota(w->events, link, names[event], why);
 }
 
-struct wan *wan_new(struct event_base *base, const struct config *config, struct links *links, const struct wan_ops *ops,
-			    void *arg)
+static int wan_build(struct wan *w)
+{
+	const struct wan_house *h = &w->house;
+
+	return (w->nl = netlink_open(NETLINK_ROUTE)) && (w->events = events_new(h->base, h->config)) &&
+	       (w->roles = roles_new(h->config, h->links, on_use, w)) &&
+	       (w->quota = quota_new(h->base, h->config, h->links, on_quota, w)) &&
+	       (w->aside = aside_new(h->base, h->config, h->links, w->roles, h->paths, h->relays)) &&
+	       (w->mptcp_check = mptcp_check_new(h->base, h->config, h->links, RULES_SELF_MARK)) &&
+	       (w->metered = metered_new(h->base, h->config, h->links, h->relays)) ? 0 : -1;
+}
+
+struct wan *wan_new(const struct wan_house *house)
 {
 	struct wan *w = calloc(1, sizeof(*w));
 
-	if (!w || (w->nl = netlink_open(NETLINK_ROUTE)) == NULL || (w->events = events_new(base, config)) == NULL ||
-	    (w->roles = roles_new(config, links, on_use, w)) == NULL) {
-		log_error("out of memory");
+	if (!w)
+		return NULL;
+	w->house = *house;
+	if (wan_build(w)) {
 		wan_free(w);
 		return NULL;
 	}
-	w->config = config;
-	w->links = links;
-	w->ops = *ops;
-	w->arg = arg;
-	w->quota = quota_new(base, config, links, on_quota, w);
-	w->aside = aside_new(base, config, links, w->roles, &(struct aside_ops){ ops->moved, ops->health }, arg);
-	w->mptcp_check = mptcp_check_new(base, config, links, ops->mark);
-	w->metered = metered_new(base, config, links, ops->moved, arg);
-	if (!w->quota || !w->aside || !w->mptcp_check || !w->metered) {
-		log_error("out of memory");
-		wan_free(w);
-		return NULL;
-	}
-	w->born = true;
-	events_links(w->events, links);
+	for (size_t i = 0; i < links_count(house->links); i++)
+		on_use(w, i);
+	events_links(w->events, house->links);
 	return w;
 }
 
@@ -104,29 +102,30 @@ void wan_reload(struct wan *w)
 	metered_reload(w->metered);
 }
 
-struct roles *wan_roles(const struct wan *w)
+void wan_links_changed(void *wan)
 {
-	return w->roles;
-}
+	struct wan *w = wan;
 
-void wan_links_changed(struct wan *w)
-{
 	aside_links_changed(w->aside);
 	mptcp_check_links_changed(w->mptcp_check);
 	metered_links_changed(w->metered);
-	events_links(w->events, w->links);
+	events_links(w->events, w->house.links);
 }
 
-void wan_session(struct wan *w, bool up, const struct addr *remote, size_t n)
+void wan_vps_changed(void *wan)
 {
+	struct wan *w = wan;
+	bool up = vps_choice_session(w->house.vps) != NULL;
+	struct addr at[TARGETS_MAX];
+	size_t n = (up ? vps_choice_active_targets : vps_choice_targets)(w->house.vps, at, TARGETS_MAX);
 	char text[ADDR_STRLEN] = "";
 
 	if (n)
-		addr_print_ip(remote, text);
+		addr_print_ip(&at[0], text);
 	if (up || w->session)
 		events_remote(w->events, up, text, up ? "a session was agreed" : "nothing was heard of it");
 	w->session |= up;
-	mptcp_check_targets(w->mptcp_check, remote, n, up);
+	mptcp_check_targets(w->mptcp_check, at, n, up);
 }
 
 void wan_observed(struct wan *w, int wan_fd)
@@ -170,19 +169,19 @@ static void add_bytes(struct wan *w, json_t *o, const char *device)
 static json_t *links_answer(void *arg, const char *rest)
 {
 	struct wan *w = arg;
-	json_t *all = links_status(w->links), *o;
+	json_t *all = links_status(w->house.links), *o;
 	size_t i;
 
 	(void)rest;
 	json_array_foreach(all, i, o) {
-		const struct config_link *c = &w->config->links[i];
+		const struct config_link *c = &w->house.config->links[i];
 
 		json_object_set_new(o, "state", json_string(events_state(o)));
 		json_object_set_new(o, "role", json_string(roles_name(roles_role(w->roles, i))));
 		json_object_set_new(o, "metered", json_boolean(c->metered));
-		add_health(o, w->ops.health ? w->ops.health(w->arg, i) : NULL);
+		add_health(o, paths_health(w->house.paths, i));
 		add_bytes(w, o, c->device);
-		json_object_set_new(o, "tunnel", w->ops.datagrams ? w->ops.datagrams(w->arg, i) : NULL); /* none: no key */
+		json_object_set_new(o, "tunnel", tunnel_path_status(w->house.tunnel, (unsigned)i)); /* none: no key */
 		quota_status(w->quota, i, o);
 		aside_status(w->aside, i, o);
 	}

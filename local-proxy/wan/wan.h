@@ -6,36 +6,36 @@
 
 #include <event2/event.h>
 #include <jansson.h>
-#include <stdbool.h>
 
-#include "addr.h"
 #include "admin.h"
 #include "config.h"
-#include "health.h"
 #include "links.h"
-#include "roles.h"
+#include "paths.h"
+#include "relay.h"
+#include "tunnel.h"
+#include "vps_choice.h"
 
 struct wan;
 
-struct wan_ops {
-	uint32_t mark; /* SO_MARK of our own connections */
-	void (*use)(void *arg, size_t link);			      /* roles_use() of this link is another now (not from inside wan_new) */
-	uint64_t (*moved)(void *arg);				      /* grows by the bytes that TCP's relays move */
-	const struct health *(*health)(void *arg, size_t link);	      /* what probes know of it, or NULL */
-	json_t *(*datagrams)(void *arg, size_t link);		      /* tunnel_path_status() of it, or NULL; may be NULL itself */
+/* Who is asked and told; all outlive it. */
+struct wan_house {
+	struct event_base *base;
+	const struct config *config;
+	struct links *links;
+	struct vps_choice *vps;
+	struct paths *paths;
+	const struct tunnel *tunnel;
+	const struct relay_loop *relays;
 };
 
-struct wan *wan_new(struct event_base *base, const struct config *config, struct links *links, const struct wan_ops *ops,
-			    void *arg); /* NULL: a sentence was logged */
-void wan_free(struct wan *w);	/* before its links */
+struct wan *wan_new(const struct wan_house *house); /* NULL: no memory */
+void wan_free(struct wan *w);
 
-struct roles *wan_roles(const struct wan *w);
-
-/* What happens. */
 void wan_reload(struct wan *w); /* the config says other things of the links now */
-void wan_links_changed(struct wan *w);
-/* The VPS is (up) or ought to be at these addresses. Again whenever that changes. */
-void wan_session(struct wan *w, bool up, const struct addr *remote, size_t n);
+
+/* For vps_choice_watch() and links_watch(); `wan` is a struct wan. */
+void wan_vps_changed(void *wan);
+void wan_links_changed(void *wan);
 /* A connection to the VPS that carries much. */
 void wan_observed(struct wan *w, int wan_fd);
 

@@ -322,7 +322,7 @@ static void arm_guard(struct tundev *t)
 	plan(t, &p, open);
 	p.undo = &rtnl_range_nat;
 	p.held = hold_print(t->hold, held);
-	if (t->rules_in && (tun_rules_script(&p, t->used, "down", &undo) || !t->guard || guard_arm(t->guard, &undo)))
+	if (t->rules_in && (tun_rules_script(&p, t->used, "down", &undo) || guard_arm(t->guard, &undo)))
 		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
 }
 

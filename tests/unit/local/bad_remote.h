@@ -154,6 +154,7 @@ struct house {
 	struct seal *seal[2];
 	struct relay_loop *relays;
 	struct vps_choice *vps;
+	bool session;
 	struct pool *pool;
 	struct lan_house lan;
 	struct client_list clients;
@@ -443,38 +444,28 @@ static void take_visitor(evutil_socket_t listener, short what, void *arg)
 
 /* --- the gateway's side --- */
 
-static void on_session(void *arg, enum vps_choice_news news)
+static void house_vps_changed(void *arg)
 {
 	struct house *h = arg;
+	bool up = vps_choice_session(h->vps) != NULL, lost = h->session && !up;
 	struct client *o, *next;
 
-	pool_session(h->pool, news != VPS_CHOICE_AWAY, news == VPS_CHOICE_SWITCHED);
+	h->session = up;
+	pool_vps_changed(h->pool);
 	for (o = LIST_FIRST(&h->clients); o; o = next) {
 		next = client_next(o);
-		if (news == VPS_CHOICE_AWAY)
+		if (lost)
 			client_give_up(o);
-		else
+		else if (up)
 			client_session(o);
 	}
 }
 
-static void on_restarted(void *arg, const struct vps *v)
+static void house_vps_restarted(void *arg, const struct vps *v)
 {
 	struct house *h = arg;
 
 	relay_loop_clear(h->relays, v);
-}
-
-static void on_addresses(void *arg)
-{
-	(void)arg;
-}
-
-static void on_packet(void *arg, const uint8_t *packet, size_t len)
-{
-	(void)arg;
-	(void)packet;
-	(void)len;
 }
 
 /* A connection of the LAN to somewhere, and the first that its client says. Its descriptor. */
@@ -559,7 +550,6 @@ static void vps_begin(struct house *h)
 
 static void gateway_begin(struct house *h)
 {
-	static const struct vps_choice_ops ops = { on_session, on_restarted, on_addresses, on_packet, on_addresses };
 	struct config_vps *r = &h->config.vps[0];
 
 	h->config.pool_min = 1;
@@ -571,9 +561,12 @@ static void gateway_begin(struct house *h)
 	memcpy(r->pin, h->pin, WIRE_PIN);
 	h->relays = relay_loop_new(h->base, h->seal[0], &(struct relay_limits){ 7440, 300, 90 });
 	relay_loop_congestion(h->relays, "");
-	h->vps = vps_choice_new(h->base, &h->config, NULL, h->relays, h->tls[0], &(struct sock_wan){ .plain = true }, &ops, h);
+	h->vps = vps_choice_new(h->base, &h->config, NULL, h->relays, h->tls[0], &(struct sock_wan){ .plain = true });
 	h->pool = pool_new(h->base, &h->config, NULL, h->vps, h->seal[0]);
 	assert_non_null(h->pool);
+	vps_choice_on_restart(h->vps, house_vps_restarted, h);
+	vps_choice_watch(h->vps, house_vps_changed, h);
+	assert_int_equal(vps_choice_start(h->vps), 0);
 	h->lan_door = listen_at(&h->lan_addr);
 	h->lan = (struct lan_house){ .base = h->base, .config = &h->config, .vps = h->vps, .pool = h->pool, .relays = h->relays,
 				     .seal = h->seal[0] };

@@ -22,6 +22,8 @@ static struct {
 	uint64_t heard_ms, stream_ms; /* when the remote was heard; since when the stream carries */
 	unsigned moved, suspected, wanted, changes;
 	int told; /* -1: nothing */
+	bool session;
+	struct wire_welcome welcome;
 } w;
 
 bool tunnel_has_path(const struct tunnel *t)
@@ -101,10 +103,35 @@ bool vps_choice_offer(struct vps_choice *r, const uint8_t *packet, size_t len)
 	return true;
 }
 
-static void changed(void *arg)
+void tundev_paths_changed(void *tundev)
 {
-	(void)arg;
+	(void)tundev;
 	w.changes++;
+}
+
+bool tundev_works(const struct tundev *t)
+{
+	(void)t;
+	return true;
+}
+
+struct tunnel *tundev_tunnel(const struct tundev *t)
+{
+	(void)t;
+	return NULL;
+}
+
+const struct wire_welcome *vps_choice_welcome(const struct vps_choice *r)
+{
+	(void)r;
+	return w.session ? &w.welcome : NULL;
+}
+
+static void session(bool up, uint8_t flags)
+{
+	w.session = up;
+	w.welcome.flags = flags;
+	fallback_vps_changed(w.carrier);
 }
 
 /* Time passes, exactly so much; the remote answers what it is asked if it is there. */
@@ -122,7 +149,7 @@ static void pass(unsigned ms, bool answers)
 static void path(bool is_there)
 {
 	w.path = is_there;
-	fallback_path(w.carrier);
+	fallback_paths_changed(w.carrier);
 	pass(0, false);
 }
 
@@ -133,8 +160,8 @@ static int begin(void **state)
 	w.told = -1;
 	w.path = true;
 	w.base = event_base_new();
-	w.carrier = fallback_new(w.base, NULL, NULL, "cubic", changed, NULL);
-	fallback_session(w.carrier, &(struct wire_welcome){ .flags = WIRE_F_STREAM });
+	w.carrier = fallback_new(w.base, NULL, NULL, "cubic");
+	session(true, WIRE_F_STREAM);
 	pass(10, true);
 	assert_int_equal(w.told, WIRE_BY_UDP);
 	return 0;
@@ -210,15 +237,15 @@ static void dead_lines_are_no_filter(void **state)
 static void without_a_session_or_such_frames_there_is_no_stream(void **state)
 {
 	(void)state;
-	fallback_session(w.carrier, &(struct wire_welcome){ 0 });
+	session(true, 0);
 	path(false);
 	pass(10000, true);
 	assert_false(w.stream);
 	assert_int_equal(w.suspected, 0);
-	fallback_session(w.carrier, &(struct wire_welcome){ .flags = WIRE_F_STREAM });
+	session(true, WIRE_F_STREAM);
 	pass(1000, true);
 	assert_true(w.stream);
-	fallback_session(w.carrier, NULL);
+	session(false, 0);
 	pass(1, true);
 	assert_false(w.stream);
 }
@@ -245,7 +272,7 @@ static void a_new_session_hears_how_it_is_carried(void **state)
 	path(false);
 	pass(1000, true);
 	w.told = -1;
-	fallback_session(w.carrier, &(struct wire_welcome){ .flags = WIRE_F_STREAM });
+	session(true, WIRE_F_STREAM);
 	assert_int_equal(w.told, WIRE_BY_STREAM);
 	pass(1000, true);
 	assert_true(w.stream);

@@ -21,6 +21,9 @@ static struct config config;
 static char ran[256]; /* "up drain ...", in their order */
 static uint64_t ran_ms[32];
 static unsigned n_ran, taken;
+static bool is_up; /* a session with the VPS */
+static struct addr vps[2];
+static size_t n_vps;
 static int up_fails; /* so often */
 
 static void note(const char *verb)
@@ -72,15 +75,34 @@ int guard_arm(struct guard *g, const struct script *down)
 	return 0;
 }
 
-static void redirected(void *arg, bool redirect)
+void lan_redirected(struct lan *l, bool redirect)
 {
-	(void)arg, (void)redirect;
+	(void)l, (void)redirect;
 }
 
-static unsigned how_many_are_taken(void *arg)
+unsigned relay_loop_count(const struct relay_loop *loop)
 {
-	(void)arg;
+	(void)loop;
 	return taken;
+}
+
+struct session *vps_choice_session(const struct vps_choice *c)
+{
+	(void)c;
+	return is_up ? (struct session *)&is_up : NULL;
+}
+
+size_t vps_choice_targets(const struct vps_choice *c, struct addr *out, size_t max)
+{
+	(void)c, (void)max;
+	memcpy(out, vps, n_vps * sizeof(*vps));
+	return n_vps;
+}
+
+static void session(bool up)
+{
+	is_up = up;
+	intercept_vps_changed(i);
 }
 
 static void pass(unsigned ms)
@@ -91,10 +113,8 @@ static void pass(unsigned ms)
 
 static void begin(enum config_down down)
 {
-	static const struct intercept_ops ops = { redirected, how_many_are_taken };
-
 	config = (struct config){ .on_vps_down = down };
-	i = intercept_new(base, &config, NULL, &ops, NULL);
+	i = intercept_new(base, &config, NULL, NULL, NULL, NULL);
 	assert_non_null(i);
 }
 
@@ -105,6 +125,8 @@ static int setup(void **state)
 	ran[0] = 0;
 	n_ran = taken = 0;
 	up_fails = 0;
+	is_up = false;
+	n_vps = 0;
 	base = event_base_new();
 	return 0;
 }
@@ -123,11 +145,11 @@ static void the_first_session_takes_at_once_and_its_end_lets_go_at_once(void **s
 	begin(DOWN_DIRECT);
 	pass(60000);
 	assert_string_equal(ran, "");
-	intercept_session(i, true);
+	session(true);
 	assert_string_equal(ran, "up ");
 	assert_string_equal(intercept_mode(i), "nftables");
 	pass(60000);
-	intercept_session(i, false);
+	session(false);
 	assert_string_equal(ran, "up drain ");
 	assert_string_equal(intercept_mode(i), "out");
 }
@@ -138,18 +160,18 @@ static void a_vps_that_came_back_is_used_after_ten_good_seconds(void **state)
 
 	(void)state;
 	begin(DOWN_DIRECT);
-	intercept_session(i, true);
-	intercept_session(i, false);
+	session(true);
+	session(false);
 	taken = 1;
 	for (int blink = 0; blink < 5; blink++) { /* it comes and goes: no two ways over and over */
 		pass(3000);
-		intercept_session(i, true);
+		session(true);
 		pass(9999);
-		intercept_session(i, false);
+		session(false);
 	}
 	assert_string_equal(ran, "up drain ");
 	back = virtual_ms();
-	intercept_session(i, true);
+	session(true);
 	pass(30000);
 	assert_string_equal(ran, "up drain up ");
 	assert_int_equal(ran_ms[2] - back, 10000);
@@ -162,10 +184,10 @@ static void drained_rules_go_within_five_seconds_of_the_last_connection(void **s
 
 	(void)state;
 	begin(DOWN_DIRECT);
-	intercept_session(i, true);
+	session(true);
 	taken = 3;
 	lost = virtual_ms();
-	intercept_session(i, false);
+	session(false);
 	pass(5500);
 	assert_string_equal(ran, "up drain ");
 	taken = 0;
@@ -182,14 +204,14 @@ static void a_script_that_fails_is_tried_again_ever_later(void **state)
 	(void)state;
 	begin(DOWN_DIRECT);
 	up_fails = (int)n;
-	intercept_session(i, true);
+	session(true);
 	pass(1000000);
 	assert_int_equal(n_ran, n + 1);
 	for (size_t k = 0; k < n; k++)
 		assert_int_equal(ran_ms[k + 1] - ran_ms[k], pause[k] * 1000);
 	assert_string_equal(intercept_mode(i), "nftables");
-	intercept_session(i, false);
-	intercept_session(i, true);
+	session(false);
+	session(true);
 	n_ran = 0;
 	up_fails = 1;
 	pass(12000);
@@ -203,9 +225,9 @@ static void with_reject_they_are_in_from_the_start_to_the_end(void **state)
 	pass(1);
 	assert_string_equal(ran, "up ");
 	for (int n = 0; n < 3; n++) {
-		intercept_session(i, true);
+		session(true);
 		pass(20000);
-		intercept_session(i, false);
+		session(false);
 		pass(20000);
 	}
 	assert_string_equal(ran, "up ");

@@ -27,7 +27,8 @@ static size_t n_vps;
 static struct vps_choice *rs;
 static struct event_base *base;
 static struct config config;
-static enum vps_choice_news news;
+static enum { AWAY, RENEWED, SWITCHED } news;
+static unsigned epoch;
 static unsigned changes;
 static uint64_t changed_ms;
 
@@ -138,10 +139,12 @@ json_t *vps_status(const struct vps *v)
 	return json_object();
 }
 
-static void told(void *arg, enum vps_choice_news what)
+/* What those who watch find. */
+static void told(void *arg)
 {
 	(void)arg;
-	news = what;
+	news = !vps_choice_active(rs) ? AWAY : vps_choice_epoch(rs) != epoch ? SWITCHED : RENEWED;
+	epoch = vps_choice_epoch(rs);
 	changes++;
 	changed_ms = virtual_ms();
 }
@@ -154,7 +157,6 @@ static void pass(unsigned ms)
 
 static int setup(void **state)
 {
-	static const struct vps_choice_ops ops = { .session = told };
 	static const struct sock_wan opt;
 
 	(void)state;
@@ -162,10 +164,13 @@ static int setup(void **state)
 	config = (struct config){ .n_vps = 2 };
 	strcpy(config.vps[0].host, "first");
 	strcpy(config.vps[1].host, "second");
-	n_vps = changes = 0;
+	n_vps = changes = epoch = 0;
 	base = event_base_new();
-	rs = vps_choice_new(base, &config, NULL, NULL, NULL, &opt, &ops, NULL);
-	return rs ? 0 : -1;
+	rs = vps_choice_new(base, &config, NULL, NULL, NULL, &opt);
+	assert_non_null(rs);
+	vps_choice_watch(rs, told, NULL);
+	assert_int_equal(n_vps, 0); /* nobody is asked before the start */
+	return vps_choice_start(rs);
 }
 
 static int teardown(void **state)
@@ -220,7 +225,7 @@ static void after_two_and_a_half_seconds_of_silence_another_that_answers_is_used
 	pass(9000);
 	assert_ptr_equal(vps_choice_active(rs), &remote[1]);
 	assert_int_equal(changed_ms - silent, 2500);
-	assert_int_equal(news, VPS_CHOICE_SWITCHED);
+	assert_int_equal(news, SWITCHED);
 	assert_int_equal(changes, 1);
 }
 
@@ -283,10 +288,10 @@ static void all_gone_is_told_at_once_and_any_of_them_will_do(void **state)
 	assert_int_equal(changes, 0);
 	is_lost(&remote[0]);
 	assert_null(vps_choice_active(rs));
-	assert_int_equal(news, VPS_CHOICE_AWAY);
+	assert_int_equal(news, AWAY);
 	is_up(&remote[1]);
 	assert_ptr_equal(vps_choice_active(rs), &remote[1]);
-	assert_int_equal(news, VPS_CHOICE_SWITCHED);
+	assert_int_equal(news, SWITCHED);
 }
 
 static void the_one_from_before_is_the_same_again(void **state)
@@ -296,7 +301,7 @@ static void the_one_from_before_is_the_same_again(void **state)
 	is_lost(&remote[1]);
 	is_lost(&remote[0]);
 	is_up(&remote[0]);
-	assert_int_equal(news, VPS_CHOICE_RENEWED); /* what waits attached to it is of use */
+	assert_int_equal(news, RENEWED); /* what waits attached to it is of use */
 }
 
 int main(void)
