@@ -88,7 +88,7 @@ endef
 $(foreach p,local remote,$(eval $(call proxy,$(p))))
 
 # Where things are installed is compiled into these: another PREFIX than last time makes them anew.
-KNOW_WHERE := common/host/options local-proxy/config local-proxy/main remote-proxy/config remote-proxy/main remote-proxy/status
+KNOW_WHERE := common/host/options local-proxy/config local-proxy/main remote-proxy/config remote-proxy/main local-proxy/answers remote-proxy/answers
 $(KNOW_WHERE:%=$(BUILD)/%.o): $(BUILD)/where
 $(BUILD)/where: FORCE
 	@mkdir -p $(@D)

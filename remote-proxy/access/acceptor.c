@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <event2/event_struct.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -244,7 +245,7 @@ static void on_accept(void *arg, int fd, const struct addr *peer)
 	acceptor_take(arg, fd);
 }
 
-static int listen_at(const struct config *config, const struct sock_caps *caps)
+int acceptor_listen(struct acceptor *acc, const struct config *config, const struct sock_caps *caps, char *err, size_t err_len)
 {
 	struct sock_wan opt = { .congestion = SOCK_WAITING, .mark = RETURN_ROUTES_MARK, .keepalive = KEEPALIVE_S };
 	char at[ADDR_STRLEN];
@@ -252,22 +253,16 @@ static int listen_at(const struct config *config, const struct sock_caps *caps)
 
 	if (caps->mptcp_notsent)
 		opt.notsent_lowat = config->notsent_lowat;
+	addr_print(&config->listen, at);
 	fd = sock_listen_wan(&config->listen, &opt);
-	if (fd < 0)
-		log_error("cannot listen on %s: %s", addr_print(&config->listen, at), strerror(errno));
-	else
-		log_info("listening on %s", addr_print(&config->listen, at));
-	return fd;
-}
-
-int acceptor_listen(struct acceptor *acc, const struct config *config, const struct sock_caps *caps)
-{
-	int fd = listen_at(config, caps);
-
-	if (fd < 0)
+	if (fd < 0) {
+		snprintf(err, err_len, "cannot listen on %s: %s", at, strerror(errno));
 		return -1;
+	}
 	acc->listener = listener_new(acc->base, fd, on_accept, acc);
-	if (!acc->listener)
+	if (acc->listener)
+		log_info("listening on %s", at);
+	else
 		close(fd);
 	return acc->listener ? 0 : -1;
 }

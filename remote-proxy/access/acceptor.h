@@ -26,8 +26,8 @@ struct acceptor_rooms { /* where the acceptor leads to; all stay the caller's */
 struct acceptor *acceptor_new(struct event_base *base, const uint8_t pin[WIRE_PIN], const struct acceptor_rooms *rooms);
 void acceptor_free(struct acceptor *acc);
 
-/* Opens the port. 0, or -1: then a sentence was logged, or there is no memory. */
-int acceptor_listen(struct acceptor *acc, const struct config *config, const struct sock_caps *caps);
+/* Opens the port. 0, or -1 and a sentence in err. */
+int acceptor_listen(struct acceptor *acc, const struct config *config, const struct sock_caps *caps, char *err, size_t err_len);
 
 /* A connection that was accepted and not read yet. Owns fd. */
 void acceptor_take(struct acceptor *acc, int fd);

@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -253,7 +254,7 @@ static void return_routes_mptcp(struct return_routes *r)
 		log_warn("MPTCP endpoints: %s", mptcp_pm_error(r->pm));
 }
 
-struct return_routes *return_routes_new(struct event_base *base, const struct config *config)
+struct return_routes *return_routes_new(struct event_base *base, const struct config *config, char *err, size_t err_len)
 {
 	struct return_routes *r = calloc(1, sizeof(*r));
 
@@ -264,7 +265,7 @@ struct return_routes *return_routes_new(struct event_base *base, const struct co
 	r->nl = netlink_open(NETLINK_ROUTE);
 	r->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ROUTES | RTNL_RULES, DEBOUNCE_MS, return_routes_news, r);
 	if (!r->nl || !r->monitor) {
-		log_error("return routes: %s", strerror(errno));
+		snprintf(err, err_len, "return routes: %s", strerror(errno));
 		return_routes_free(r);
 		return NULL;
 	}

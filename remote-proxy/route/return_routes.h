@@ -14,8 +14,8 @@
 struct return_routes;
 
 /* Cleans what a crashed run left behind, sets up routes, rules, limits and announced addresses, and
- * follows the kernel's routes. NULL: a sentence was logged. */
-struct return_routes *return_routes_new(struct event_base *base, const struct config *config);
+ * follows the kernel's routes. NULL, and a sentence in err. */
+struct return_routes *return_routes_new(struct event_base *base, const struct config *config, char *err, size_t err_len);
 
 /* Takes out exactly what was put in. */
 void return_routes_free(struct return_routes *r);

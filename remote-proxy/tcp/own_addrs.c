@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,7 +94,7 @@ static bool own_addrs_here(void *arg, const struct addr *a)
 	return type >= 0 && type != RTN_UNICAST;
 }
 
-struct own_addrs *own_addrs_new(struct event_base *base, struct policy *policy)
+struct own_addrs *own_addrs_new(struct event_base *base, struct policy *policy, char *err, size_t err_len)
 {
 	struct own_addrs *o = calloc(1, sizeof(*o));
 
@@ -104,7 +105,7 @@ struct own_addrs *own_addrs_new(struct event_base *base, struct policy *policy)
 	if (o->nl)
 		o->monitor = rtnl_monitor_new(base, RTNL_ADDRS, SETTLE_MS, own_addrs_changed, o);
 	if (!o->monitor) {
-		log_error("own addresses cannot be followed: %s", strerror(errno));
+		snprintf(err, err_len, "own addresses cannot be followed: %s", strerror(errno));
 		own_addrs_free(o);
 		return NULL;
 	}

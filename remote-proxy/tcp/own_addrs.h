@@ -9,9 +9,9 @@
 
 struct own_addrs;
 
-/* Tells policy what is there now, and from then on what comes and goes. NULL: a sentence was
- * logged. */
-struct own_addrs *own_addrs_new(struct event_base *base, struct policy *policy);
+/* Tells policy what is there now, and from then on what comes and goes. NULL, and
+ * a sentence in err. */
+struct own_addrs *own_addrs_new(struct event_base *base, struct policy *policy, char *err, size_t err_len);
 void own_addrs_free(struct own_addrs *o);
 
 #endif

@@ -38,6 +38,7 @@
 #include "counter.h"
 #include "log.h"
 #include "sock.h"
+#include "sock_subflow.h"
 #include "timer.h"
 
 #define POOL_SLACK 16
@@ -303,7 +304,7 @@ void requests_enter(struct requests *h, const struct requests_arrival *in)
 	read_open(r); /* without a warm connection it came with ATTACH */
 }
 
-void requests_renew(struct requests *h, const struct addr *peer)
+static void renew(struct requests *h, const struct addr *peer)
 {
 	struct request *r;
 	struct addr from;
@@ -313,6 +314,19 @@ void requests_renew(struct requests *h, const struct addr *peer)
 		TAILQ_FOREACH(r, &h->waiters[i], link)
 			if (sock_peer(r->fd, &from) == 0 && addr_same_ip(&from, peer))
 				request_set_clock(r, ms += RENEW_MS);
+}
+
+void requests_observed(void *requests, int wan_fd)
+{
+	struct sock_subflow path[SOCK_SUBFLOWS];
+	size_t n = sock_subflows(wan_fd, path, SOCK_SUBFLOWS);
+	struct requests *h = requests;
+	bool much = false;
+
+	for (size_t i = 0; i < n; i++)
+		much |= return_routes_learn(h->routes, &path[i]);
+	for (size_t i = 0; much && i < n; i++) /* they have each other's subflows */
+		renew(h, &path[i].peer);
 }
 
 void requests_drop(struct requests *h, const struct user *user)
@@ -340,7 +354,7 @@ unsigned requests_dialling(const struct requests *h)
 }
 
 struct requests *requests_new(struct event_base *base, const struct config *config, const struct policy *policy,
-		      struct seal *seal, struct relay_loop *relays)
+			      struct seal *seal, struct relay_loop *relays, struct return_routes *routes)
 {
 	struct requests *h = calloc(1, sizeof(*h));
 
@@ -351,6 +365,7 @@ struct requests *requests_new(struct event_base *base, const struct config *conf
 	h->policy = policy;
 	h->seal = seal;
 	h->relays = relays;
+	h->routes = routes;
 	TAILQ_INIT(&h->others);
 	for (unsigned i = 0; i < CONFIG_USERS; i++)
 		TAILQ_INIT(&h->waiters[i]);

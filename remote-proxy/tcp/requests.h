@@ -11,6 +11,7 @@
 #include "config.h"
 #include "policy.h"
 #include "relay.h"
+#include "return_routes.h"
 #include "seal.h"
 #include "session.h"
 #include "users.h"
@@ -19,7 +20,7 @@ struct requests;
 
 /* All that is passed stays the caller's. NULL: no memory. */
 struct requests *requests_new(struct event_base *base, const struct config *config, const struct policy *policy,
-		      struct seal *seal, struct relay_loop *relays);
+			      struct seal *seal, struct relay_loop *relays, struct return_routes *routes);
 void requests_free(struct requests *h); /* resets whoever is inside */
 
 struct requests_arrival {
@@ -33,9 +34,10 @@ struct requests_arrival {
 /* A connection whose ATTACH was admitted, and nothing read behind it. Owns the fd. */
 void requests_enter(struct requests *h, const struct requests_arrival *g);
 
-/* The first window towards this address is another now: those from there that wait still have the
- * old one, and are ended one by one. The gateway makes new ones. */
-void requests_renew(struct requests *h, const struct addr *peer);
+/* For relay_loop_observe(): a relay has sent much, and the way to each of the gateway's links learns
+ * from it. Where the first window is another now, those that wait still have the old one and are
+ * ended one by one; the gateway makes new ones. `requests` is a struct requests. */
+void requests_observed(void *requests, int wan_fd);
 
 void requests_drop(struct requests *h, const struct user *user); /* resets all of his that is inside */
 unsigned requests_waiting(const struct requests *h, const struct user *user);

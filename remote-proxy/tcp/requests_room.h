@@ -43,6 +43,7 @@ struct requests {
 	const struct policy *policy;
 	struct seal *seal;
 	struct relay_loop *relays;
+	struct return_routes *routes;
 	unsigned waiting[CONFIG_USERS], dialling, refused;
 	struct request_list waiters[CONFIG_USERS], others;
 	uint8_t raw[OPEN_MAX];

@@ -17,13 +17,13 @@
  *
  * A packet for the tunnel belongs to whom its destination belongs; longest networks are asked
  * first. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "classify.h"
 #include "counter.h"
 #include "inner_addrs.h"
-#include "log.h"
 #include "wire.h"
 
 #define FIRST_USER 2 /* the pool's own address, ours, then theirs */
@@ -81,7 +81,7 @@ static bool is_taken(const struct inner_addrs *n, int v6, const struct addr *a)
 }
 
 /* The addresses that the config names. */
-static int give_named(struct inner_addrs *n, const struct prefix *pool, int v6)
+static int give_named(struct inner_addrs *n, const struct prefix *pool, int v6, char *err, size_t err_len)
 {
 	char text[ADDR_STRLEN];
 
@@ -92,8 +92,8 @@ static int give_named(struct inner_addrs *n, const struct prefix *pool, int v6)
 			if (is_v6(&user->inner[i]) != v6)
 				continue;
 			if (!prefix_contains(pool, &user->inner[i]) || is_taken(n, v6, &user->inner[i])) {
-				log_error("[user %s]: %s is not a free address of the pool", user->name,
-					  addr_print_ip(&user->inner[i], text));
+				snprintf(err, err_len, "[user %s]: %s is not a free address of the pool", user->name,
+					 addr_print_ip(&user->inner[i], text));
 				return -1;
 			}
 			n->inner[v6][u] = user->inner[i];
@@ -129,7 +129,7 @@ static void give_again(struct inner_addrs *n, const struct inner_addrs *before, 
 }
 
 /* `before`: NULL at birth. */
-static int give_pool(struct inner_addrs *n, const struct prefix *pool, const struct inner_addrs *before)
+static int give_pool(struct inner_addrs *n, const struct prefix *pool, const struct inner_addrs *before, char *err, size_t err_len)
 {
 	struct addr base = first_of(pool);
 	int v6 = is_v6(&base);
@@ -141,7 +141,7 @@ static int give_pool(struct inner_addrs *n, const struct prefix *pool, const str
 	n->own[v6] = nth(&base, 1);
 	if (before)
 		give_again(n, before, v6);
-	if (give_named(n, pool, v6))
+	if (give_named(n, pool, v6, err, err_len))
 		return -1;
 	give_others(n, &base, v6);
 	return 0;
@@ -184,10 +184,11 @@ static int make_holdings(struct inner_addrs *n)
 	return 0;
 }
 
-static int give(struct inner_addrs *n, const struct inner_addrs *before)
+static int give(struct inner_addrs *n, const struct inner_addrs *before, char *err, size_t err_len)
 {
+	snprintf(err, err_len, "out of memory");
 	for (size_t i = 0; i < n->config->n_pools; i++)
-		if (give_pool(n, &n->config->pools[i], before))
+		if (give_pool(n, &n->config->pools[i], before, err, err_len))
 			return -1;
 	return make_holdings(n);
 }
@@ -199,30 +200,29 @@ static void clear(struct inner_addrs *n)
 	free(n->holding);
 }
 
-struct inner_addrs *inner_addrs_new(const struct config *config, struct policy *policy)
+struct inner_addrs *inner_addrs_new(const struct config *config, struct policy *policy, char *err, size_t err_len)
 {
 	struct inner_addrs *n = calloc(1, sizeof(*n));
-	int err = n ? 0 : -1;
+	int bad;
 
-	if (n) {
-		n->config = config;
-		n->policy = policy;
-		err = give(n, NULL);
-	}
-	for (size_t i = 0; i < config->n_pools && !err; i++)
-		err = policy_add_inside(policy, &config->pools[i]);
-	if (!err)
+	if (!n)
+		return NULL;
+	n->config = config;
+	n->policy = policy;
+	bad = give(n, NULL, err, err_len);
+	for (size_t i = 0; i < config->n_pools && !bad; i++)
+		bad = policy_add_inside(policy, &config->pools[i]);
+	if (!bad)
 		return n;
-	log_error("the inner addresses of the tunnel cannot be given");
 	inner_addrs_free(n);
 	return NULL;
 }
 
-int inner_addrs_renew(struct inner_addrs *n, const struct config *next)
+int inner_addrs_renew(struct inner_addrs *n, const struct config *next, char *err, size_t err_len)
 {
 	struct inner_addrs fresh = { .config = next, .policy = n->policy };
 
-	if (give(&fresh, n)) {
+	if (give(&fresh, n, err, err_len)) {
 		clear(&fresh);
 		return -1;
 	}

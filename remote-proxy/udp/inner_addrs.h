@@ -16,11 +16,11 @@
 struct inner_addrs;
 
 /* Gives every user of the config his addresses, and forbids the pools to all (policy_add_inside).
- * NULL: a sentence was logged. */
-struct inner_addrs *inner_addrs_new(const struct config *config, struct policy *policy);
+ * NULL, and a sentence in err. */
+struct inner_addrs *inner_addrs_new(const struct config *config, struct policy *policy, char *err, size_t err_len);
 /* Users come and go: `next` will be what the config says. Who stays keeps his addresses. -1: they
- * cannot be given, and nothing changed. */
-int inner_addrs_renew(struct inner_addrs *n, const struct config *next);
+ * cannot be given, err has a sentence, and nothing changed. */
+int inner_addrs_renew(struct inner_addrs *n, const struct config *next, char *err, size_t err_len);
 void inner_addrs_free(struct inner_addrs *n); /* NULL is fine */
 
 /* False: there is no pool of this family. */

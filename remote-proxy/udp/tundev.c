@@ -393,13 +393,13 @@ static void stop(struct tundev *t)
 }
 
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard, struct fallback *fallback)
+			  struct guard *guard, struct fallback *fallback, char *err, size_t err_len)
 {
 	struct tundev *t = calloc(1, sizeof(*t));
 
 	if (t)
 		t->port = calloc(CONFIG_USERS, sizeof(*t->port));
-	if (!t || !t->port || !(t->inner_addrs = inner_addrs_new(config, policy))) {
+	if (!t || !t->port || !(t->inner_addrs = inner_addrs_new(config, policy, err, err_len))) {
 		tundev_free(t);
 		return NULL;
 	}
@@ -424,9 +424,9 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	return t;
 }
 
-int tundev_renew(struct tundev *t, const struct config *next)
+int tundev_renew(struct tundev *t, const struct config *next, char *err, size_t err_len)
 {
-	return inner_addrs_renew(t->inner_addrs, next);
+	return inner_addrs_renew(t->inner_addrs, next, err, err_len);
 }
 
 /* The firewall lets in what `allow` names. */

@@ -19,13 +19,13 @@
 struct tundev;
 
 /* Makes the device, routes and rules. Where that cannot be done, or is not wanted, there is no
- * tunnel, and tundev_why() says why. NULL: a sentence was logged, and this machine cannot be used
- * as it is configured. */
+ * tunnel, and tundev_why() says why. NULL, and a sentence in err: this machine cannot be used as
+ * it is configured. */
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard, struct fallback *fallback);
-/* Before the config becomes `next`: -1, and a sentence was logged: it cannot. Behind it: makes the
- * rest true. */
-int tundev_renew(struct tundev *t, const struct config *next);
+			  struct guard *guard, struct fallback *fallback, char *err, size_t err_len);
+/* Before the config becomes `next`: -1, and a sentence in err: it cannot. Behind it: makes the rest
+ * true. */
+int tundev_renew(struct tundev *t, const struct config *next, char *err, size_t err_len);
 void tundev_reload(struct tundev *t);
 void tundev_free(struct tundev *t); /* takes all out; after demux; NULL is fine */
 

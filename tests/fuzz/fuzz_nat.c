@@ -22,6 +22,7 @@ static struct prefix net(const char *text)
 static void begin(void)
 {
 	struct addr own;
+	char err[160];
 
 	log_level = LOG_LVL_ERROR;
 	config.n_users = 3;
@@ -33,7 +34,7 @@ static void begin(void)
 	policy = policy_new(&config);
 	MUST(policy && !addr_parse(&own, "198.51.100.7", 0));
 	policy_add_own(policy, &own);
-	nat = inner_addrs_new(&config, policy);
+	nat = inner_addrs_new(&config, policy, err, sizeof(err));
 	MUST(nat);
 }
 

@@ -17,6 +17,7 @@
 static struct config c;
 static struct policy *policy;
 static struct inner_addrs *n;
+static char err[160];
 
 static struct prefix net(const char *text)
 {
@@ -49,7 +50,7 @@ static int setup(void **state)
 	c.users[2].routes[0] = net("192.168.5.0/24");
 	c.users[2].n_routes = 1;
 	policy = policy_new(&c);
-	n = inner_addrs_new(&c, policy);
+	n = inner_addrs_new(&c, policy, err, sizeof(err));
 	return policy && n ? 0 : -1;
 }
 
@@ -91,11 +92,12 @@ static void bad_addresses_are_refused(void **state)
 	bad = c;
 	bad.users[0].inner[0] = host("10.79.0.2"); /* of no pool */
 	bad.users[0].n_inner = 1;
-	assert_null(inner_addrs_new(&bad, policy));
+	assert_null(inner_addrs_new(&bad, policy, err, sizeof(err)));
+	assert_non_null(strstr(err, "10.79.0.2 is not a free address of the pool"));
 	bad.users[0].inner[0] = host("10.78.0.2"); /* the second's */
-	assert_null(inner_addrs_new(&bad, policy));
+	assert_null(inner_addrs_new(&bad, policy, err, sizeof(err)));
 	bad.users[0].inner[0] = host("10.78.0.1"); /* ours */
-	assert_null(inner_addrs_new(&bad, policy));
+	assert_null(inner_addrs_new(&bad, policy, err, sizeof(err)));
 }
 
 /* An IPv4 packet with so many 32-bit words of options. */
@@ -264,11 +266,11 @@ static void users_come_and_go(void **state)
 	memset(next.users[4].pin, 4, WIRE_PIN);
 	next.users[3].inner[0] = host("10.99.0.1");
 	next.users[3].n_inner = 1;
-	assert_int_equal(inner_addrs_renew(n, &next), -1);
+	assert_int_equal(inner_addrs_renew(n, &next, err, sizeof(err)), -1);
 	everyone_has_his_own(NULL);
 	assert_true(inner_addrs_inner(n, 0, AF_INET, &a)); /* his, who goes */
 	next.users[3].inner[0] = a;
-	assert_int_equal(inner_addrs_renew(n, &next), 0);
+	assert_int_equal(inner_addrs_renew(n, &next, err, sizeof(err)), 0);
 	c = next;
 	has(1, AF_INET, "10.78.0.2");
 	assert_true(inner_addrs_inner(n, 3, AF_INET, &a) && addr_same_ip(&a, &next.users[3].inner[0]));

@@ -274,7 +274,7 @@ static void remote_start(struct world *w)
 	w->r.demux = demux_new(w->base, w->config, w->r.seal, NULL, NULL);
 	w->r.tarpit = tarpit_new(w->base);
 	w->r.sessions = sessions_new(w->base, w->config, w->key[REMOTE], w->r.users, w->r.tarpit, w->r.demux, w->r.fallback);
-	w->r.requests = requests_new(w->base, w->config, w->r.policy, w->r.seal, w->r.relays);
+	w->r.requests = requests_new(w->base, w->config, w->r.policy, w->r.seal, w->r.relays, NULL);
 	identity_pin(w->key[REMOTE], w->pin);
 	w->r.acceptor = acceptor_new(w->base, w->pin, &(struct acceptor_rooms){ w->r.seal, w->r.sessions, w->r.requests, w->r.tarpit });
 	assert_non_null(w->r.acceptor);
