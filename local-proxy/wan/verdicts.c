@@ -6,11 +6,12 @@
 bool verdicts_hear(struct verdicts *v, enum links_reason who, enum links_standing standing, const char *why)
 {
 	enum links_standing was = verdicts_standing(v);
+	bool forbidden = verdicts_forbid(v);
 	struct verdict *own = &v->of[who];
 
 	own->standing = standing;
 	snprintf(own->why, sizeof(own->why), "%s", why ? why : "");
-	return verdicts_standing(v) != was;
+	return verdicts_standing(v) != was || verdicts_forbid(v) != forbidden;
 }
 
 enum links_reason verdicts_worst(const struct verdicts *v)

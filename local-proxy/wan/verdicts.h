@@ -18,7 +18,8 @@ struct verdicts { /* all zero: nobody objects */
 	struct verdict of[LINKS_REASONS];
 };
 
-/* True when the standing of all together is another now. */
+/* True when the standing of all together is another now, or whether the owner forbids the link: both
+ * decide what it is used for. */
 bool verdicts_hear(struct verdicts *v, enum links_reason who, enum links_standing standing, const char *why);
 
 /* The judge whose word counts. */

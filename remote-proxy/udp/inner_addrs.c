@@ -92,7 +92,7 @@ static int give_named(struct inner_addrs *n, const struct prefix *pool, int v6, 
 			if (is_v6(&user->inner[i]) != v6)
 				continue;
 			if (!prefix_contains(pool, &user->inner[i]) || is_taken(n, v6, &user->inner[i])) {
-				snprintf(err, err_len, "[user %s]: %s is not a free address of the pool", user->name,
+				snprintf(err, err_len, "[user %s] inner: %s is not a free address of the pool", user->name,
 					 addr_print_ip(&user->inner[i], text));
 				return -1;
 			}

@@ -95,6 +95,20 @@ static void a_forbidden_line_is_never_used(void **state)
 	expect(&b, LINKS_OUT, LINKS_OUT, LINKS_OUT);
 }
 
+/* A link that was found dead is used for want of a better one. That its owner has switched it off
+ * changes that, and that he allows it again, too. */
+static void the_owners_word_is_heard_on_a_rejected_line(void **state)
+{
+	struct verdicts j = {0};
+
+	(void)state;
+	assert_true(verdicts_hear(&j, LINKS_HEALTH, LINKS_OUT, "down"));
+	assert_true(verdicts_hear(&j, LINKS_ROLE, LINKS_OUT, "its role is off"));
+	assert_false(verdicts_hear(&j, LINKS_HEALTH, LINKS_OUT, "still down"));
+	assert_true(verdicts_hear(&j, LINKS_ROLE, LINKS_IN, ""));
+	assert_false(verdicts_hear(&j, LINKS_ROLE, LINKS_BACKUP, "its role is backup"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -102,6 +116,7 @@ int main(void)
 		cmocka_unit_test(backups_are_used_only_when_nothing_better_is_up),
 		cmocka_unit_test(the_last_line_is_used_though_rejected),
 		cmocka_unit_test(a_forbidden_line_is_never_used),
+		cmocka_unit_test(the_owners_word_is_heard_on_a_rejected_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
