@@ -87,7 +87,7 @@ void client_fail(struct client *c, const char *why)
 
 /* --- becoming a relay --- */
 
-static void on_relay_done(void *arg, enum relay_end how, const uint64_t bytes[2])
+static void client_relay_ended(void *arg, enum relay_end how, const uint64_t bytes[2])
 {
 	unsigned *count = arg;
 
@@ -99,7 +99,7 @@ static void on_relay_done(void *arg, enum relay_end how, const uint64_t bytes[2]
 
 static void become_relay(struct client *c)
 {
-	struct relay_setup setup = { .done = on_relay_done, .arg = c->count };
+	struct relay_setup setup = { .done = client_relay_ended, .arg = c->count };
 	struct upstream *u = c->up;
 	unsigned *count = c->count;
 
@@ -188,7 +188,7 @@ static void denied(struct client *c)
 	client_fail(c, why);
 }
 
-static void on_upstream(void *arg, struct upstream *u, enum upstream_event ev)
+static void client_upstream_event(void *arg, struct upstream *u, enum upstream_event ev)
 {
 	struct client *c = arg;
 
@@ -237,7 +237,7 @@ static int keep(struct client *c, const uint8_t *data, size_t len)
 	return c->state == OPENED && c->up ? upstream_send(c->up, data, len) : 0;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void client_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct client *c = arg;
 	uint8_t buf[WIRE_RECORD_MAX];
@@ -269,12 +269,13 @@ void client_go(struct client *c)
 	}
 	c->state = UP;
 	/* A second try goes on a connection of its own: the warm ones may have died together. */
-	c->up = c->tries ? NULL : pool_take(c->house->pool, on_upstream, c);
+	c->up = c->tries ? NULL : pool_take(c->house->pool, client_upstream_event, c);
 	if (c->up) {
 		send_open(c);
 		return;
 	}
-	c->up = upstream_new(c->house->base, vps_choice_active(c->house->vps), c->house->seal, on_upstream, c);
+	c->up = upstream_new(c->house->base, vps_choice_active(c->house->vps), c->house->seal,
+				 client_upstream_event, c);
 	if (!c->up) {
 		client_fail(c, "out of memory");
 		return;
@@ -283,7 +284,7 @@ void client_go(struct client *c)
 	client_wake_in(c, DIAL_MS);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void client_timer_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct client *c = arg;
 
@@ -359,8 +360,8 @@ void client_new(const struct lan_house *house, struct client_list *list, unsigne
 	c->src = *src;
 	c->dst = *dst;
 	c->since_ms = clock_ms();
-	event_assign(&c->rd, house->base, fd, EV_READ | EV_PERSIST, on_readable, c);
-	event_assign(&c->timer, house->base, -1, 0, on_timer, c);
+	event_assign(&c->rd, house->base, fd, EV_READ | EV_PERSIST, client_readable, c);
+	event_assign(&c->timer, house->base, -1, 0, client_timer_due, c);
 	sock_keepalive(fd, SOCK_HALF_CLOSED_S);
 	LIST_INSERT_HEAD(list, c, link);
 	c->state = FIRST;

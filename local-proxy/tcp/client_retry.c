@@ -75,7 +75,7 @@ static void resume(struct client *c)
 	client_retry(c);
 }
 
-static void on_revoked(void *arg, bool served)
+static void client_revoked(void *arg, bool served)
 {
 	struct client *c = arg;
 
@@ -105,7 +105,8 @@ static bool doubt(struct client *c)
 	memcpy(c->about.sid, session_sid(upstream_session(c->up)), WIRE_SID);
 	c->about.ctr = upstream_ctr(c->up);
 	event_del(&c->timer);
-	c->revoke = vps_revoke(upstream_vps(c->up), upstream_session(c->up), upstream_ctr(c->up), on_revoked, c);
+	c->revoke = vps_revoke(upstream_vps(c->up), upstream_session(c->up), upstream_ctr(c->up),
+					client_revoked, c);
 	if (c->revoke)
 		return true;
 	client_fail(c, "out of memory");

@@ -86,7 +86,7 @@ static void drop(struct pool *p, struct upstream_list *list, unsigned *count, st
 	refill_soon(p);
 }
 
-static void on_warm(void *arg, struct upstream *u, enum upstream_event ev)
+static void pool_warm_event(void *arg, struct upstream *u, enum upstream_event ev)
 {
 	struct pool *p = arg;
 
@@ -101,7 +101,7 @@ static bool is_unfit(struct pool *p, const struct upstream *u)
 	return upstream_fell_back(u, p->links) && p->fallbacks++ < UPSTREAM_FALLBACKS;
 }
 
-static void on_dialling(void *arg, struct upstream *u, enum upstream_event ev)
+static void pool_dialling_event(void *arg, struct upstream *u, enum upstream_event ev)
 {
 	struct pool *p = arg;
 	bool heard = ev == UPSTREAM_CONNECTED || ev == UPSTREAM_ATTACHED;
@@ -121,10 +121,10 @@ static void on_dialling(void *arg, struct upstream *u, enum upstream_event ev)
 	p->n_dialling--;
 	upstream_list_add(&p->warm, u);
 	p->n_warm++;
-	upstream_set_owner(u, on_warm, p);
+	upstream_set_owner(u, pool_warm_event, p);
 }
 
-static void on_refill(evutil_socket_t fd, short what, void *arg)
+static void pool_refill_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct pool *p = arg;
 	unsigned goal = least(p->want, cap(p));
@@ -135,7 +135,8 @@ static void on_refill(evutil_socket_t fd, short what, void *arg)
 	if (!vps_choice_session(p->vps) || clock_ms() < p->rest_until_ms)
 		return;
 	while (p->n_warm + p->n_dialling < goal && p->n_dialling < DIALS_MAX) {
-		u = upstream_new(p->base, vps_choice_active(p->vps), p->seal, on_dialling, p);
+		u = upstream_new(p->base, vps_choice_active(p->vps), p->seal,
+					 pool_dialling_event, p);
 		if (!u)
 			return;
 		upstream_list_add(&p->dialling, u);
@@ -184,7 +185,7 @@ static unsigned floor_of(const struct pool *p, uint64_t now)
 	return now - p->asked_ms < IDLE_MS ? p->config->pool_min : 0;
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void pool_tick_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct pool *p = arg;
 	uint64_t now = clock_ms();
@@ -201,7 +202,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	drop_hopeless(p, now);
 	drop_outdated(p);
 	drop_surplus(p);
-	on_refill(-1, 0, p);
+	pool_refill_due(-1, 0, p);
 }
 
 /* --- for the rest of the house --- */
@@ -222,8 +223,8 @@ struct pool *pool_new(struct event_base *base, const struct config *config, cons
 	p->asked_ms = clock_ms();
 	TAILQ_INIT(&p->warm);
 	TAILQ_INIT(&p->dialling);
-	event_assign(&p->tick, base, -1, EV_PERSIST, on_tick, p);
-	event_assign(&p->refill, base, -1, 0, on_refill, p);
+	event_assign(&p->tick, base, -1, EV_PERSIST, pool_tick_due, p);
+	event_assign(&p->refill, base, -1, 0, pool_refill_due, p);
 	timer_in_ms(&p->tick, TICK_MS);
 	return p;
 }

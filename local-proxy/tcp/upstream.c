@@ -109,7 +109,7 @@ static int send_or_keep(struct upstream *u, const uint8_t *data, size_t len)
 	return (size_t)n == len ? 0 : keep(u, data + n, len - (size_t)n);
 }
 
-static void on_writable(evutil_socket_t fd, short what, void *arg)
+static void upstream_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct upstream *u = arg;
 	ssize_t n = write(fd, u->out, u->out_len);
@@ -214,7 +214,7 @@ static int take_answers(struct upstream *u, bool *more)
 	return 0;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void upstream_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct upstream *u = arg;
 	bool more;
@@ -246,7 +246,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* --- dialling --- */
 
-static void on_dialled(void *arg, int fd, const struct addr *src)
+static void upstream_dialled(void *arg, int fd, const struct addr *src)
 {
 	struct upstream *u = arg;
 
@@ -258,8 +258,8 @@ static void on_dialled(void *arg, int fd, const struct addr *src)
 	}
 	u->fd = fd;
 	u->src = *src;
-	event_assign(&u->rd, u->base, fd, EV_READ | EV_PERSIST, on_readable, u);
-	event_assign(&u->wr, u->base, fd, EV_WRITE, on_writable, u);
+	event_assign(&u->rd, u->base, fd, EV_READ | EV_PERSIST, upstream_readable, u);
+	event_assign(&u->wr, u->base, fd, EV_WRITE, upstream_writable, u);
 	event_add(&u->rd, NULL);
 	enter(u, CONNECTED);
 	emit(u, UPSTREAM_CONNECTED);
@@ -279,7 +279,7 @@ struct upstream *upstream_new(struct event_base *base, struct vps *remote, struc
 	u->arg = arg;
 	u->fd = -1;
 	enter(u, DIALLING);
-	u->dial = vps_dial(remote, on_dialled, u);
+	u->dial = vps_dial(remote, upstream_dialled, u);
 	if (!u->dial) {
 		free(u);
 		return NULL;

@@ -72,7 +72,7 @@ static void wake_in(struct dial *d, uint64_t ms)
 	timer_in_ms(&d->timer, ms);
 }
 
-static void on_writable(evutil_socket_t fd, short what, void *arg)
+static void dial_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct attempt *a = arg;
 	struct dial *d = a->dial;
@@ -103,11 +103,11 @@ static void start_next(struct dial *d)
 		return;
 	}
 	d->running++;
-	event_assign(&a->writable, d->base, a->fd, EV_WRITE, on_writable, a);
+	event_assign(&a->writable, d->base, a->fd, EV_WRITE, dial_writable, a);
 	event_add(&a->writable, NULL);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void dial_timer_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct dial *d = arg;
 	uint64_t now = clock_ms();
@@ -182,7 +182,7 @@ struct dial *dial_start(struct event_base *base, struct links *links, const stru
 	d->deadline = clock_ms() + DEADLINE_MS;
 	d->last_error = ENETUNREACH;
 	plan(d, links, targets, count);
-	event_assign(&d->timer, base, -1, 0, on_timer, d);
+	event_assign(&d->timer, base, -1, 0, dial_timer_due, d);
 	if (d->count)
 		start_next(d);
 	wake_in(d, d->running && d->count > 1 ? d->attempts[0].patience_ms : d->running ? DEADLINE_MS : 0);
