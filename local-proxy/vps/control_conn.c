@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* control_conn: how a session is made, and how its VPS is heard.
  *
- * Theory of operation. DIALLING: the links are raced, for as long as the owner has patience.
- * GREETING: knock, TLS, the VPS's key is compared, HELLO goes out; all of that and WELCOME within
- * GREETING_MS. WELCOMED: the session's keys are derived, pings of the remote are answered, other
- * frames are the owner's. BROKEN: no connection any more. The session, if there was one, stays
- * until control_conn_free(), since the VPS keeps it for a minute too.
+ * Theory of operation. It goes through five states, in this order; any may go to the last:
+ *
+ *   DIALLING   the links are raced, for as long as the owner has patience.
+ *   KNOCKING   knock and TLS; then the VPS's key is compared, and HELLO goes out.
+ *   GREETING   WELCOME is awaited. KNOCKING and GREETING together have GREETING_MS.
+ *   WELCOMED   the session's keys are derived, pings of the VPS are answered, other frames are
+ *              the owner's. There is no timer: the owner judges.
+ *   BROKEN     no connection any more. The session, if there was one, stays until
+ *              control_conn_free(), since the VPS keeps it for a minute too.
+ *
+ * conn_enter() makes every transition, and conn_failed() says what an end means in the state it met.
  *
  * The owner pings when he wants to know whether the VPS is there. Every frame is a sign of life and
  * settles what was asked before it. */
@@ -24,7 +30,10 @@
 #define GREETING_MS 5000
 #define PING "plait!?" /* and its NUL: 8 bytes, echoed */
 
+enum state { DIALLING, KNOCKING, GREETING, WELCOMED, BROKEN };
+
 struct control_conn {
+	enum state state;
 	const struct control_conn_setup *setup;
 	struct control_conn_ops ops;
 	void *arg;
@@ -35,7 +44,6 @@ struct control_conn {
 	struct event timer;
 	uint64_t since_ms, heard_ms, asked_ms;
 	unsigned dial_ms, rtt_ms;
-	bool greeted;
 };
 
 static void hang_up(struct control_conn *c)
@@ -57,36 +65,46 @@ void control_conn_free(struct control_conn *c)
 	free(c);
 }
 
+static void conn_enter(struct control_conn *c, enum state state)
+{
+	c->state = state;
+	if (state == KNOCKING)
+		timer_in_ms(&c->timer, GREETING_MS);
+	else if (state != GREETING)
+		event_del(&c->timer);
+	if (state == WELCOMED)
+		c->since_ms = clock_ms();
+	else if (state == BROKEN)
+		hang_up(c);
+}
+
 static void broke(struct control_conn *c, const char *why)
 {
-	hang_up(c);
+	conn_enter(c, BROKEN);
 	c->ops.broke(c->arg, c, why);
 }
 
-static void time_out_in(struct control_conn *c, unsigned ms)
-{
-	timer_in_ms(&c->timer, ms);
-}
-
 /* A VPS is silent to who knocks with another key than its own. */
-static void greeting_failed(struct control_conn *c, const char *why)
+static void conn_failed(struct control_conn *c, const char *why)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "%s: is it a plait-remote, and its key (plait-remote pubkey) the one in [vps] key?", why);
-	broke(c, c->greeted ? "it did not welcome us: is our key (plait-local pubkey) among its users?" : text);
+	if (c->state == KNOCKING) {
+		snprintf(text, sizeof(text), "%s: is it a plait-remote, and its key "
+			 "(plait-remote pubkey) the one in [vps] key?", why);
+		why = text;
+	} else if (c->state == GREETING) {
+		why = "it did not welcome us: is our key (plait-local pubkey) among its users?";
+	}
+	broke(c, why);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void conn_timed_out(evutil_socket_t fd, short what, void *arg)
 {
 	struct control_conn *c = arg;
 
-	(void)fd;
-	(void)what;
-	if (c->dial)
-		broke(c, "no link connects to it");
-	else
-		greeting_failed(c, "no answer");
+	(void)fd, (void)what;
+	conn_failed(c, c->state == DIALLING ? "no link connects to it" : "no answer");
 }
 
 /* --- frames --- */
@@ -105,14 +123,14 @@ static void on_control_up(void *arg, const uint8_t pin[WIRE_PIN])
 	memcpy(hello.boot, c->setup->boot, sizeof(hello.boot));
 	wire_put_hello(out, &hello);
 	control_send(c->control, WIRE_HELLO, out, sizeof(out));
-	c->greeted = true;
+	conn_enter(c, GREETING);
 }
 
 static void take_welcome(struct control_conn *c, const uint8_t *value, size_t len)
 {
 	uint8_t exported[32];
 
-	if (c->session || !c->greeted)
+	if (c->state != GREETING)
 		return;
 	if (wire_get_welcome(&c->welcome, value, len) <= 0 || c->welcome.version != WIRE_VERSION ||
 	    control_export(c->control, c->welcome.sid, exported)) {
@@ -121,12 +139,12 @@ static void take_welcome(struct control_conn *c, const uint8_t *value, size_t le
 	}
 	c->session = session_new(c->welcome.sid, c->welcome.aead, exported);
 	seal_wipe(exported, sizeof(exported));
-	event_del(&c->timer);
-	c->since_ms = clock_ms();
-	if (c->session)
-		c->ops.welcomed(c->arg, c);
-	else
+	if (!c->session) {
 		broke(c, "out of memory");
+		return;
+	}
+	conn_enter(c, WELCOMED);
+	c->ops.welcomed(c->arg, c);
 }
 
 static void on_control_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
@@ -149,12 +167,7 @@ static void on_control_frame(void *arg, uint8_t type, const uint8_t *value, size
 
 static void on_control_down(void *arg, const char *why)
 {
-	struct control_conn *c = arg;
-
-	if (c->session)
-		broke(c, why);
-	else
-		greeting_failed(c, why);
+	conn_failed(arg, why);
 }
 
 static void on_control_room(void *arg)
@@ -179,7 +192,7 @@ static void on_dialled(void *arg, int fd, const struct addr *src)
 	c->dial_ms = (unsigned)(c->heard_ms - c->since_ms);
 	c->control = control_new(c->setup->base, c->setup->tls, fd, c->setup->pin, &ops, c);
 	if (c->control)
-		time_out_in(c, GREETING_MS);
+		conn_enter(c, KNOCKING);
 	else
 		broke(c, "out of memory");
 }
@@ -195,13 +208,13 @@ struct control_conn *control_conn_new(const struct control_conn_setup *setup, co
 	c->ops = *ops;
 	c->arg = arg;
 	c->since_ms = clock_ms();
-	event_assign(&c->timer, setup->base, -1, 0, on_timer, c);
+	event_assign(&c->timer, setup->base, -1, 0, conn_timed_out, c);
 	c->dial = dial_start(setup->base, setup->links, targets, count, &setup->opt, on_dialled, c);
 	if (!c->dial) {
 		free(c);
 		return NULL;
 	}
-	time_out_in(c, patience_ms);
+	timer_in_ms(&c->timer, patience_ms);
 	return c;
 }
 
@@ -219,7 +232,7 @@ const struct wire_welcome *control_conn_welcome(const struct control_conn *c)
 
 bool control_conn_speaks(const struct control_conn *c)
 {
-	return c->session && c->control;
+	return c->state == WELCOMED;
 }
 
 uint64_t control_conn_age_ms(const struct control_conn *c)
