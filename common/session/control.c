@@ -308,20 +308,11 @@ int control_release(struct control *c)
 {
 	int fd = c->fd;
 
-	/* The owner's last words; what the socket does not take now is lost. */
-	if (c->state == UP) {
-		control_silence(c);
-		while (c->out_off < c->out_len) {
-			ssize_t n = tls_write(c->tls, c->out + c->out_off, c->out_len - c->out_off);
-
-			if (n < 0)
-				break;
-			c->out_off += (size_t)n;
-		}
-	}
+	c->gone = true;
+	if (c->state == UP)
+		control_flush(c); /* the owner's last words; what the socket does not take now is lost */
 	control_silence(c);
 	c->state = DOWN;
-	c->gone = true;
 	if (!c->busy)
 		control_sweep(c);
 	return fd;
