@@ -130,11 +130,13 @@ static bool wants_clear(const struct client *c)
 	return c->house->config->clear && w && w->flags & WIRE_F_CLEAR && wire_is_tls(c->kept, c->kept_len);
 }
 
+/* One that was dialled just now has a single link until its VPS was heard, and when that link is
+ * suspected meanwhile, rightly or not, the answer has no way back. */
 static bool wants_keep(const struct client *c)
 {
 	const struct wire_welcome *w = vps_welcome(upstream_vps(c->up));
 
-	return w && w->flags & WIRE_F_RESUME && links_uneasy(c->house->links);
+	return w && w->flags & WIRE_F_RESUME && (links_uneasy(c->house->links) || !upstream_is_attached(c->up));
 }
 
 static int ask(struct client *c)

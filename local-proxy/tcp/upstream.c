@@ -449,6 +449,11 @@ bool upstream_rouse(struct upstream *u)
 	return true;
 }
 
+bool upstream_is_attached(const struct upstream *u)
+{
+	return u->attached;
+}
+
 bool upstream_is_mptcp(const struct upstream *u)
 {
 	return u->fd >= 0 && sock_is_mptcp(u->fd);

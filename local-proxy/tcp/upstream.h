@@ -61,6 +61,8 @@ bool upstream_unheard(const struct upstream *u);
 bool upstream_rouse(struct upstream *u);
 
 bool upstream_is_mptcp(const struct upstream *u);
+/* The VPS was heard on it: from then on the kernel joins other links to it. */
+bool upstream_is_attached(const struct upstream *u);
 /* Plain TCP, though its link carries more: it dies with that link, and another should be
  * dialled. */
 bool upstream_fell_back(const struct upstream *u, const struct links *links);

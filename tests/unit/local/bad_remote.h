@@ -167,6 +167,8 @@ struct house {
 	struct call calls[CALLS];
 	struct fallback *carriers[CARRIERS];
 	unsigned n_calls, n_carriers, opens, mute;
+	uint8_t open_flags; /* of the last OPEN */
+	uint8_t flags;	    /* of WELCOME */
 	enum attach attach;
 	struct fallback *asked; /* the one that OPEN came on last; NULL: look again */
 };
@@ -316,7 +318,11 @@ static void fallback_opened(struct fallback *c)
 
 	if (record_open(far_seal(c), c->alg, &c->up, c->in + WIRE_ATTACH_LEN, c->in_len - WIRE_ATTACH_LEN, &rec) == 0)
 		return;
+	struct wire_open open;
+
 	assert_int_equal(rec.kind, WIRE_OPEN);
+	assert_true(wire_get_open(&open, rec.data, rec.len) > 0);
+	c->house->open_flags = open.flags;
 	c->asked = true;
 	c->house->opens++;
 	c->house->asked = c;
@@ -365,7 +371,7 @@ static void call_up(void *arg, const uint8_t pin[WIRE_PIN])
 static void welcome(struct call *c)
 {
 	struct wire_welcome w = { .version = WIRE_VERSION, .aead = SEAL_AES256_GCM, .pool_cap = 64, .pool_age = 120, .rekey = 3600,
-				  .relays = 2000, .opens = 200 };
+				  .relays = 2000, .opens = 200, .flags = c->house->flags };
 	uint8_t exported[32], out[WIRE_WELCOME_LEN];
 
 	seal_random(w.sid, sizeof(w.sid));
@@ -581,11 +587,14 @@ static int pool_says(const struct house *h, const char *what)
 	return n;
 }
 
+static uint8_t welcome_flags; /* of the next house's VPS */
+
 static int house_setup(void **state)
 {
 	struct house *h = calloc(1, sizeof(*h));
 
 	assert_non_null(h);
+	h->flags = welcome_flags;
 	signal(SIGPIPE, SIG_IGN);
 	memset(&counters, 0, sizeof(counters));
 	logged[0] = 0;

@@ -289,6 +289,32 @@ static void attaches_without_an_answer_do_not_use_up_the_pool(void **state)
 	close(fd);
 }
 
+static int setup_with_resume(void **state)
+{
+	int rc;
+
+	welcome_flags = WIRE_F_RESUME;
+	rc = house_setup(state);
+	welcome_flags = 0;
+	return rc;
+}
+
+/* What leaves together with ATTACH may lose its only link before it is answered. */
+static void one_without_a_warm_connection_asks_to_be_kept(void **state)
+{
+	struct house *h = *state;
+	int warm, cold;
+
+	warm = client_that_asked(h);
+	assert_false(h->open_flags & WIRE_OPEN_KEEP);
+	h->config.pool_max = 0;
+	pool_distrust(h->pool);
+	cold = client_that_asked(h);
+	assert_true(h->open_flags & WIRE_OPEN_KEEP);
+	close(cold);
+	close(warm);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, house_setup, house_teardown)
 
 int main(void)
@@ -301,6 +327,7 @@ int main(void)
 		TEST(a_bad_record_is_a_reset),
 		TEST(a_reset_with_another_token_proves_nothing),
 		TEST(attaches_without_an_answer_do_not_use_up_the_pool),
+		cmocka_unit_test_setup_teardown(one_without_a_warm_connection_asks_to_be_kept, setup_with_resume, house_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
