@@ -6,6 +6,7 @@
 #   make CC=clang WERROR=1
 #   make check           unit tests under ASan + UBSan
 #   make check-net       the real daemons in network namespaces (root)
+#   make check-sim       both daemons in random households, under a clock of their own
 #   make check-docs      does everything that the pages name exist?
 #   make check-cross     arm64 and armhf: built, and partly run, on this machine
 #   make fuzz            every libFuzzer target for FUZZ_SECONDS
@@ -145,7 +146,7 @@ TEST_FUZZ_SECONDS ?= 5
 
 # Everything that a user's machine should pass; ALSO names more. A sub-make, because the packages change what pkg-config says.
 test: deps
-	@FUZZ_SECONDS=$(TEST_FUZZ_SECONDS) tests/all "$(MAKE)" check check-docs check-vectors check-install fuzz $(ALSO)
+	@FUZZ_SECONDS=$(TEST_FUZZ_SECONDS) tests/all "$(MAKE)" check check-sim check-docs check-vectors check-install fuzz $(ALSO)
 	@echo "test: everything passed"
 
 # Both compilers, without a warning.
@@ -174,7 +175,7 @@ check-docs:
 .PHONY: deps install uninstall test demo test-kernel check-install check-docs check-clang
 
 clean:
-	rm -rf build build-san build-fuzz build-install build-clang build-cross
+	rm -rf build build-san build-sim build-fuzz build-install build-clang build-cross
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

@@ -127,3 +127,31 @@ figures: all tools $(BUILD)/tunnel_driver
 	@PLAIT_BUILD=$(abspath $(BUILD)) PLAIT_TOOLS=$(abspath $(BUILD)) python3 tests/bench/figures.py $(if $(SAVE),--save) $(R:%=--row %)
 
 .PHONY: bench figures
+
+# The simulator: both daemons in one process, under a clock of its own (docs/simulator.md). Each daemon is linked into
+# one object in which only its main is visible; what tests/sim has another one of is left out of it.
+SIM_LEFT_OUT := sys/tun sys/sysctl host/daemon host/instance host/guard host/script host/hook host/admin host/memo
+SIM_FLOORS = $(filter-out $(SIM_LEFT_OUT:%=$(BUILD)/common/%.o),$(foreach f,$(FLOORS),$(call obj,common/$(f))))
+$(BUILD)/sim/plait_%.o: $$(call obj,$$*-proxy) $(SIM_FLOORS)
+	@mkdir -p $(@D)
+	$(call run,LD,$@) $(LD) -r -o $@.all $^ && $(OBJCOPY) --redefine-sym main=plait_$*_main --keep-global-symbol=plait_$*_main $@.all $@ && rm $@.all
+$(BUILD)/sim/%.o: tests/sim/%.c $(wildcard tests/sim/*.h) | $(HARDEN_FILE)
+	@mkdir -p $(@D)
+	$(call run,CC,$<) $(CC) $(ALL_CFLAGS) $(INC_host) -c -o $@ $<
+$(BUILD)/sim/sim: $(patsubst tests/sim/%.c,$(BUILD)/sim/%.o,$(wildcard tests/sim/*.c)) $(BUILD)/sim/plait_local.o $(BUILD)/sim/plait_remote.o $(LIB_sys)
+	$(call run,LD,$@) $(CC) -o $@ $(filter %.o,$^) $(LIB_sys) $(ALL_LDFLAGS) $(LIBS)
+OBJCOPY ?= objcopy
+
+# `make sim SEEDS=10000` lives through so many households, from FIRST on; check-sim through a hundred, and random ones for SIM_SECONDS.
+SEEDS ?= 200
+FIRST ?= 1
+SIM_SECONDS ?= 20
+sim-bin:
+	@$(MAKE) --no-print-directory BUILD=build-sim OPT=-O1 SAN= build-sim/sim/sim
+sim: sim-bin
+	@SIM_JOBS=$$(nproc) build-sim/sim/sim $(FIRST) $(SEEDS)
+check-sim: sim-bin
+	@SIM_JOBS=$$(nproc) build-sim/sim/sim 1 100
+	@SIM_JOBS=$$(nproc) SIM_SECONDS=$(SIM_SECONDS) build-sim/sim/sim $$(od -An -N4 -tu4 /dev/urandom) 1000000
+
+.PHONY: sim sim-bin check-sim
