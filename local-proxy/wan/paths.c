@@ -415,8 +415,10 @@ void paths_set_use(struct paths *p, size_t link, enum wire_use use)
 	if (link >= ASSOC_PATHS)
 		return;
 	p->port[link].use = use;
-	if (p->port[link].udp)
-		assoc_set_use(p->assoc, (unsigned)link, use);
+	if (!p->port[link].udp)
+		return;
+	assoc_set_use(p->assoc, (unsigned)link, use);
+	watchers_tell(&p->watchers);
 }
 
 void paths_busy(struct paths *p)

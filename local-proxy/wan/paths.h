@@ -23,7 +23,7 @@ struct paths *paths_new(struct event_base *base, const struct config *config, st
 			const struct relay_loop *relays, struct tunnel *tunnel);
 void paths_free(struct paths *p); /* NULL is fine */
 
-/* Who is told when a path came or went, or is in another state of health. */
+/* Who is told when a path came or went, is in another state of health, or is used for other things. */
 void paths_watch(struct paths *p, void (*told)(void *arg), void *arg);
 
 /* For vps_choice_watch() and links_watch(); `paths` is a struct paths. */
