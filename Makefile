@@ -9,6 +9,7 @@
 #   make check-sim       both daemons in random households, under a clock of their own
 #   make check-docs      does everything that the pages name exist?
 #   make check-cross     arm64 and armhf: built, and partly run, on this machine
+#   make coverage        which lines run in the unit tests and in the simulator
 #   make fuzz            every libFuzzer target for FUZZ_SECONDS
 #   make bench           speed and memory, printed as a table (root)
 #   make figures         what plait promises, and whether it is kept: 8 minutes of a quiet machine (root)
@@ -172,10 +173,13 @@ check-install:
 check-docs:
 	@tests/docs
 
-.PHONY: deps install uninstall test demo test-kernel check-install check-docs check-clang
+coverage:
+	@tests/coverage
+
+.PHONY: deps install uninstall test demo test-kernel check-install check-docs coverage check-clang
 
 clean:
-	rm -rf build build-san build-sim build-fuzz build-install build-clang build-cross
+	rm -rf build build-san build-sim build-coverage-unit build-coverage-sim build-fuzz build-install build-clang build-cross
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

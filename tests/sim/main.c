@@ -77,7 +77,7 @@ static pid_t live(uint64_t seed)
 	house_prepare();
 	house_live(seed);
 	house_clean();
-	_exit(0);
+	exit(0);
 }
 
 int main(int argc, char **argv)
