@@ -6,7 +6,7 @@
  * each (address of the VPS, source address of a link that can reach it), best link first. The first
  * starts at once; the next starts when a round trip and a half of its link is over (STAGGER_MS
  * where that is not known, or is more), or as soon as one fails. Whoever connects first wins; the
- * others are reset before a byte of ours was sent on them. A link that is used for whole
+ * others are reset before a byte of ours was sent on them. A link that is used for plain
  * connections only is first in its turn, one dial in as many as there are links, and last
  * otherwise; its attempts are plain TCP. After DEADLINE_MS, or when every attempt has failed, the
  * dial has failed with the last error. The callback comes from the loop, never from inside
@@ -128,7 +128,7 @@ static void dial_timer_due(evutil_socket_t fd, short what, void *arg)
 		end(d, -1, NULL, d->last_error);
 }
 
-/* Puts one of those that are used for whole connections in front, in its turn. */
+/* Puts one of those that carry plain connections in front, in its turn. */
 static void take_turns(struct links *links, struct addr *src, size_t n)
 {
 	size_t turn = links_turn(links, src, n);

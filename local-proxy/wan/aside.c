@@ -84,7 +84,7 @@ static uint32_t queue_of(const struct health *h)
 /* What each link carried since the last look; false when that cannot be told of all. */
 static bool look(struct aside *a, struct weigh_second *link)
 {
-	bool whole = a->primed;
+	bool complete = a->primed;
 
 	for (size_t i = 0; i < a->config->n_links; i++) {
 		const struct health *health = paths_health(a->paths, i);
@@ -100,13 +100,13 @@ static bool look(struct aside *a, struct weigh_second *link)
 			continue; /* not there: it carried nothing */
 		a->last[i] = now;
 		if (now.index != was.index || now.rx < was.rx || now.tx < was.tx) {
-			whole = false;
+			complete = false;
 			continue;
 		}
 		link[i].bytes[0] = now.rx - was.rx;
 		link[i].bytes[1] = now.tx - was.tx;
 	}
-	return whole;
+	return complete;
 }
 
 static void on_second(evutil_socket_t fd, short what, void *arg)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* aside: puts a link aside that makes the whole slower than without it. See aside.c and weigh.c. */
+/* aside: puts a link aside that slows the others down. See aside.c and weigh.c. */
 #ifndef PLAIT_ASIDE_H
 #define PLAIT_ASIDE_H
 

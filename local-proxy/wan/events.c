@@ -61,13 +61,13 @@ const char *events_state(const json_t *link)
 		return "down";
 	if (says(link, "use", "in"))
 		return "up";
-	if (says(link, "use", "whole"))
+	if (says(link, "use", "plain"))
 		return "plain";
 	if (says(link, "use", "backup"))
-		return says(link, "judge", "harm") ? "aside" : "backup";
-	if (says(link, "judge", "thrift"))
+		return says(link, "reason", "aside") ? "aside" : "backup";
+	if (says(link, "reason", "metered"))
 		return "idle";
-	return says(link, "judge", "role") || says(link, "judge", "quota") ? "off" : "down";
+	return says(link, "reason", "role") || says(link, "reason", "quota") ? "off" : "down";
 }
 
 static void tell_link(struct events *e, const json_t *link, const char *state, const char *was)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
- * Everything is computed from the kernel's present state as a whole; nothing is patched by single
+ * Everything is computed from all of the kernel's present state; nothing is patched by single
  * events. An event only says "look again" (20 ms after the first of a burst), and looking again
  * means: dump devices, addresses and routes, make a struct link of each [link], derive from the
  * links what should be in the kernel, and let rtnl_sync() and mptcp_pm_sync() move the difference.
@@ -21,8 +21,8 @@
  * used again they are made anew at once. Its routes stay as long as it is up: it can still be
  * probed.
  *
- * What a link is used for is up to its judges (verdicts.c). A word for the worse acts at once, one
- * for the better after DEBOUNCE_MS with whatever else was said by then. A link that was rejected
+ * What a link is used for follows from the verdicts on it (verdicts.c). One for the worse acts at
+ * once, one for the better after DEBOUNCE_MS with whatever else was said by then. A link that was rejected
  * and used all the same, for want of a better one, has subflows whose timers have backed off: when
  * it is found good again its endpoint is taken out and put in anew.
  *
@@ -168,11 +168,11 @@ static void links_sync_endpoints(struct links *l)
 /* What each link is used for from now on; true when that is something else. */
 static bool links_decide(struct links *l)
 {
-	struct verdicts_line link[CONFIG_LINKS];
+	struct verdicts_link link[CONFIG_LINKS];
 	bool differs = false;
 
 	for (size_t i = 0; i < l->n; i++)
-		link[i] = (struct verdicts_line){&l->verdicts[i], link_up(&l->link[i]), l->use[i]};
+		link[i] = (struct verdicts_link){&l->verdicts[i], link_up(&l->link[i]), l->use[i]};
 	verdicts_use(link, l->n);
 	for (size_t i = 0; i < l->n; i++) {
 		differs |= l->use[i] != link[i].use;
@@ -255,13 +255,13 @@ static void on_tell(evutil_socket_t fd, short what, void *arg)
 	watchers_tell(&l->watchers);
 }
 
-static void on_judged(evutil_socket_t fd, short what, void *arg)
+static void on_decide(evutil_socket_t fd, short what, void *arg)
 {
 	struct links *l = arg;
 
 	(void)fd;
 	(void)what;
-	event_del(&l->judged);
+	event_del(&l->decide);
 	if (links_decide(l))
 		tell_soon(l);
 	links_sync_endpoints(l);
@@ -274,13 +274,13 @@ void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum
 
 	if (!verdicts_hear(v, who, standing, why))
 		return;
-	log_info("link %s: %s by %s%s%s", l->link[link].name, verdicts_use_name(verdicts_standing(v)), verdicts_name(who),
+	log_info("link %s: %s by %s%s%s", l->link[link].name, verdicts_standing_name(verdicts_standing(v)), verdicts_reason_name(who),
 		 *v->of[who].why ? ", " : "", v->of[who].why);
 	l->renew[link] |= was == LINKS_OUT && l->use[link] != LINKS_OUT;
 	if (verdicts_standing(v) > was)
-		on_judged(-1, 0, l);
-	else if (!event_pending(&l->judged, EV_TIMEOUT, NULL))
-		timer_in_ms(&l->judged, DEBOUNCE_MS);
+		on_decide(-1, 0, l);
+	else if (!event_pending(&l->decide, EV_TIMEOUT, NULL))
+		timer_in_ms(&l->decide, DEBOUNCE_MS);
 }
 
 enum links_standing links_standing(const struct links *l, size_t link, const char **why)
@@ -347,7 +347,7 @@ size_t links_count(const struct links *l)
 	return l->n;
 }
 
-const char *links_line_name(const struct links *l, size_t link)
+const char *links_name_of(const struct links *l, size_t link)
 {
 	return l->link[link].name;
 }
@@ -370,7 +370,7 @@ struct links *links_new(struct event_base *base, const struct config *config, ch
 		return NULL;
 	l->config = config;
 	l->n = config->n_links;
-	event_assign(&l->judged, base, -1, 0, on_judged, l);
+	event_assign(&l->decide, base, -1, 0, on_decide, l);
 	event_assign(&l->tell, base, -1, 0, on_tell, l);
 	if (links_open(l, base) < 0)
 		snprintf(err, err_len, "links: %s", strerror(errno));
@@ -393,7 +393,7 @@ void links_free(struct links *l)
 
 	if (!l)
 		return;
-	event_del(&l->judged);
+	event_del(&l->decide);
 	event_del(&l->tell);
 	rtnl_monitor_free(l->monitor);
 	if (l->pm) {
@@ -434,11 +434,11 @@ static void status_standing(const struct links *l, size_t i, json_t *o)
 	const struct verdicts *v = &l->verdicts[i];
 	enum links_reason who = verdicts_worst(v);
 
-	json_object_set_new(o, "standing", json_string(verdicts_use_name(verdicts_standing(v))));
-	json_object_set_new(o, "use", json_string(verdicts_use_name(l->use[i])));
+	json_object_set_new(o, "standing", json_string(verdicts_standing_name(verdicts_standing(v))));
+	json_object_set_new(o, "use", json_string(verdicts_standing_name(l->use[i])));
 	if (!link_up(&l->link[i]) || v->of[who].standing == LINKS_IN)
 		return;
-	json_object_set_new(o, "judge", json_string(verdicts_name(who)));
+	json_object_set_new(o, "reason", json_string(verdicts_reason_name(who)));
 	json_object_set_new(o, "why", json_string(v->of[who].why));
 }
 

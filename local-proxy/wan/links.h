@@ -24,25 +24,25 @@ void links_watch(struct links *l, void (*told)(void *arg), void *arg);
 /* Takes out exactly what was put in. */
 void links_free(struct links *l);
 
-/* Lines, in the order of the config: 0 .. count - 1. */
+/* In the order of the config: 0 .. count - 1. */
 size_t links_count(const struct links *l);
-const char *links_line_name(const struct links *l, size_t link);
-/* Its address of this family (AF_INET, AF_INET6), whatever the judges say; false: it has none that
+const char *links_name_of(const struct links *l, size_t link);
+/* Its address of this family (AF_INET, AF_INET6), whatever the verdicts are; false: it has none that
  * is up. */
 bool links_address(const struct links *l, size_t link, int family, struct addr *out);
 
-/* What a link may be used for is the worst that any judge says of it; each speaks for himself and
- * may change his mind at any time. A link that is not LINKS_IN is still used when nothing better is
- * left. `why` is one clause for people, copied. */
+/* What a link may be used for is the worst verdict on it; there is one for each reason, and each may
+ * change at any time. A link that is not LINKS_IN is still used when nothing better is left. `why`
+ * is one clause for people, copied. */
 enum links_reason { LINKS_HEALTH, LINKS_ROLE, LINKS_QUOTA, LINKS_ASIDE, LINKS_MPTCP, LINKS_METERED, LINKS_REASONS };
 enum links_standing {
 	LINKS_IN,     /* an equal among the good ones */
-	LINKS_PLAIN,  /* no subflows: whole connections, as plain TCP, by its share */
-	LINKS_BACKUP, /* only while no link is IN or WHOLE */
+	LINKS_PLAIN,  /* no subflows: connections of its own, as plain TCP, by its share */
+	LINKS_BACKUP, /* only while no link is IN or PLAIN */
 	LINKS_OUT,    /* not at all */
 };
 void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *why);
-enum links_standing links_standing(const struct links *l, size_t link, const char **why); /* of all judges together */
+enum links_standing links_standing(const struct links *l, size_t link, const char **why); /* by all verdicts */
 /* A link is away or out, and not by its owner's wish, or one was within the last minute: another
  * may follow. */
 bool links_uneasy(const struct links *l);
@@ -67,7 +67,7 @@ bool links_mixed(const struct links *l);
  * it with this. By chance a link would be without for a while. */
 size_t links_turn(struct links *l, const struct addr *src, size_t n);
 
-/* Connections from this source are to be plain TCP: its link is used for whole ones. */
+/* Connections from this source are to be plain TCP: its link is LINKS_PLAIN for want of Multipath TCP. */
 bool links_is_plain(const struct links *l, const struct addr *src);
 /* No link has this address any more, nor is one down that might come back with it. */
 bool links_has_lost(const struct links *l, const struct addr *src);

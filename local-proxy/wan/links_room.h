@@ -30,7 +30,7 @@ struct links {
 	uint64_t turn[CONFIG_LINKS], turns;
 	bool mixed;
 	uint64_t shaken_ms; /* when something changed last; 0: not yet */
-	struct event judged, tell; /* something was said for the better; callers are to be told */
+	struct event decide, tell; /* a verdict is for the better; callers are to be told */
 };
 
 /* The link that has this address; l->n: none has it now. Of links_select.c. */

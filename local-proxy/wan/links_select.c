@@ -4,8 +4,8 @@
  * Theory of operation. A connection is bound to an address of the link that it begins on; the
  * kernel joins the others to it. Of the links that have the family, those that stand best come
  * first (links.h), and of equals the one with the shortest round trip. That is the order in which a
- * dial tries them. Only where whole connections are spread over links, since their network takes
- * MPTCP away, do they take turns instead. An address that its link has lost leads back to no link:
+ * dial tries them. Only connections that are plain TCP, since their links' networks take MPTCP
+ * away, take turns instead. An address that its link has lost leads back to no link:
  * what is bound to it cannot go on. */
 #include "links_room.h"
 

@@ -70,7 +70,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* Looks once a second, where there is something to be thrifty with. */
+/* Looks once a second, where there is a metered link. */
 static int watch(struct metered *m)
 {
 	for (size_t i = 0; i < m->config->n_links; i++)

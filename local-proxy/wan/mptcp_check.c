@@ -10,7 +10,7 @@
  * Other links learn the same from silence (paths); what is found here is only whether connections
  * can have subflows.
  *
- * A link without them is used for whole connections, as plain TCP (dial.c). It is asked when a
+ * A link without them carries connections of its own, as plain TCP (dial.c). It is asked when a
  * session begins, when its address changes, when a connection of a relay turns out to have fallen
  * back, and every RETEST_MS, for middleboxes come and go; a metered link less often. One link is
  * asked at a time. Without a session, which may be so because no link lets Multipath TCP through,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
- * Each link that has an address in a family of the VPS's has a port here: a UDP socket bound to
- * that address, connected to the VPS, and the path of the same number in the association. When the
- * address changes the port is made anew, and its health begins anew. What the association finds out
- * of a path is passed on to `links` as the judge LINKS_HEALTH:
+ * Each link that has an address in a family of the VPS's has a path: a UDP socket here, bound to
+ * that address and connected to the VPS, and the path of the same number in the association. When
+ * the address changes both are made anew, and so is the path's health. What the association finds
+ * out of a path is passed on to `links` as the verdict LINKS_HEALTH:
  *
- *   UP, LOSSY      in (whether a lossy link does harm is for another judge)
+ *   UP, LOSSY      in (whether a lossy link slows the others down is for aside.c to say)
  *   SUSPECT, DOWN  out
  *   PROBING        as it was: out if it was found dead, else in, since a link is believed until it is proven bad
  *
@@ -16,7 +16,7 @@
  * one that UDP never knew. That it stands so is in `status` and in the log, once. A path that is
  * answered again, and is only waiting to be believed, is not asked by TCP: a link that comes and
  * goes would be cleared by that each time it comes. Where the VPS hears no datagrams at all, TCP
- * alone judges.
+ * alone counts.
  *
  * TCP's business makes the association probe fast: a tick looks whether relays moved bytes, and lan
  * tells of each new connection. */
@@ -47,7 +47,7 @@
 #define METERED_S 300 /* longer than NATs remember: at rest nothing comes that way, and the next probe opens it again */
 #define TARGETS_MAX 8
 
-struct port {
+struct path {
 	struct paths *all;
 	unsigned id;
 	enum wire_use use;
@@ -60,7 +60,7 @@ struct port {
 	uint32_t keepalive_s;
 	struct tcp_probe *probe;
 	uint64_t since_ms, probe_ms; /* made; the next probe is due */
-	unsigned answers, failures;  /* of touches, in a row */
+	unsigned answers, failures;  /* of TCP probes, in a row */
 };
 
 struct paths {
@@ -71,7 +71,7 @@ struct paths {
 	const struct relay_loop *relays;
 	struct assoc *assoc;
 	struct watchers watchers;
-	struct port port[ASSOC_PATHS];
+	struct path path[ASSOC_PATHS];
 	struct addr target[TARGETS_MAX];
 	size_t n_targets;
 	bool session, deaf; /* deaf: the VPS hears no datagrams */
@@ -81,59 +81,59 @@ struct paths {
 	struct event tick;
 };
 
-static bool is_line(const struct paths *p, unsigned id)
+static bool is_link(const struct paths *p, unsigned id)
 {
 	return id < links_count(p->links);
 }
 
-static const char *port_name(const struct paths *p, unsigned id)
+static const char *path_name(const struct paths *p, unsigned id)
 {
-	return is_line(p, id) ? links_line_name(p->links, id) : "any";
+	return is_link(p, id) ? links_name_of(p->links, id) : "any";
 }
 
 /* --- what it means --- */
 
-static bool cleared(const struct port *o)
+static bool cleared(const struct path *o)
 {
 	return o->answers >= SURE;
 }
 
-static bool condemned(const struct port *o)
+static bool condemned(const struct path *o)
 {
 	return o->failures >= SURE;
 }
 
 /* The verdict without UDP's word, or against it. */
-static bool trusted(const struct port *o)
+static bool trusted(const struct path *o)
 {
 	return cleared(o) || (!o->was_up && !condemned(o));
 }
 
-static void port_judge(struct port *o)
+static void path_verdict(struct path *o)
 {
 	struct paths *p = o->all;
 	const struct health *h = assoc_health(p->assoc, o->id);
 	char why[96] = "";
 
-	if (!is_line(p, o->id))
+	if (!is_link(p, o->id))
 		return;
 	if (!health_usable(h->state) && !trusted(o))
 		snprintf(why, sizeof(why), "%s: %s", health_name(h->state), condemned(o) ? "neither UDP nor TCP is answered" : h->why);
 	links_set_verdict(p->links, o->id, LINKS_HEALTH, *why ? LINKS_OUT : LINKS_IN, why);
 }
 
-static void set_filtered(struct port *o, bool filtered)
+static void set_filtered(struct path *o, bool filtered)
 {
 	if (o->filtered == filtered)
 		return;
 	o->filtered = filtered;
 	if (filtered)
-		log_warn("link %s: UDP to the VPS is filtered; the link is tried by TCP", port_name(o->all, o->id));
+		log_warn("link %s: UDP to the VPS is filtered; the link is tried by TCP", path_name(o->all, o->id));
 	else
-		log_info("link %s: UDP gets through again", port_name(o->all, o->id));
+		log_info("link %s: UDP gets through again", path_name(o->all, o->id));
 }
 
-static void forget_touches(struct port *o)
+static void forget_probes(struct path *o)
 {
 	tcp_probe_cancel(o->probe);
 	o->probe = NULL;
@@ -143,7 +143,7 @@ static void forget_touches(struct port *o)
 
 static void path_heard(struct paths *p, unsigned path, enum health_state was)
 {
-	struct port *o = &p->port[path];
+	struct path *o = &p->path[path];
 	const struct health *h = assoc_health(p->assoc, path);
 	bool news;
 
@@ -152,14 +152,14 @@ static void path_heard(struct paths *p, unsigned path, enum health_state was)
 	news = !(o->answered && h->state == HEALTH_DOWN);
 	o->answered = was == HEALTH_DOWN && h->state == HEALTH_PROBING;
 	news &= !o->answered; /* a dead link that answers now and then is dead, and that was said */
-	(news ? log_info : log_debug)("link %s: %s, was %s: %s", port_name(p, path), health_name(h->state), health_name(was), h->why);
+	(news ? log_info : log_debug)("link %s: %s, was %s: %s", path_name(p, path), health_name(h->state), health_name(was), h->why);
 	if (health_usable(h->state)) {
 		o->was_up = true;
 		set_filtered(o, false);
 	}
 	if (health_usable(h->state) || (o->answered && !o->filtered)) /* filtered: TCP has proved it, and carries it meanwhile */
-		forget_touches(o);
-	port_judge(o);
+		forget_probes(o);
+	path_verdict(o);
 }
 
 static void path_changed(void *arg, unsigned path, enum health_state was)
@@ -187,18 +187,18 @@ static bool is_busy(const struct paths *p, uint64_t now)
 
 static void on_probed(void *arg, bool there)
 {
-	struct port *o = arg;
+	struct path *o = arg;
 
 	o->probe = NULL;
 	o->answers = there ? o->answers + 1 : 0;
 	o->failures = there ? 0 : o->failures + 1;
 	if (cleared(o) && !o->all->deaf && assoc_health(o->all->assoc, o->id)->state != HEALTH_SUSPECT)
 		set_filtered(o, true);
-	port_judge(o);
+	path_verdict(o);
 }
 
 /* UDP had its time, or cannot speak. */
-static bool wants_probe(const struct port *o, uint64_t now)
+static bool wants_probe(const struct path *o, uint64_t now)
 {
 	const struct health *h = assoc_health(o->all->assoc, o->id);
 
@@ -207,7 +207,7 @@ static bool wants_probe(const struct port *o, uint64_t now)
 	return now - (h->changed_ms > o->since_ms ? h->changed_ms : o->since_ms) >= TCP_PROBE_AFTER_MS;
 }
 
-static void tcp_probe_if_due(struct port *o, uint64_t now)
+static void tcp_probe_if_due(struct path *o, uint64_t now)
 {
 	struct paths *p = o->all;
 	unsigned idle = o->keepalive_s > KEEPALIVE_S ? o->keepalive_s * 1000 : TCP_PROBE_IDLE_MS;
@@ -219,29 +219,29 @@ static void tcp_probe_if_due(struct port *o, uint64_t now)
 	o->probe = tcp_probe_new(p->base, &o->from, &o->to, RULES_SELF_MARK, on_probed, o);
 }
 
-/* --- ports --- */
+/* --- paths --- */
 
 static void on_datagram(void *arg, const struct udp_got *got)
 {
-	struct port *o = arg;
+	struct path *o = arg;
 
 	assoc_input(o->all->assoc, o->udp, got);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct port *o = arg;
+	struct path *o = arg;
 
 	(void)fd;
 	(void)what;
 	udp_receive(o->udp, on_datagram, o);
 }
 
-static void port_close(struct port *o)
+static void path_close(struct path *o)
 {
 	if (!o->udp)
 		return;
-	forget_touches(o);
+	forget_probes(o);
 	assoc_del_path(o->all->assoc, o->id);
 	event_del(&o->readable);
 	udp_close(o->udp);
@@ -249,12 +249,12 @@ static void port_close(struct port *o)
 	o->was_up = o->filtered = o->answered = false;
 }
 
-static uint32_t keepalive(const struct port *o)
+static uint32_t keepalive(const struct path *o)
 {
-	return is_line(o->all, o->id) && o->all->config->links[o->id].metered ? METERED_S : KEEPALIVE_S;
+	return is_link(o->all, o->id) && o->all->config->links[o->id].metered ? METERED_S : KEEPALIVE_S;
 }
 
-static void port_open(struct port *o, const struct addr *from, const struct addr *to)
+static void path_open(struct path *o, const struct addr *from, const struct addr *to)
 {
 	struct paths *p = o->all;
 	struct assoc_path path = { .to = *to, .from = *from, .use = o->use, .keepalive_s = keepalive(o) };
@@ -262,7 +262,7 @@ static void port_open(struct port *o, const struct addr *from, const struct addr
 	o->keepalive_s = path.keepalive_s;
 	o->udp = udp_connect(from, to, RULES_SELF_MARK);
 	if (!o->udp) {
-		log_debug("link %s: no UDP socket: %s", port_name(p, o->id), strerror(errno));
+		log_debug("link %s: no UDP socket: %s", path_name(p, o->id), strerror(errno));
 		return;
 	}
 	o->from = *from;
@@ -272,40 +272,40 @@ static void port_open(struct port *o, const struct addr *from, const struct addr
 	event_add(&o->readable, NULL);
 	path.udp = o->udp;
 	assoc_set_path(p->assoc, o->id, &path);
-	port_judge(o);
+	path_verdict(o);
 }
 
 /* The first address of the VPS that the link can speak to. */
-static bool port_ends(const struct paths *p, unsigned id, struct addr *from, struct addr *to)
+static bool path_ends(const struct paths *p, unsigned id, struct addr *from, struct addr *to)
 {
 	for (size_t i = 0; i < p->n_targets; i++) {
 		*to = p->target[i];
 		if (!links_count(p->links) && id == 0)
 			return links_sources(p->links, to, from, 1) == 1;
-		if (is_line(p, id) && links_address(p->links, id, addr_family(to), from))
+		if (is_link(p, id) && links_address(p->links, id, addr_family(to), from))
 			return true;
 	}
 	return false;
 }
 
-static void port_refresh(struct port *o)
+static void path_refresh(struct path *o)
 {
 	struct addr from, to;
 
-	if (!port_ends(o->all, o->id, &from, &to)) {
-		port_close(o);
+	if (!path_ends(o->all, o->id, &from, &to)) {
+		path_close(o);
 		return;
 	}
 	if (o->udp && addr_same_ip(&o->from, &from) && addr_equal(&o->to, &to) && o->keepalive_s == keepalive(o))
 		return;
-	port_close(o);
-	port_open(o, &from, &to);
+	path_close(o);
+	path_open(o, &from, &to);
 }
 
 static void refresh(struct paths *p)
 {
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		port_refresh(&p->port[i]);
+		path_refresh(&p->path[i]);
 }
 
 /* --- time --- */
@@ -323,8 +323,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
 		const struct health *h = assoc_health(p->assoc, i);
 
-		tcp_probe_if_due(&p->port[i], now);
-		if (p->port[i].udp && is_line(p, i) && h->min_rtt_us)
+		tcp_probe_if_due(&p->path[i], now);
+		if (p->path[i].udp && is_link(p, i) && h->min_rtt_us)
 			links_note_rtt(p->links, i, h->min_rtt_us);
 	}
 }
@@ -346,8 +346,8 @@ struct paths *paths_new(struct event_base *base, const struct config *config, st
 	p->assoc = tunnel_assoc(tunnel);
 	tunnel_watch(tunnel, path_changed, path_unknown, p);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
-		p->port[i].all = p;
-		p->port[i].id = i;
+		p->path[i].all = p;
+		p->path[i].id = i;
 	}
 	event_assign(&p->tick, base, -1, EV_PERSIST, on_tick, p);
 	timer_in_ms(&p->tick, TICK_MS);
@@ -359,7 +359,7 @@ void paths_free(struct paths *p)
 	if (!p)
 		return;
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		port_close(&p->port[i]);
+		path_close(&p->path[i]);
 	event_del(&p->tick);
 	free(p);
 }
@@ -369,8 +369,8 @@ static void begin_anew(struct paths *p)
 {
 	assoc_restart(p->assoc);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
-		p->port[i].since_ms = clock_ms();
-		p->port[i].answered = false;
+		p->path[i].since_ms = clock_ms();
+		p->path[i].answered = false;
 	}
 }
 
@@ -414,8 +414,8 @@ void paths_set_use(struct paths *p, size_t link, enum wire_use use)
 {
 	if (link >= ASSOC_PATHS)
 		return;
-	p->port[link].use = use;
-	if (!p->port[link].udp)
+	p->path[link].use = use;
+	if (!p->path[link].udp)
 		return;
 	assoc_set_use(p->assoc, (unsigned)link, use);
 	watchers_tell(&p->watchers);
@@ -429,10 +429,10 @@ void paths_busy(struct paths *p)
 
 const struct health *paths_health(const struct paths *p, size_t link)
 {
-	return link < ASSOC_PATHS && p->port[link].udp ? assoc_health(p->assoc, (unsigned)link) : NULL;
+	return link < ASSOC_PATHS && p->path[link].udp ? assoc_health(p->assoc, (unsigned)link) : NULL;
 }
 
-static const char *udp_word(const struct port *o)
+static const char *udp_word(const struct path *o)
 {
 	if (o->all->deaf)
 		return "not heard by the VPS";
@@ -449,8 +449,8 @@ void paths_status(const struct paths *p, json_t *links)
 	json_array_foreach(links, i, o) {
 		if (i >= ASSOC_PATHS)
 			break;
-		path = p->port[i].udp ? assoc_path_status(p->assoc, (unsigned)i) : NULL;
-		json_object_set_new(o, "udp", json_string(udp_word(&p->port[i])));
+		path = p->path[i].udp ? assoc_path_status(p->assoc, (unsigned)i) : NULL;
+		json_object_set_new(o, "udp", json_string(udp_word(&p->path[i])));
 		if (path)
 			json_object_set_new(o, "path", path);
 	}

@@ -4,14 +4,14 @@
  * A role is the owner's word on a link. A primary is used whenever it is fit; a backup carries
  * nothing, not even a subflow that would be preferred, while any primary is; a link that is off
  * carries nothing at all, but keeps its address and its routes. The word is passed on to `links` as
- * one judge among others and takes effect there, on running connections too.
+ * one verdict among others and takes effect there, on running connections too.
  *
  * A role that was changed live lasts as long as the daemon, or until the config says another than
  * it did: a restart reads the config again, so that a link is not found off a year later by
  * somebody who does not know why.
  *
  * UDP has its own way to say the same (enum wire_use), and one more word: a metered link, and one
- * on which bulk does harm, carries the small and urgent packets whose copies make the difference,
+ * that is put aside, carries the small and urgent packets whose copies make the difference,
  * and no bulk. The strictest of what is known wins. */
 #include "roles.h"
 

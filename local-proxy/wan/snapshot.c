@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Line number i owns table 25000 + i: the subnets that the house itself reaches without a gateway,
+/* Link number i owns table 25000 + i: the subnets that the house itself reaches without a gateway,
  * the link's own subnet, and a default route through its gateway with the link's initcwnd. The rule
  * "from ADDRESS lookup TABLE" makes a socket that is bound to the link's address leave by that
  * link, whatever the main table prefers; gateways are taken as on-link, so two links may have the
@@ -43,7 +43,7 @@ static void snapshot_addr(void *arg, const struct rtnl_addr *addr)
 		link_hear_addr(&k->link[i], addr);
 }
 
-static bool snapshot_is_line(const struct snapshot *k, int index)
+static bool snapshot_is_link(const struct snapshot *k, int index)
 {
 	for (size_t i = 0; i < k->n; i++)
 		if (k->link[i].index == index)
@@ -66,7 +66,7 @@ static bool snapshot_is_house(const struct snapshot *k, const struct rtnl_route 
 {
 	if (!r->raw || r->table != RT_TABLE_MAIN || r->type != RTN_UNICAST || !r->index)
 		return false;
-	if (r->dst.bits == (r->v6 ? 0 : 96) || snapshot_is_line(k, r->index))
+	if (r->dst.bits == (r->v6 ? 0 : 96) || snapshot_is_link(k, r->index))
 		return false;
 	if (r->v6 && r->dst.ip[0] == 0xfe && (r->dst.ip[1] & 0xc0) == 0x80)
 		return false;

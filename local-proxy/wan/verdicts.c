@@ -34,21 +34,21 @@ bool verdicts_forbid(const struct verdicts *v)
 	return v->of[LINKS_ROLE].standing == LINKS_OUT || v->of[LINKS_QUOTA].standing == LINKS_OUT;
 }
 
-const char *verdicts_name(enum links_reason who)
+const char *verdicts_reason_name(enum links_reason who)
 {
 	static const char *const names[LINKS_REASONS] = {
 		[LINKS_HEALTH] = "health", [LINKS_ROLE] = "role",   [LINKS_QUOTA] = "quota",
-		[LINKS_ASIDE] = "harm",	   [LINKS_MPTCP] = "strip",	 [LINKS_METERED] = "thrift",
+		[LINKS_ASIDE] = "aside",   [LINKS_MPTCP] = "mptcp", [LINKS_METERED] = "metered",
 	};
 
 	return names[who];
 }
 
-const char *verdicts_use_name(enum links_standing s)
+const char *verdicts_standing_name(enum links_standing s)
 {
 	static const char *const names[] = {
 		[LINKS_IN] = "in",
-		[LINKS_PLAIN] = "whole",
+		[LINKS_PLAIN] = "plain",
 		[LINKS_BACKUP] = "backup",
 		[LINKS_OUT] = "out",
 	};
@@ -56,7 +56,7 @@ const char *verdicts_use_name(enum links_standing s)
 	return names[s];
 }
 
-static enum links_standing best_of(const struct verdicts_line *link, size_t n)
+static enum links_standing best_of(const struct verdicts_link *link, size_t n)
 {
 	enum links_standing best = LINKS_OUT;
 
@@ -66,13 +66,13 @@ static enum links_standing best_of(const struct verdicts_line *link, size_t n)
 	return best;
 }
 
-static bool is_last_resort(const struct verdicts_line *link)
+static bool is_last_resort(const struct verdicts_link *link)
 {
 	return link->up && !verdicts_forbid(link->verdicts);
 }
 
 /* Everything that is up was rejected. */
-static void use_rejected(struct verdicts_line *link, size_t n)
+static void use_rejected(struct verdicts_link *link, size_t n)
 {
 	bool in_use = false;
 
@@ -82,7 +82,7 @@ static void use_rejected(struct verdicts_line *link, size_t n)
 		link[i].use = is_last_resort(&link[i]) && (!in_use || link[i].use != LINKS_OUT) ? LINKS_IN : LINKS_OUT;
 }
 
-void verdicts_use(struct verdicts_line *link, size_t n)
+void verdicts_use(struct verdicts_link *link, size_t n)
 {
 	enum links_standing best = best_of(link, n);
 

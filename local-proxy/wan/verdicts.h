@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* verdicts: what several judges say of one link, and what the links are used for in consequence: a
- * value. */
+/* verdicts: what speaks against a link, reason by reason, and what the links are used for in
+ * consequence: a value. */
 #ifndef PLAIT_VERDICTS_H
 #define PLAIT_VERDICTS_H
 
@@ -22,17 +22,17 @@ struct verdicts { /* all zero: nobody objects */
  * decide what it is used for. */
 bool verdicts_hear(struct verdicts *v, enum links_reason who, enum links_standing standing, const char *why);
 
-/* The judge whose word counts. */
+/* The reason that counts: the first of the enum among those whose verdict is worst. */
 enum links_reason verdicts_worst(const struct verdicts *v);
 enum links_standing verdicts_standing(const struct verdicts *v);
 
 /* The owner's own wish, not a finding: such a link stays unused though nothing else be left. */
 bool verdicts_forbid(const struct verdicts *v);
 
-const char *verdicts_name(enum links_reason who);	    /* "health", ... */
-const char *verdicts_use_name(enum links_standing s); /* "in", "whole", "backup", "out" */
+const char *verdicts_reason_name(enum links_reason why);	   /* "health", ... */
+const char *verdicts_standing_name(enum links_standing s); /* "in", "plain", "backup", "out" */
 
-struct verdicts_line {
+struct verdicts_link {
 	const struct verdicts *verdicts;
 	bool up;
 	enum links_standing use; /* in: what it was used for until now; out: from now on */
@@ -41,6 +41,6 @@ struct verdicts_line {
 /* A link is used as it stands, while one that is up stands well enough. Without those the backups
  * are used as if they were equals; without them those of the rejected that were used last, or else
  * all that are not forbidden: a finding may be wrong. */
-void verdicts_use(struct verdicts_line *link, size_t n);
+void verdicts_use(struct verdicts_link *link, size_t n);
 
 #endif

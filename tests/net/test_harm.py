@@ -28,7 +28,7 @@ def test_a_line_that_slows_the_others_is_put_aside(up):
         assert house.rate(1, 2) < 20_000
         wan2 = house.link("wan2")
         assert "slows the others" in wan2["why"] and wan2["share_percent"] < 9, wan2  # NEAR in weigh.c
-        assert house.pair.local.logged().count("by harm") == 1
+        assert house.pair.local.logged().count("by aside") == 1
         house.topo.line[0].unplug()  # it is better than nothing
         wait_for(lambda: house.rate(1, 0.5) > 60_000, "the line aside carries when the other is gone")
         house.topo.line[0].plug()
@@ -64,4 +64,4 @@ def test_a_line_that_brings_its_part_is_never_put_aside(lines):
         house.end_flows()
         house.flow(rate=3e6 / 8)  # a film: the first line would do
         time.sleep(8)
-        assert "by harm" not in house.pair.local.logged()
+        assert "by aside" not in house.pair.local.logged()

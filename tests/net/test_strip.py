@@ -89,7 +89,7 @@ def test_a_line_without_mptcp_is_found_used_whole_and_taken_back(box):
         house.flow()
         house.carries(0)
         house.carries(1)
-        assert house.pair.local.logged().count("by strip") <= 3  # found once, healed once, no flapping
+        assert house.pair.local.logged().count("by mptcp") <= 3  # found once, healed once, no flapping
 
 
 def test_a_house_where_no_line_has_mptcp_is_online_on_both():
@@ -213,4 +213,4 @@ def test_loss_alone_is_no_verdict():
             said = passes(house)
             renumber(house, host)
             wait_for(lambda n=said: passes(house) > n, "it was asked, and answered")
-        assert "strip" not in house.pair.local.logged()
+        assert "by mptcp" not in house.pair.local.logged()

@@ -28,14 +28,14 @@ static void the_worst_word_counts(void **state)
 
 struct bench {
 	struct verdicts verdicts[3];
-	struct verdicts_line link[3];
+	struct verdicts_link link[3];
 };
 
 static void sit(struct bench *b)
 {
 	*b = (struct bench){0};
 	for (int i = 0; i < 3; i++)
-		b->link[i] = (struct verdicts_line){&b->verdicts[i], true, LINKS_OUT};
+		b->link[i] = (struct verdicts_link){&b->verdicts[i], true, LINKS_OUT};
 }
 
 static void expect(struct bench *b, enum links_standing a, enum links_standing m, enum links_standing z)
