@@ -9,7 +9,7 @@
  * 	a link		link-STATE		LINK DEVICE STATE WAS WHY
  * 	a quota		quota-warning, -spent,	LINK DEVICE STATE WHY
  * 			-renewed
- * 	the VPS		remote-up, -down	REMOTE STATE WHY */
+ * 	the VPS		vps-up, -down	VPS STATE WHY */
 #include "events.h"
 
 #include <stdio.h>
@@ -22,7 +22,7 @@ struct events {
 	const struct config *config;
 	struct hook *hook;
 	const char *state[CONFIG_LINKS]; /* told last, a literal */
-	const char *remote;
+	const char *vps;
 };
 
 struct events *events_new(struct event_base *base, const struct config *config)
@@ -102,15 +102,15 @@ void events_links(struct events *e, const struct links *links)
 	json_decref(all);
 }
 
-void events_remote(struct events *e, bool up, const char *address, const char *why)
+void events_vps(struct events *e, bool up, const char *address, const char *why)
 {
 	const char *state = up ? "up" : "down";
-	const char *env[] = { "REMOTE", address, "STATE", state, "WHY", why, NULL };
+	const char *env[] = { "VPS", address, "STATE", state, "WHY", why, NULL };
 
-	if (e->remote && !strcmp(e->remote, state))
+	if (e->vps && !strcmp(e->vps, state))
 		return;
-	e->remote = state;
-	hook_tell(e->hook, up ? "remote-up" : "remote-down", "remote", env);
+	e->vps = state;
+	hook_tell(e->hook, up ? "vps-up" : "vps-down", "vps", env);
 }
 
 void events_quota(struct events *e, size_t link, const char *event, const char *why)

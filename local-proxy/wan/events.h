@@ -19,7 +19,7 @@ void events_free(struct events *e);
 
 /* Perhaps some link is another now. */
 void events_links(struct events *e, const struct links *links);
-void events_remote(struct events *e, bool up, const char *address, const char *why);
+void events_vps(struct events *e, bool up, const char *address, const char *why);
 /* "quota-warning", "quota-spent", "quota-renewed" */
 void events_quota(struct events *e, size_t link, const char *event, const char *why);
 

@@ -123,7 +123,7 @@ void wan_vps_changed(void *wan)
 	if (n)
 		addr_print_ip(&at[0], text);
 	if (up || w->session)
-		events_remote(w->events, up, text, up ? "a session was agreed" : "nothing was heard of it");
+		events_vps(w->events, up, text, up ? "a session was agreed" : "nothing was heard of it");
 	w->session |= up;
 	mptcp_check_targets(w->mptcp_check, at, n, up);
 }

@@ -5,7 +5,7 @@ from topology import Line, Topology, wait_for
 
 TWO = [Line("20M", "20M", 5), Line("20M", "20M", 15)]
 NOTE = """#!/bin/sh
-echo "$1|$PLAIT_LINK|$PLAIT_DEVICE|$PLAIT_STATE|$PLAIT_WAS|$PLAIT_REMOTE|$PLAIT_WHY" >> {}
+echo "$1|$PLAIT_LINK|$PLAIT_DEVICE|$PLAIT_STATE|$PLAIT_WAS|$PLAIT_VPS|$PLAIT_WHY" >> {}
 {}
 """
 
@@ -46,7 +46,7 @@ class Told:
 
 def test_each_change_is_told_once_with_its_reason():
     with Told(**{"link wan2.role": "backup"}) as told:
-        told.wait("remote-up")
+        told.wait("vps-up")
         told.wait("link-up", "wan1")
         told.wait("link-backup", "wan2")
         told.topo.line[0].unplug()
@@ -63,17 +63,17 @@ def test_each_change_is_told_once_with_its_reason():
         assert off[1:5] == ["wan2", "wan2", "off", "backup"] and off[6] == "its role is off", off
         assert told.names("wan1") == ["link-up", "link-down", "link-up"], told.events()
         assert told.names("wan2") == ["link-backup", "link-up", "link-backup", "link-off"], told.events()
-        assert told.names("") == ["remote-up"], told.events()
+        assert told.names("") == ["vps-up"], told.events()
 
 
 def test_a_remote_that_dies_is_told():
     with Told() as told:
-        told.wait("remote-up")
+        told.wait("vps-up")
         told.pair.remote.process.kill()
-        told.wait("remote-down")
+        told.wait("vps-down")
         told.pair.remote.process.wait()
         told.pair.remote.start()
-        wait_for(lambda: told.names("").count("remote-up") == 2, "the remote is up again")
+        wait_for(lambda: told.names("").count("vps-up") == 2, "the remote is up again")
 
 
 def test_a_program_that_hangs_delays_nobody():
