@@ -4,7 +4,7 @@
 # Parameters, all from the environment:
 #   PLAIT_LAN        devices whose TCP is taken: "br0 eth1". They need not exist yet: rules match by name
 #   PLAIT_PORT       port of plait-local's LAN listener (7201)
-#   PLAIT_REMOTE     addresses of the VPS, never taken: "11.7.0.2 2a11:7::2"
+#   PLAIT_VPS        addresses of the VPS, never taken: "11.7.0.2 2a11:7::2"
 #   PLAIT_BYPASS     more prefixes that are never taken: "198.51.100.0/24 2001:db8::/32"
 #   PLAIT_OWN        1 takes the connections of the gateway itself too (0)
 #   PLAIT_MARK       fwmark of a taken packet (0x706c0001)
@@ -33,7 +33,7 @@
 
 PLAIT_LAN=${PLAIT_LAN-}
 PLAIT_PORT=${PLAIT_PORT:-7201}
-PLAIT_REMOTE=${PLAIT_REMOTE-}
+PLAIT_VPS=${PLAIT_VPS-${PLAIT_REMOTE-}} # the old word is still understood
 PLAIT_BYPASS=${PLAIT_BYPASS-}
 PLAIT_OWN=${PLAIT_OWN:-0}
 PLAIT_MARK=${PLAIT_MARK:-0x706c0001}
@@ -56,7 +56,7 @@ NEVER6="::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/23 2001:
 check_parameters() {
 	[ -n "$PLAIT_LAN" ] || [ "$PLAIT_OWN" = 1 ] || die "PLAIT_LAN names no device"
 	check_devices $PLAIT_LAN
-	check_prefixes $PLAIT_REMOTE $PLAIT_BYPASS
+	check_prefixes $PLAIT_VPS $PLAIT_BYPASS
 	check_numbers "$PLAIT_PORT" "$PLAIT_TABLE" "$PLAIT_LABEL" "$PLAIT_PRIORITY"
 	for word in "$PLAIT_MARK" "$PLAIT_SELF_MARK" "$PLAIT_MASK"; do
 		case $word in
@@ -71,9 +71,9 @@ check_parameters() {
 never() {
 	# shellcheck disable=SC2086 # lists are split on purpose
 	if [ "$1" = 4 ]; then
-		of_family 4 $NEVER4 $PLAIT_REMOTE $PLAIT_BYPASS
+		of_family 4 $NEVER4 $PLAIT_VPS $PLAIT_BYPASS
 	else
-		of_family 6 $NEVER6 $PLAIT_REMOTE $PLAIT_BYPASS
+		of_family 6 $NEVER6 $PLAIT_VPS $PLAIT_BYPASS
 	fi
 }
 

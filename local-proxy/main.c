@@ -20,7 +20,6 @@
 #include "paths.h"
 #include "pool.h"
 #include "relay.h"
-#include "rules.h"
 #include "subflows.h"
 #include "tls.h"
 #include "tundev.h"
@@ -70,7 +69,7 @@ static int gateway_build(struct gateway *g, char *err, size_t err_len)
 	struct event_base *base = g->loop.base;
 	const char *congestion = sock_congestion_choice(&g->caps, c->congestion);
 	const struct relay_limits limits = { c->idle_s, HALF_IDLE_S, c->stall_s };
-	const struct sock_wan wan = { .mark = RULES_SELF_MARK, .notsent_lowat = c->notsent_lowat,
+	const struct sock_wan wan = { .mark = SOCK_SELF_MARK, .notsent_lowat = c->notsent_lowat,
 				      .keepalive = WAN_KEEPALIVE_S, .congestion = SOCK_WAITING };
 
 	if (!(g->seal = seal_new()) || !(g->relays = relay_loop_new(base, g->seal, &limits)) ||

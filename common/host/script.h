@@ -4,10 +4,14 @@
 #ifndef PLAIT_SCRIPT_H
 #define PLAIT_SCRIPT_H
 
+#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "addr.h"
+#include "rtnl_own.h"
 
 #define SCRIPT_PATH 288
 #define SCRIPT_ENV 16384 /* 64 long IPv6 prefixes and 16 devices fit well */
@@ -24,6 +28,12 @@ int script_init(struct script *s, const char *dir, const char *name, const char 
 
 /* Adds NAME=value. 0, or -1: no room. */
 __attribute__((format(printf, 3, 4))) int script_setenv(struct script *s, const char *name, const char *fmt, ...);
+/* The same with a list for the value, a blank between two. */
+int script_set_prefixes(struct script *s, const char *name, const struct prefix *list, size_t n);
+int script_set_addrs(struct script *s, const char *name, const struct addr *list, size_t n); /* without ports */
+/* Tables and priorities of routes and rules that are to be taken out too: PLAIT_TABLE, PLAIT_PRIORITY. */
+int script_set_range(struct script *s, const struct rtnl_range *r);
+int script_set_devices(struct script *s, const char *name, const char (*list)[IFNAMSIZ], size_t n);
 
 bool script_equal(const struct script *a, const struct script *b);
 

@@ -135,7 +135,7 @@ static int on_new_socket(ares_socket_t fd, int type, void *arg)
 {
 	(void)type;
 	(void)arg;
-	sock_mark(fd, RESOLVE_MARK);
+	sock_mark(fd, SOCK_SELF_MARK);
 	return 0;
 }
 

@@ -13,7 +13,6 @@
 
 #define RESOLVE_MAX 16		/* addresses kept of an answer */
 #define RESOLVE_SRV_MAX 16	/* targets of a service likewise */
-#define RESOLVE_MARK 0x706c0002 /* SO_MARK of its sockets: plait's own, never intercepted */
 
 struct resolve;
 

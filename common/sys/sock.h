@@ -28,6 +28,9 @@ struct sock_caps {
 };
 void sock_probe(struct sock_caps *caps);
 
+/* SO_MARK of our own sockets, by which rules of ours know them. */
+#define SOCK_SELF_MARK 0x706c0002
+
 /* How a socket towards the other plait behaves. */
 struct sock_wan {
 	const char *congestion;	/* while it waits; "" = the kernel's default */

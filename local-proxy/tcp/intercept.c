@@ -21,9 +21,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "firewall.h"
 #include "intercept.h"
 #include "log.h"
-#include "rules.h"
+#include "sock.h"
 #include "timer.h"
 
 #define HEALTHY_MS 10000
@@ -34,51 +35,54 @@
 #define ERR 640
 #define SPARED 40 /* addresses of VPSs */
 
-enum state { OUT, IN, DRAINING };
+static const char *const ways[] = { "nftables", "tproxy", "redirect", NULL };
+static const char *const by_nftables[] = { "nftables", NULL };
+static const char *const by_tproxy[] = { "tproxy", NULL };
+static const char *const by_redirect[] = { "redirect", NULL };
 
 struct intercept {
 	const struct config *config;
-	struct guard *guard;
 	const struct vps_choice *vps_choice;
 	struct lan *lan;
 	const struct relay_loop *relays;
-	enum state state;
-	enum rules_mode used;
+	struct firewall *firewall;
 	bool wanted, session, had_session;
 	char bridges[2]; /* looked_into() when the rules were put in */
-	struct script in; /* what was run last to put the rules in */
 	unsigned retry_ms;
 	struct event timer;
 	struct addr vps[SPARED];
 	size_t n_vps;
 };
 
-static void plan_rules(const struct intercept *i, struct rules_plan *plan)
+static int describe(void *arg, bool undo, struct script *out)
 {
-	static const enum rules_mode modes[] = {
-		[RULES_AUTO] = RULES_BY_CHOICE,
-		[RULES_IPTABLES] = RULES_BY_TPROXY,
-		[RULES_NFTABLES] = RULES_BY_NFTABLES,
-	};
+	const struct intercept *i = arg;
 	const struct config *c = i->config;
 
-	*plan = (struct rules_plan){
-		.mode = c->intercept == INTERCEPT_REDIRECT ? RULES_BY_REDIRECT : modes[c->rules],
-		.dir = c->rules_dir,
-		.lan_devices = c->lan_devices,
-		.n_lan_devices = c->n_lan_devices,
-		.lan_port = c->lan_port,
-		.vps = i->vps,
-		.n_vps = i->n_vps,
-		.bypass = c->bypass,
-		.n_bypass = c->n_bypass,
-		.own = c->own,
-	};
+	(void)undo;
+	return script_set_devices(out, "PLAIT_LAN", c->lan_devices, c->n_lan_devices) ||
+	       script_set_addrs(out, "PLAIT_VPS", i->vps, i->n_vps) ||
+	       script_set_prefixes(out, "PLAIT_BYPASS", c->bypass, c->n_bypass) ||
+	       script_setenv(out, "PLAIT_PORT", "%u", c->lan_port) ||
+	       script_setenv(out, "PLAIT_SELF_MARK", "0x%x", (unsigned)SOCK_SELF_MARK) ||
+	       script_setenv(out, "PLAIT_OWN", "%d", c->own) ? -1 : 0;
+}
+
+static const char *const *ways_of(const struct config *c)
+{
+	if (c->intercept == INTERCEPT_REDIRECT)
+		return by_redirect;
+	return c->rules == RULES_IPTABLES ? by_tproxy : c->rules == RULES_NFTABLES ? by_nftables : ways;
 }
 
 static void wake_in(struct intercept *i, unsigned ms)
 {
 	timer_in_ms(&i->timer, ms);
+}
+
+static bool is_in(const struct intercept *i)
+{
+	return firewall_state(i->firewall) == FIREWALL_IN;
 }
 
 /* Does the firewall see packets that are still inside a bridge? Of IPv4 and of IPv6, '1' or not. */
@@ -104,75 +108,58 @@ static bool is_blinded(const struct intercept *i)
 	return memcmp(now, i->bridges, sizeof(now));
 }
 
-static void take_out(struct intercept *i)
-{
-	struct rules_plan plan;
-	char err[ERR];
-
-	plan_rules(i, &plan);
-	if (i->state != OUT && rules_down(&plan, i->used, err, sizeof(err)))
-		log_warn("%s", err);
-	i->state = OUT;
-}
-
 static void drain(struct intercept *i)
 {
-	struct rules_plan plan;
 	char err[ERR];
 
-	plan_rules(i, &plan);
-	if (rules_drain(&plan, i->used, err, sizeof(err))) {
+	if (firewall_drain(i->firewall, err, sizeof(err))) {
 		log_warn("%s", err);
-		take_out(i);
+		firewall_take_out(i->firewall);
 	} else {
-		i->state = DRAINING;
 		wake_in(i, DRAINED_MS);
 	}
 	log_warn("new connections of the LAN go out directly");
 }
 
+static void put_in_failed(struct intercept *i, const char *why)
+{
+	log_error("the LAN is not intercepted (tried again in %u s): %s", i->retry_ms / 1000, why);
+	wake_in(i, i->retry_ms);
+	i->retry_ms = i->retry_ms * 2 < RETRY_MAX_MS ? i->retry_ms * 2 : RETRY_MAX_MS;
+}
+
 static void put_in(struct intercept *i)
 {
-	enum rules_mode was = i->used;
-	struct rules_plan plan;
-	struct script down;
+	const char *was = firewall_way(i->firewall);
 	char err[ERR];
 
 	if (i->config->rules == RULES_NONE)
 		return;
-	plan_rules(i, &plan);
 	looked_into(i->bridges);
-	if (rules_up(&plan, &i->used, err, sizeof(err))) {
-		i->state = OUT;
-		log_error("the LAN is not intercepted (tried again in %u s): %s", i->retry_ms / 1000, err);
-		wake_in(i, i->retry_ms);
-		i->retry_ms = i->retry_ms * 2 < RETRY_MAX_MS ? i->retry_ms * 2 : RETRY_MAX_MS;
+	if (firewall_put_in(i->firewall, err, sizeof(err))) {
+		put_in_failed(i, err);
 		return;
 	}
-	if (i->state != IN || i->used != was)
-		log_info("connections of the LAN are taken, by %s", rules_name(i->used));
-	i->state = IN;
+	if (strcmp(was, firewall_way(i->firewall)))
+		log_info("connections of the LAN are taken, by %s", firewall_way(i->firewall));
 	i->retry_ms = RETRY_MIN_MS;
-	rules_script(&plan, i->used, "up", &i->in);
-	lan_redirected(i->lan, i->used == RULES_BY_REDIRECT); /* before they arrive */
-	if (rules_script(&plan, i->used, "down", &down) || guard_arm(i->guard, &down))
-		log_warn("the guard is away: if this process is killed, interception stays in");
+	lan_redirected(i->lan, !strcmp(firewall_way(i->firewall), by_redirect[0])); /* before they arrive */
 	wake_in(i, WATCH_MS);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct intercept *i = arg;
+	enum firewall_state state = firewall_state(i->firewall);
 
-	(void)fd;
-	(void)what;
-	if (i->wanted && i->state == IN && !is_blinded(i))
+	(void)fd, (void)what;
+	if (i->wanted && state == FIREWALL_IN && !is_blinded(i))
 		wake_in(i, WATCH_MS);
 	else if (i->wanted)
 		put_in(i);
-	else if (i->state == DRAINING && !relay_loop_count(i->relays))
-		take_out(i);
-	else if (i->state == DRAINING)
+	else if (state == FIREWALL_DRAINED && !relay_loop_count(i->relays))
+		firewall_take_out(i->firewall);
+	else if (state == FIREWALL_DRAINED)
 		wake_in(i, DRAINED_MS);
 }
 
@@ -184,13 +171,18 @@ struct intercept *intercept_new(struct event_base *base, const struct config *co
 	if (!i)
 		return NULL;
 	i->config = config;
-	i->guard = guard;
 	i->vps_choice = vps;
 	i->lan = lan;
 	i->relays = relays;
 	i->retry_ms = RETRY_MIN_MS;
 	i->wanted = config->on_vps_down == DOWN_REJECT;
 	event_assign(&i->timer, base, -1, 0, on_timer, i);
+	i->firewall = firewall_new(&(struct firewall_setup){ .what = "interception", .ways = ways_of(config), .dir = config->rules_dir,
+							     .guard = guard, .describe = describe, .arg = i });
+	if (!i->firewall) {
+		free(i);
+		return NULL;
+	}
 	if (i->wanted)
 		wake_in(i, 0);
 	return i;
@@ -201,18 +193,8 @@ void intercept_free(struct intercept *i)
 	if (!i)
 		return;
 	event_del(&i->timer);
-	take_out(i);
+	firewall_free(i->firewall);
 	free(i);
-}
-
-/* Has the config changed what the rules say? */
-static bool is_stale(const struct intercept *i)
-{
-	struct rules_plan plan;
-	struct script now;
-
-	plan_rules(i, &plan);
-	return rules_script(&plan, i->used, "up", &now) == 0 && !script_equal(&now, &i->in);
 }
 
 void intercept_reload(struct intercept *i)
@@ -220,9 +202,9 @@ void intercept_reload(struct intercept *i)
 	bool wanted = i->session || i->config->on_vps_down == DOWN_REJECT, changed = wanted != i->wanted;
 
 	i->wanted = wanted;
-	if (wanted && (changed || (i->state == IN && is_stale(i))))
+	if (wanted && (changed || firewall_is_stale(i->firewall)))
 		put_in(i);
-	else if (changed && i->state == IN)
+	else if (changed && is_in(i))
 		drain(i);
 }
 
@@ -244,7 +226,7 @@ static void spare(struct intercept *i)
 		return;
 	memcpy(i->vps, addrs, count * sizeof(*addrs));
 	i->n_vps = count;
-	if (i->state == IN)
+	if (is_in(i))
 		put_in(i);
 }
 
@@ -262,9 +244,9 @@ static void follow_session(struct intercept *i, bool up)
 		put_in(i);
 	else if (up)
 		wake_in(i, HEALTHY_MS);
-	else if (i->state == IN)
+	else if (is_in(i))
 		drain(i);
-	else if (i->state == DRAINING)
+	else if (firewall_state(i->firewall) == FIREWALL_DRAINED)
 		wake_in(i, DRAINED_MS);
 }
 
@@ -278,5 +260,5 @@ void intercept_vps_changed(void *intercept)
 
 const char *intercept_mode(const struct intercept *i)
 {
-	return i->state == IN ? rules_name(i->used) : "out";
+	return firewall_way(i->firewall);
 }

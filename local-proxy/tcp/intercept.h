@@ -25,6 +25,6 @@ void intercept_vps_changed(void *intercept);
 /* The config may say other things of the rules now. */
 void intercept_reload(struct intercept *i);
 
-const char *intercept_mode(const struct intercept *i); /* rules_name(), or "out" */
+const char *intercept_mode(const struct intercept *i); /* firewall_way() */
 
 #endif

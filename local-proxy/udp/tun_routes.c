@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "rtnl_own.h"
-#include "rules.h"
+#include "sock.h"
 #include "special.h"
 
 #define TABLE_MAIN 254
@@ -46,7 +46,7 @@ static int add_device(struct rtnl_set *s, int v6, const char *device)
 static int add_own(struct rtnl_set *s, int v6)
 {
 	const uint32_t end = rtnl_range_tunnel.priority + PRIORITY_END;
-	struct rtnl_new_rule self = { .jump = end, .mark = RULES_SELF_MARK & SELF_MASK, .mask = SELF_MASK, .iif = "lo" };
+	struct rtnl_new_rule self = { .jump = end, .mark = SOCK_SELF_MARK & SELF_MASK, .mask = SELF_MASK, .iif = "lo" };
 	struct rtnl_new_rule names = { .jump = end, .proto = PROTO_UDP, .port = 53, .iif = "lo" };
 	struct rtnl_new_rule dhcp = { .jump = end, .proto = PROTO_UDP, .port = v6 ? 547 : 67, .iif = "lo" };
 

@@ -27,14 +27,13 @@
 #include "classify.h"
 #include "clock.h"
 #include "counter.h"
+#include "firewall.h"
 #include "log.h"
 #include "quic.h"
 #include "rtnl_own.h"
-#include "rules.h"
 #include "timer.h"
 #include "tun.h"
 #include "tun_routes.h"
-#include "tun_rules.h"
 
 #define ROUNDS 64
 #define LOST_MS 5000
@@ -47,14 +46,14 @@
 struct tundev {
 	struct event_base *base;
 	const struct config *config;
-	struct guard *guard;
+	struct firewall *firewall;
 	const struct vps_choice *vps_choice;
 	struct tunnel *tunnel;
 	struct tun *tun;
 	struct netlink *nl;
 	char why[ERR]; /* there is no device */
 
-	bool session, usable, in, was_in, rules_in, reject_quic;
+	bool session, usable, in, was_in, reject_quic;
 	uint64_t since_ms; /* of want() being what it is */
 	bool wanted;
 	const char *trouble; /* why it is not in though wanted */
@@ -62,8 +61,6 @@ struct tundev {
 	struct addr inner[2];
 	struct addr vps[SPARED];
 	size_t n_vps;
-	enum tun_rules_mode used;
-	struct script put; /* what was run last to put the rules in */
 
 	struct event readable, timer, quic;
 	struct tun_packet packet[TUN_PACKETS];
@@ -149,60 +146,29 @@ static int sync_routes(struct tundev *t, bool in)
 
 /* --- the firewall's part --- */
 
-static void plan(const struct tundev *t, struct tun_rules_plan *p)
+static int describe(void *arg, bool undo, struct script *out)
 {
-	static const enum tun_rules_mode modes[] = {
-		[RULES_AUTO] = TUN_RULES_BY_CHOICE,
-		[RULES_IPTABLES] = TUN_RULES_BY_IPTABLES,
-		[RULES_NFTABLES] = TUN_RULES_BY_NFTABLES,
-	};
+	const struct tundev *t = arg;
 	const struct config *c = t->config;
 
-	*p = (struct tun_rules_plan){
-		.mode = t->rules_in ? t->used : modes[c->rules],
-		.dir = c->rules_dir,
-		.device = c->tunnel_device,
-		.lan_devices = c->lan_devices,
-		.n_lan_devices = c->n_lan_devices,
-		.masquerade_out = c->nat,
-		.reject_quic = t->reject_quic,
-		.quic_allow = c->quic_allow,
-		.n_quic_allow = c->n_quic_allow,
-		.closed = c->nat ? "new" : "",
-	};
+	if (undo && script_set_range(out, &rtnl_range_tunnel))
+		return -1;
+	return script_setenv(out, "PLAIT_TUN", "%s", c->tunnel_device) ||
+	       script_set_devices(out, "PLAIT_LAN", c->lan_devices, c->n_lan_devices) ||
+	       script_setenv(out, "PLAIT_MASQUERADE", "%s", c->nat ? "out" : "") ||
+	       script_setenv(out, "PLAIT_QUIC", "%d", t->reject_quic) ||
+	       script_set_prefixes(out, "PLAIT_QUIC_ALLOW", c->quic_allow, c->n_quic_allow) ||
+	       script_setenv(out, "PLAIT_CLOSED", "%s", c->nat ? "new" : "") ? -1 : 0;
 }
 
 static int rules_put_in(struct tundev *t)
 {
-	struct tun_rules_plan p;
-	struct script undo;
 	char err[ERR];
 
-	if (t->config->rules == RULES_NONE)
+	if (t->config->rules == RULES_NONE || firewall_put_in(t->firewall, err, sizeof(err)) == 0)
 		return 0;
-	plan(t, &p);
-	if (tun_rules_up(&p, &t->used, err, sizeof(err))) {
-		log_error("the tunnel is not used: %s", err);
-		t->rules_in = false;
-		return -1;
-	}
-	t->rules_in = true;
-	tun_rules_script(&p, t->used, "up", &t->put);
-	p.undo = &rtnl_range_tunnel;
-	if (tun_rules_script(&p, t->used, "down", &undo) || guard_arm(t->guard, &undo))
-		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
-	return 0;
-}
-
-static void rules_take_out(struct tundev *t)
-{
-	struct tun_rules_plan p;
-	char err[ERR];
-
-	plan(t, &p);
-	if (t->rules_in && tun_rules_down(&p, t->used, err, sizeof(err)))
-		log_warn("%s", err);
-	t->rules_in = false;
+	log_error("the tunnel is not used: %s", err);
+	return -1;
 }
 
 /* --- in and out --- */
@@ -385,16 +351,6 @@ static int start_device(struct tundev *t)
 	return 0;
 }
 
-/* Has the config changed what the firewall is to do? */
-static bool is_stale(const struct tundev *t)
-{
-	struct tun_rules_plan p;
-	struct script now;
-
-	plan(t, &p);
-	return t->rules_in && tun_rules_script(&p, t->used, "up", &now) == 0 && !script_equal(&now, &t->put);
-}
-
 void tundev_reload(struct tundev *t)
 {
 	tunnel_set_redundancy(t->tunnel, t->config->tunnel_how.redundancy);
@@ -402,7 +358,7 @@ void tundev_reload(struct tundev *t)
 		return;
 	tundev_decide(t);
 	t->reject_quic = quic_is_refused(t->config, t->tunnel);
-	if (t->in && is_stale(t) && rules_put_in(t)) {
+	if (t->in && firewall_is_stale(t->firewall) && rules_put_in(t)) {
 		take_out(t, "its rules were refused");
 		wake_in(t, RETRY_MS);
 	}
@@ -419,10 +375,11 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 		return NULL;
 	t->base = base;
 	t->config = config;
-	t->guard = guard;
 	t->vps_choice = vps;
 	t->tunnel = tunnel_new(base, seal, ASSOC_LOCAL, &config->tunnel_how, &ops, t);
-	if (!t->tunnel) {
+	t->firewall = tun_firewall_new(config->rules == RULES_IPTABLES, config->rules == RULES_NFTABLES, config->rules_dir, guard, describe, t);
+	if (!t->tunnel || !t->firewall) {
+		tunnel_free(t->tunnel);
 		free(t);
 		return NULL;
 	}
@@ -447,7 +404,7 @@ void tundev_free(struct tundev *t)
 		event_del(&t->readable);
 	if (t->nl)
 		sync_routes(t, false);
-	rules_take_out(t);
+	firewall_free(t->firewall);
 	tunnel_free(t->tunnel);
 	tun_close(t->tun);
 	if (t->nl)
@@ -489,7 +446,7 @@ json_t *tundev_status(const struct tundev *t)
 		addr_print_ip(&t->inner[1], six);
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o}", "state", state(t), "carrier",
 			 tunnel_carrier(t->tunnel), "device", t->config->tunnel_device, "inner4", four,
-			 "inner6", six, "rules", t->rules_in ? tun_rules_name(t->used) : "out", "quic",
+			 "inner6", six, "rules", firewall_way(t->firewall), "quic",
 			 t->reject_quic ? "reject" : "tunnel", "uso", caps && caps->uso, "tso", caps && caps->tso, "traffic",
 			 tunnel_status(t->tunnel));
 }

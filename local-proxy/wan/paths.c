@@ -31,7 +31,7 @@
 #include "assoc_status.h"
 #include "clock.h"
 #include "log.h"
-#include "rules.h"
+#include "sock.h"
 #include "tcp_probe.h"
 #include "timer.h"
 #include "udp.h"
@@ -216,7 +216,7 @@ static void tcp_probe_if_due(struct path *o, uint64_t now)
 	if (o->probe || !wants_probe(o, now) || (o->probe_ms && now - o->probe_ms < every))
 		return;
 	o->probe_ms = now;
-	o->probe = tcp_probe_new(p->base, &o->from, &o->to, RULES_SELF_MARK, on_probed, o);
+	o->probe = tcp_probe_new(p->base, &o->from, &o->to, SOCK_SELF_MARK, on_probed, o);
 }
 
 /* --- paths --- */
@@ -260,7 +260,7 @@ static void path_open(struct path *o, const struct addr *from, const struct addr
 	struct assoc_path path = { .to = *to, .from = *from, .use = o->use, .keepalive_s = keepalive(o) };
 
 	o->keepalive_s = path.keepalive_s;
-	o->udp = udp_connect(from, to, RULES_SELF_MARK);
+	o->udp = udp_connect(from, to, SOCK_SELF_MARK);
 	if (!o->udp) {
 		log_debug("link %s: no UDP socket: %s", path_name(p, o->id), strerror(errno));
 		return;

@@ -16,7 +16,6 @@
 #include "quota.h"
 #include "roles.h"
 #include "rtnl_stats.h"
-#include "rules.h"
 #include "sock.h"
 
 #define TARGETS_MAX 8
@@ -58,7 +57,7 @@ static int wan_build(struct wan *w)
 	       (w->roles = roles_new(h->config, h->links, on_use, w)) &&
 	       (w->quota = quota_new(h->base, h->config, h->links, on_quota, w)) &&
 	       (w->aside = aside_new(h->base, h->config, h->links, w->roles, h->paths, h->relays)) &&
-	       (w->mptcp_check = mptcp_check_new(h->base, h->config, h->links, RULES_SELF_MARK)) &&
+	       (w->mptcp_check = mptcp_check_new(h->base, h->config, h->links, SOCK_SELF_MARK)) &&
 	       (w->metered = metered_new(h->base, h->config, h->links, h->relays)) ? 0 : -1;
 }
 

@@ -29,13 +29,13 @@
 
 #include "counter.h"
 #include "fallback.h"
+#include "firewall.h"
 #include "forwarding.h"
 #include "hold.h"
 #include "inner_addrs.h"
 #include "log.h"
 #include "rtnl_own.h"
 #include "tun.h"
-#include "tun_rules.h"
 #include "tunnel.h"
 
 #define DEVICE_MTU 1500
@@ -54,16 +54,13 @@ struct tundev {
 	struct event_base *base;
 	const struct config *config;
 	struct seal *seal;
-	struct guard *guard;
+	struct firewall *firewall;
 	struct fallback *fallback;
 	struct inner_addrs *inner_addrs;
 	struct tun *tun;
 	struct netlink *nl;
 	struct hold *hold;
 	struct event readable, routes_due;
-	enum tun_rules_mode used;
-	struct script put; /* what was run last to put the rules in */
-	bool rules_in;
 	char why[ERR];
 	struct tun_packet packet[TUN_PACKETS];
 	struct port *port; /* by user */
@@ -262,68 +259,19 @@ static size_t own_hosts(const struct config *c, struct prefix *out)
 	return n;
 }
 
-static void plan(const struct tundev *t, struct tun_rules_plan *p, struct prefix open[CONFIG_PREFIXES])
+static int describe(void *arg, bool undo, struct script *out)
 {
-	static const enum tun_rules_mode modes[] = {
-		[RULES_AUTO] = TUN_RULES_BY_CHOICE,
-		[RULES_IPTABLES] = TUN_RULES_BY_IPTABLES,
-		[RULES_NFTABLES] = TUN_RULES_BY_NFTABLES,
-	};
+	const struct tundev *t = arg;
 	const struct config *c = t->config;
-
-	*p = (struct tun_rules_plan){
-		.mode = modes[c->rules],
-		.dir = c->rules_dir,
-		.device = c->tunnel_device,
-		.inner = c->pools,
-		.n_inner = c->nat ? c->n_pools : 0,
-		.closed = "all",
-		.open = open,
-		.n_open = own_hosts(c, open),
-	};
-}
-
-static int rules_put_in(struct tundev *t)
-{
 	struct prefix open[CONFIG_PREFIXES];
-	struct tun_rules_plan p;
-	char err[ERR];
-
-	if (t->config->rules == RULES_NONE)
-		return 0;
-	plan(t, &p, open);
-	t->rules_in = tun_rules_up(&p, &t->used, err, sizeof(err)) == 0;
-	if (!t->rules_in)
-		snprintf(t->why, sizeof(t->why), "%s", err);
-	else
-		tun_rules_script(&p, t->used, "up", &t->put);
-	return t->rules_in ? 0 : -1;
-}
-
-static void rules_take_out(struct tundev *t)
-{
-	struct prefix open[CONFIG_PREFIXES];
-	struct tun_rules_plan p;
-	char err[ERR];
-
-	plan(t, &p, open);
-	if (t->rules_in && tun_rules_down(&p, t->used, err, sizeof(err)))
-		log_warn("%s", err);
-	t->rules_in = false;
-}
-
-static void arm_guard(struct tundev *t)
-{
-	struct prefix open[CONFIG_PREFIXES];
-	struct tun_rules_plan p;
 	char held[HOLD_TEXT];
-	struct script undo;
 
-	plan(t, &p, open);
-	p.undo = &rtnl_range_nat;
-	p.held = hold_print(t->hold, held);
-	if (t->rules_in && (tun_rules_script(&p, t->used, "down", &undo) || guard_arm(t->guard, &undo)))
-		log_warn("the guard is away: if this process is killed, the tunnel's rules stay in");
+	if (undo && (script_set_range(out, &rtnl_range_nat) || script_setenv(out, "PLAIT_HELD", "%s", hold_print(t->hold, held))))
+		return -1;
+	return script_setenv(out, "PLAIT_TUN", "%s", c->tunnel_device) ||
+	       script_set_prefixes(out, "PLAIT_MASQUERADE", c->pools, c->nat ? c->n_pools : 0) ||
+	       script_setenv(out, "PLAIT_CLOSED", "all") ||
+	       script_set_prefixes(out, "PLAIT_OPEN", open, own_hosts(c, open)) ? -1 : 0;
 }
 
 static int open_device(struct tundev *t)
@@ -364,10 +312,10 @@ static int start(struct tundev *t)
 	}
 	if (sync_routes(t, false) < 0 || open_device(t))
 		return -1;
-	if (rules_put_in(t))
+	if (t->config->rules != RULES_NONE && firewall_put_in(t->firewall, t->why, sizeof(t->why)))
 		return -1;
 	forward(t);
-	arm_guard(t);
+	firewall_tell_guard(t->firewall); /* forwarding is to be put back, too */
 	if (sync_routes(t, true) < 0) {
 		snprintf(t->why, sizeof(t->why), "no routes to the inner addresses");
 		return -1;
@@ -382,7 +330,7 @@ static void stop(struct tundev *t)
 		event_del(&t->readable);
 	if (t->nl)
 		sync_routes(t, false);
-	rules_take_out(t);
+	firewall_take_out(t->firewall);
 	tun_close(t->tun);
 	t->tun = NULL;
 	hold_free(t->hold);
@@ -399,14 +347,16 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 
 	if (t)
 		t->port = calloc(CONFIG_USERS, sizeof(*t->port));
-	if (!t || !t->port || !(t->inner_addrs = inner_addrs_new(config, policy, err, err_len))) {
+	if (t)
+		t->firewall = tun_firewall_new(config->rules == RULES_IPTABLES, config->rules == RULES_NFTABLES, config->rules_dir, guard,
+					       describe, t);
+	if (!t || !t->port || !t->firewall || !(t->inner_addrs = inner_addrs_new(config, policy, err, err_len))) {
 		tundev_free(t);
 		return NULL;
 	}
 	t->base = base;
 	t->config = config;
 	t->seal = seal;
-	t->guard = guard;
 	t->fallback = fallback;
 	event_assign(&t->routes_due, base, -1, 0, on_routes_due, t);
 	for (unsigned u = 0; u < CONFIG_USERS; u++)
@@ -429,31 +379,17 @@ int tundev_renew(struct tundev *t, const struct config *next, char *err, size_t 
 	return inner_addrs_renew(t->inner_addrs, next, err, err_len);
 }
 
-/* The firewall lets in what `allow` names. */
-static void renew_rules(struct tundev *t)
-{
-	struct prefix open[CONFIG_PREFIXES];
-	struct tun_rules_plan p;
-	struct script now;
-	char err[ERR];
-
-	plan(t, &p, open);
-	if (!t->rules_in || tun_rules_script(&p, t->used, "up", &now) || script_equal(&now, &t->put))
-		return;
-	if (tun_rules_up(&p, &t->used, err, sizeof(err)))
-		log_error("the tunnel's rules are as they were: %s", err);
-	else
-		t->put = now;
-}
-
 void tundev_reload(struct tundev *t)
 {
+	char err[ERR];
+
 	if (t->why[0])
 		return;
 	for (size_t u = 0; u < t->config->n_users; u++)
 		if (t->port[u].tunnel)
 			tunnel_set_redundancy(t->port[u].tunnel, t->config->tunnel_how.redundancy);
-	renew_rules(t);
+	if (firewall_is_stale(t->firewall) && firewall_put_in(t->firewall, err, sizeof(err))) /* it lets in what `allow` names */
+		log_error("the tunnel's rules are out: %s", err);
 	sync_routes(t, true);
 }
 
@@ -465,6 +401,7 @@ void tundev_free(struct tundev *t)
 		event_del(&t->routes_due);
 		stop(t);
 	}
+	firewall_free(t->firewall);
 	inner_addrs_free(t->inner_addrs);
 	free(t->port);
 	free(t);
@@ -497,6 +434,6 @@ json_t *tundev_status(const struct tundev *t)
 		if (!t->config->users[u].gone)
 			json_array_append_new(users, port_status(t, &t->port[u]));
 	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o}", "state", t->why[0] ? t->why : "up", "device", t->config->tunnel_device, "rules",
-			 t->rules_in ? tun_rules_name(t->used) : "out", "uso", caps && caps->uso, "tso", caps && caps->tso, "users",
+			 firewall_way(t->firewall), "uso", caps && caps->uso, "tso", caps && caps->tso, "users",
 			 users);
 }

@@ -83,7 +83,7 @@ ok "TCP without plait" on lan ping -c 1 -W 2 11.9.0.2
 
 bbr() { grep -qw bbr /proc/sys/net/ipv4/tcp_available_congestion_control; }
 ok "bbr is there" bbr
-export PLAIT_LAN=br0 PLAIT_REMOTE=11.7.0.1 PLAIT_OWN=1
+export PLAIT_LAN=br0 PLAIT_VPS=11.7.0.1 PLAIT_OWN=1
 for script in nftables tproxy redirect; do
 	ok "$script up" on gw /scripts/$script up
 	ok "$script down" on gw /scripts/$script down

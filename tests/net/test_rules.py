@@ -171,7 +171,7 @@ def dump():
 
 
 def script(name, verb, check=True, **env):
-    plain = {"PLAIT_LAN": "br-lan", "PLAIT_REMOTE": "11.9.0.2 2a11:9::2", "PLAIT_BYPASS": "11.9.1.0/24 2a11:9:1::/48"}
+    plain = {"PLAIT_LAN": "br-lan", "PLAIT_VPS": "11.9.0.2 2a11:9::2", "PLAIT_BYPASS": "11.9.1.0/24 2a11:9:1::/48"}
     return run(GW, str(SCRIPTS / name), verb, env=dict(plain, **env), check=check)
 
 
@@ -348,7 +348,7 @@ def test_one_script_relieves_another(rules, before):
 
 def test_bad_parameters_leave_nothing(rules, before):
     for env in ({"PLAIT_LAN": "br0;reboot"}, {"PLAIT_LAN": ""}, {"PLAIT_LAN": "a-name-beyond-ifnamsiz"}, {"PLAIT_LAN": "eth+"},
-                {"PLAIT_LAN": "-j"}, {"PLAIT_REMOTE": "example.org"}, {"PLAIT_BYPASS": "11.9.0.0/24 }"}, {"PLAIT_BYPASS": "300"},
+                {"PLAIT_LAN": "-j"}, {"PLAIT_VPS": "example.org"}, {"PLAIT_BYPASS": "11.9.0.0/24 }"}, {"PLAIT_BYPASS": "300"},
                 {"PLAIT_PORT": "http"}, {"PLAIT_MARK": "1"}, {"PLAIT_MASK": "0xzz"}, {"PLAIT_BYPASS": "1.2.3.4/40"}):
         with pytest.raises(AssertionError):
             pytest.fail(f"{env} was taken: {script(rules, 'up', **env)}")

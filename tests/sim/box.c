@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,32 +119,6 @@ void daemon_free(struct daemon_base *d)
 }
 
 /* --- scripts and the firewall --- */
-
-int script_init(struct script *s, const char *dir, const char *name, const char *verb)
-{
-	memset(s, 0, sizeof(*s));
-	snprintf(s->path, sizeof(s->path), "%s/%s", dir, name);
-	snprintf(s->verb, sizeof(s->verb), "%s", verb);
-	return 0;
-}
-
-int script_setenv(struct script *s, const char *name, const char *fmt, ...)
-{
-	va_list ap;
-	int n = snprintf(s->env + s->env_len, sizeof(s->env) - s->env_len, "%s=", name);
-
-	va_start(ap, fmt);
-	n += vsnprintf(s->env + s->env_len + n, sizeof(s->env) - s->env_len - (size_t)n, fmt, ap);
-	va_end(ap);
-	s->env_len += (uint32_t)n + 1;
-	return 0;
-}
-
-bool script_equal(const struct script *a, const struct script *b)
-{
-	return !strcmp(a->path, b->path) && !strcmp(a->verb, b->verb) && a->env_len == b->env_len &&
-	       !memcmp(a->env, b->env, a->env_len);
-}
 
 static long *setting(struct box *b, const char *path);
 

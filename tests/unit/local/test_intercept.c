@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* intercept: when the LAN's connections are taken, and when not any more. The scripts are the
- * test's: they note when they were run. */
+/* intercept: when the LAN's connections are taken, and when not any more. The firewall is the
+ * test's: it notes what is done to it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,8 +12,8 @@
 
 #include "virtual_time.h"
 
+#include "firewall.h"
 #include "intercept.h"
-#include "rules.h"
 
 static struct event_base *base;
 static struct intercept *i;
@@ -32,47 +32,61 @@ static void note(const char *verb)
 	ran_ms[n_ran++ % 32] = virtual_ms();
 }
 
-int rules_script(const struct rules_plan *plan, enum rules_mode mode, const char *verb, struct script *out)
+struct firewall {
+	enum firewall_state state;
+};
+
+static struct firewall fw;
+
+struct firewall *firewall_new(const struct firewall_setup *setup)
 {
-	(void)plan, (void)mode;
-	*out = (struct script){ .path = "/script" };
-	snprintf(out->verb, sizeof(out->verb), "%s", verb);
-	return 0;
+	(void)setup;
+	fw.state = FIREWALL_OUT;
+	return &fw;
 }
 
-int rules_up(const struct rules_plan *plan, enum rules_mode *used, char *err, size_t err_len)
+int firewall_put_in(struct firewall *f, char *err, size_t err_len)
 {
-	(void)plan;
 	note("up");
-	*used = RULES_BY_NFTABLES;
 	snprintf(err, err_len, "as the test wants it");
-	return up_fails-- > 0 ? -1 : 0;
+	f->state = up_fails-- > 0 ? FIREWALL_OUT : FIREWALL_IN;
+	return f->state == FIREWALL_IN ? 0 : -1;
 }
 
-int rules_drain(const struct rules_plan *plan, enum rules_mode used, char *err, size_t err_len)
+int firewall_drain(struct firewall *f, char *err, size_t err_len)
 {
-	(void)plan, (void)used, (void)err, (void)err_len;
+	(void)err, (void)err_len;
 	note("drain");
+	f->state = FIREWALL_DRAINED;
 	return 0;
 }
 
-int rules_down(const struct rules_plan *plan, enum rules_mode used, char *err, size_t err_len)
+void firewall_take_out(struct firewall *f)
 {
-	(void)plan, (void)used, (void)err, (void)err_len;
-	note("down");
-	return 0;
+	if (f->state != FIREWALL_OUT)
+		note("down");
+	f->state = FIREWALL_OUT;
 }
 
-const char *rules_name(enum rules_mode mode)
+void firewall_free(struct firewall *f)
 {
-	(void)mode;
-	return "nftables";
+	firewall_take_out(f);
 }
 
-int guard_arm(struct guard *g, const struct script *down)
+bool firewall_is_stale(const struct firewall *f)
 {
-	(void)g, (void)down;
-	return 0;
+	(void)f;
+	return false;
+}
+
+enum firewall_state firewall_state(const struct firewall *f)
+{
+	return f->state;
+}
+
+const char *firewall_way(const struct firewall *f)
+{
+	return f->state == FIREWALL_IN ? "nftables" : "out";
 }
 
 void lan_redirected(struct lan *l, bool redirect)
