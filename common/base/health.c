@@ -2,30 +2,32 @@
 /* Theory of operation
  *
  * Both ends send probes on each path and report what came of the other's. Both directions are
- * judged apart, since a line can be deaf or dumb alone; `state` is the worse of the two.
+ * looked at apart, since a link can be deaf or dumb alone; `state` is the worse of the two.
  *
  * What is measured. A PROBE tells how many datagrams its sender has sent on the path: compared with
  * what arrived between two probes that is the loss, exactly. Its time, taken from ours, is the
  * one-way delay plus an unknown constant: what it is above its least of ten seconds is the queue,
  * and how it varies is the jitter. A REPORT that comes back on the same path gives the round trip,
- * less the time it lay waiting; less both queues, too, the least of ten seconds is how far the line
- * is.
+ * less the time it lay waiting; less both queues, too, the least of ten seconds is how far the link
+ * goes.
  *
- * Silence. A path is judged against the others, by the sender's clock: probes leave on all paths
+ * Silence. A path is compared with the others, by the sender's clock: probes leave on all paths
  * together. RX is silent when the peer has sent later probes elsewhere (the `lead`) and what it
  * sent here at that time is overdue. TX is silent when the peer knows of later probes of ours
  * elsewhere and not of those we sent here. So neither end that stalls, nor a moment in which
  * everything stalls, makes anybody SUSPECT. Without other paths only DOWN is said: by the local,
  * which is answered, when nothing comes; by both, when reports come and say that nothing arrives.
  *
- *   PROBING -> UP        3 answers over 200 ms or more; doubled for each time it went down soon after, to 3.2 s at most
- *   UP -> SUSPECT        silent for 60 ms, some probes and the usual variation. How many probes: 2 on a clean line; on one that
- *                        loses, as many as never get lost in a row
- *   SUSPECT -> UP        2 more probes arrived
- *   SUSPECT -> DOWN      silent for 400 ms, or longer on lines of long delay
+ *   PROBING -> UP        GOOD answers over SETTLE_US or more; doubled for each time it went down soon
+ *                        after (FLAP_US), to 3.2 s at most
+ *   UP -> SUSPECT        silent for SUSPECT_US, some probes and the usual variation. How many probes: 2
+ *                        on a clean link; on one that loses, as many as never get lost in a row
+ *   SUSPECT -> UP        CALM more probes arrived
+ *   SUSPECT -> DOWN      silent for DOWN_US, or longer on links of long delay
  *   any -> DOWN          the kernel says so
  *   DOWN -> PROBING      a probe is answered again
- *   UP <-> LOSSY         above 10 % while another path is below 2 %; back below 5 % or when the others lose too
+ *   UP <-> LOSSY         above 10 % while another path is below 2 %; back below 5 % or when the others
+ *                        lose too
  *
  * All times are differences of 32-bit microseconds of one clock, or of two clocks in the same
  * order; who sleeps for ten minutes wakes up with a fresh silence, since it begins with the first
@@ -36,12 +38,12 @@
 
 #include "health_room.h"
 
-#define SETTLE_US 200000
-#define FLAP_US 5000000u
-#define FLAPS_MAX 4
-#define GOOD 3
-#define CALM 2
-#define RATE_US 100000
+#define GOOD 3 /* one answer may be the last of a dying link */
+#define SETTLE_US 200000 /* what three of the slower fast probes (100 ms) take anyway */
+#define FLAP_US 5000000u /* who falls again so soon comes and goes; who held longer has a new fault */
+#define FLAPS_MAX 4 /* 3.2 s: longer would keep a link out whose fault is over */
+#define CALM 2 /* a single probe can have been on its way since before the silence */
+#define RATE_US 100000 /* shorter, and one burst of a queue is the rate */
 
 const char *health_name(enum health_state s)
 {
@@ -60,19 +62,19 @@ void health_init(struct health *h, uint64_t now_us)
 
 void health_again(struct health *h, uint64_t now_us)
 {
-	uint32_t seq = peek(h)->seq;
+	uint32_t seq = h->own.seq;
 
 	health_init(h, now_us);
-	inner(h)->seq = inner(h)->before = seq;
+	h->own.seq = h->own.before = seq;
 }
 
 void health_rebase(struct health *h)
 {
-	inner(h)->base_tx = inner(h)->base_rx = false;
-	memset(inner(h)->loss, 0, sizeof(inner(h)->loss));
+	h->own.base_tx = h->own.base_rx = false;
+	memset(h->own.loss, 0, sizeof(h->own.loss));
 }
 
-/* queue: what of it was waiting; the line may have been full since before its first round trip. */
+/* queue: what of it was waiting; the link may have been full since before its first round trip. */
 static void take_rtt(struct health *h, uint32_t rtt, uint32_t queue, uint64_t now)
 {
 	uint32_t off;
@@ -85,13 +87,13 @@ static void take_rtt(struct health *h, uint32_t rtt, uint32_t queue, uint64_t no
 		h->rttvar_us += (uint32_t)(((int64_t)off - h->rttvar_us) / 4);
 		h->srtt_us += (uint32_t)(((int64_t)rtt - h->srtt_us) / 8);
 	}
-	h->min_rtt_us = gauge_least(&inner(h)->rtt_least, rtt > queue ? rtt - queue : rtt, now);
+	h->min_rtt_us = gauge_least(&h->own.rtt_least, rtt > queue ? rtt - queue : rtt, now);
 }
 
 /* The fastest stretch of 100 ms or more in the last ten seconds. */
 static void take_rate(struct health *h, uint64_t now)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 	struct health_side *rx = &h->side[HEALTH_RX];
 	uint64_t took = now - in->rate_us, rate;
 
@@ -114,14 +116,14 @@ static unsigned badness(enum health_state s)
 	return order[s];
 }
 
-static uint32_t settle_us(const struct inner *in)
+static uint32_t settle_us(const struct health_own *in)
 {
 	return (uint32_t)SETTLE_US << in->flaps;
 }
 
 static void fall(struct health *h, uint64_t now)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 
 	if (in->up_us && now - in->up_us < FLAP_US && in->flaps < FLAPS_MAX)
 		in->flaps++;
@@ -156,7 +158,7 @@ static void set_both(struct health *h, enum health_state s, const char *why, uin
 
 static const char *silence_why(const struct health *h, enum health_dir d, enum health_state s)
 {
-	if (!peek(h)->heard)
+	if (!h->own.heard)
 		return "no answer";
 	if (s == HEALTH_SUSPECT)
 		return d == HEALTH_TX ? "our probes stopped arriving" : "nothing heard for a moment";
@@ -170,7 +172,7 @@ void health_fall_silent(struct health *h, enum health_dir d, bool down, uint64_t
 	if (is == HEALTH_DOWN || is == s || (is == HEALTH_PROBING && !down))
 		return;
 	h->side[d].state = s;
-	inner(h)->calm[d] = 0;
+	h->own.calm[d] = 0;
 	settle(h, silence_why(h, d, s), now);
 }
 
@@ -183,7 +185,7 @@ void health_set_lossy(struct health *h, enum health_dir d, bool lossy, uint64_t 
 /* A probe arrived in this direction. */
 static void calm_down(struct health *h, enum health_dir d, uint64_t now)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 
 	if (h->side[d].state != HEALTH_SUSPECT || ++in->calm[d] < CALM)
 		return;
@@ -194,11 +196,11 @@ static void calm_down(struct health *h, enum health_dir d, uint64_t now)
 /* A probe went there and its report came back on the same path: both directions work. */
 static void round_trip(struct health *h, uint64_t now)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 
 	if (h->state == HEALTH_DOWN) {
 		in->good = 0;
-		health_rebase(h); /* what was lost while it was dead tells nothing of the line */
+		health_rebase(h); /* what was lost while it was dead tells nothing of the link */
 		h->side[HEALTH_TX].loss_ppm = h->side[HEALTH_RX].loss_ppm = 0;
 		set_both(h, HEALTH_PROBING, "it answers again", now);
 	}
@@ -216,7 +218,7 @@ static void round_trip(struct health *h, uint64_t now)
 
 void health_heard(struct health *h, size_t len, uint64_t now_us)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 
 	health_copy(h, len);
 	in->heard = true;
@@ -228,7 +230,7 @@ void health_heard(struct health *h, size_t len, uint64_t now_us)
 
 static void take_owd(struct health *h, uint32_t owd, bool first, uint64_t now)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 	struct health_side *rx = &h->side[HEALTH_RX];
 	int32_t off = (int32_t)(owd - in->owd);
 
@@ -240,7 +242,7 @@ static void take_owd(struct health *h, uint32_t owd, bool first, uint64_t now)
 
 bool health_got_probe(struct health *h, const struct wire_probe *p, uint64_t now_us)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 	uint32_t steps = p->seq - in->peer_seq;
 
 	if (in->peer && (int32_t)steps <= 0)
@@ -265,12 +267,12 @@ bool health_got_probe(struct health *h, const struct wire_probe *p, uint64_t now
 
 bool health_has_news(const struct health *h)
 {
-	return peek(h)->news;
+	return h->own.news;
 }
 
 void health_make_report(struct health *h, struct wire_report *r, uint64_t now_us)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 
 	r->flags = in->news ? WIRE_REPORT_HEARD : 0;
 	r->seq = in->peer_seq;
@@ -285,14 +287,14 @@ void health_make_report(struct health *h, struct wire_report *r, uint64_t now_us
 
 void health_make_probe(struct health *h, struct wire_probe *p, uint64_t now_us)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 
 	p->seq = ++in->seq;
 	p->time_us = (uint32_t)now_us;
 	p->packets = h->side[HEALTH_TX].packets + 1;
 	p->bytes = h->side[HEALTH_TX].bytes;
-	in->ring[p->seq % RING].time_us = p->time_us;
-	in->ring[p->seq % RING].packets = p->packets;
+	in->ring[p->seq % HEALTH_RING].time_us = p->time_us;
+	in->ring[p->seq % HEALTH_RING].packets = p->packets;
 	in->asked++;
 	if (!in->asked_us)
 		in->asked_us = now_us;
@@ -302,13 +304,13 @@ void health_make_probe(struct health *h, struct wire_probe *p, uint64_t now_us)
 
 static void take_ack(struct health *h, const struct wire_report *r, uint64_t now)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 	struct health_side *tx = &h->side[HEALTH_TX];
-	uint32_t sent = in->ring[r->seq % RING].packets;
+	uint32_t sent = in->ring[r->seq % HEALTH_RING].packets;
 
-	if (in->base_tx && in->seq - r->seq < RING)
+	if (in->base_tx && in->seq - r->seq < HEALTH_RING)
 		gauge_loss(&in->loss[HEALTH_TX], &tx->loss_ppm, sent - in->acked_tx, r->packets - in->acked_rx);
-	in->base_tx = in->seq - r->seq < RING;
+	in->base_tx = in->seq - r->seq < HEALTH_RING;
 	in->acked_tx = sent;
 	in->acked_rx = r->packets;
 	in->acked = r->seq;
@@ -325,7 +327,7 @@ static void take_ack(struct health *h, const struct wire_report *r, uint64_t now
 
 void health_got_report(struct health *h, const struct wire_report *r, bool own, uint64_t now_us)
 {
-	struct inner *in = inner(h);
+	struct health_own *in = &h->own;
 	bool newer = (int32_t)(r->seq - in->acked) > 0;
 
 	if ((int32_t)(r->seq - in->before) <= 0 || (int32_t)(in->seq - r->seq) < 0)
@@ -348,7 +350,7 @@ void health_got_report(struct health *h, const struct wire_report *r, bool own, 
 
 void health_lead(const struct health *h, struct health_lead *lead)
 {
-	const struct inner *in = peek(h);
+	const struct health_own *in = &h->own;
 
 	if (in->peer && (!lead->heard || (int32_t)(in->peer_time - lead->time_us) > 0)) {
 		lead->heard = true;
@@ -373,15 +375,15 @@ void health_dead(struct health *h, const char *why, uint64_t now_us)
 
 uint32_t health_pace_us(const struct health *h)
 {
-	return peek(h)->pace;
+	return h->own.pace;
 }
 
 uint64_t health_heard_us(const struct health *h)
 {
-	return peek(h)->heard_us;
+	return h->own.heard_us;
 }
 
 uint32_t health_unanswered(const struct health *h)
 {
-	return peek(h)->asked;
+	return h->own.asked;
 }

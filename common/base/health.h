@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gauge.h"
 #include "wire_udp.h"
 
 enum health_state {
@@ -33,14 +34,41 @@ struct health_side { /* one direction */
 	uint64_t rate;	    /* bytes a second, the most delivered in the last 10 s; 0: not known */
 };
 
+#define HEALTH_RING 32 /* probes of ours that are remembered: 0.8 s at the fastest, twice DOWN_US */
+
+/* What health.c and health_silence.c need to get there; nobody else looks in. Sequence numbers are
+ * of probes; what begins with peer_ is of the peer's newest probe, acked_ of ours that it knows. */
+struct health_own {
+	struct {
+		uint32_t time_us, packets;
+	} ring[HEALTH_RING]; /* our probes, by seq */
+	uint32_t seq, before, acked, acked_time, acked_tx, acked_rx, rtt_seq; /* before: the last of another life */
+	uint32_t fell;	   /* our last probe before it was found dead */
+	uint64_t told_us;  /* when a report came last, by any path */
+	uint64_t asked_us; /* the first probe since something was heard; 0: none */
+	uint32_t asked;	   /* how many */
+	uint32_t peer_seq, peer_time, peer_packets, rx_packets;
+	uint64_t rx_bytes, probe_us, heard_us;
+	uint64_t ahead_us; /* when the lead was first seen to be far ahead; 0: it is not */
+	uint32_t owd, pace;
+	struct gauge_least owd_least, rtt_least;
+	struct gauge_loss loss[2];
+	uint64_t rate_us, rate_bytes; /* where the present stretch began */
+	struct gauge_most rates[2];
+	uint32_t rate; /* of the last stretch */
+	uint64_t good_us, up_us;
+	uint32_t good, calm[2];
+	uint32_t flaps;
+	bool peer, news, heard, base_tx, base_rx;
+};
+
 struct health {
 	enum health_state state; /* the worse of the two directions */
 	struct health_side side[2];
-	uint32_t srtt_us, rttvar_us, min_rtt_us; /* 0: not known. The least is without what waited before the line */
+	uint32_t srtt_us, rttvar_us, min_rtt_us; /* 0: not known. The least is without what waited before the link */
 	uint64_t changed_ms;			 /* of state */
 	const char *why;			 /* one clause for people; static text */
-	/* ... and what health.c needs to get there */
-	uint64_t private_words[96];
+	struct health_own own;
 };
 
 /* `now` is in microseconds, of any clock that is never stepped; the low half of it goes out in
