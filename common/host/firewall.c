@@ -95,6 +95,7 @@ int firewall_put_in(struct firewall *f, char *err, size_t err_len)
 	}
 	f->state = FIREWALL_IN;
 	f->way = way;
+	err[0] = 0; /* of a way that failed before it */
 	prepare(f, way, "up", false, &f->put);
 	firewall_tell_guard(f);
 	return 0;

@@ -33,8 +33,8 @@ struct firewall *firewall_new(const struct firewall_setup *setup);
 void firewall_free(struct firewall *f); /* takes them out; NULL is fine */
 
 /* Puts the rules in, by the first way that this machine can do; again, what is described now
- * replaces what is in. 0, or -1 and one line in err, and nothing of them is in. Waits for the
- * scripts, at most 10 s for each. */
+ * replaces what is in. 0 and an empty err, or -1 and one line in it, and nothing of them is in.
+ * Waits for the scripts, at most 10 s for each. */
 int firewall_put_in(struct firewall *f, char *err, size_t err_len);
 
 /* From FIREWALL_IN. 0, or -1 and one line in err, and they are as they were. */

@@ -201,6 +201,7 @@ static void test_the_first_way_that_works_is_taken(void **state)
 	way("tproxy", "up");
 	way("redirect", "");
 	assert_int_equal(firewall_put_in(f, err, sizeof(err)), 0);
+	assert_string_equal(err, ""); /* what the other two said is no reason why not */
 	assert_string_equal(firewall_way(f), "redirect");
 	assert_string_equal(ran(), "nftables up one\nnftables down one\ntproxy up one\ntproxy down one\nredirect up one\n");
 	way("nftables", "");

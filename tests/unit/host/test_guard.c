@@ -117,7 +117,7 @@ static void by_order(struct guard *g)
 	guard_dismiss(g);
 }
 
-static void test_65_killed(void **state)
+static void test_killed_runs_the_last(void **state)
 {
 	char text[64] = "";
 
@@ -224,7 +224,7 @@ static void test_unarmed_runs_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_65_killed),
+		cmocka_unit_test(test_killed_runs_the_last),
 		cmocka_unit_test(test_each_script_runs),
 		cmocka_unit_test(test_exit_and_term_of_the_group),
 		cmocka_unit_test(test_dismissed_runs_nothing),
