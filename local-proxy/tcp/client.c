@@ -19,7 +19,16 @@
  * the request can be sent again; whether it may be is the matter of client_retry.c.
  *
  * A client that is reset before ACCEPT is still opened and its bytes still delivered, the reset
- * behind them, as without us. */
+ * behind them, as without us.
+ *
+ *   FIRST --> UP --> OPENED --> HEARD --> DOUBT --> SERVED
+ *     |       ^ |      |           |        |         |
+ *     v       | v      +-----------+---+----+---------+--> OVER: a relay, or reset
+ *    SESSION -+-+                      v
+ *       ^------------------------ UNSERVED: once more
+ *
+ * Whatever ends a client marks it OVER; it is freed when what the loop had to tell it has been
+ * told. */
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
@@ -39,40 +48,42 @@
 #define DIAL_MS 30000
 #define SESSION_MS 5000  /* without a session */
 #define ATTACH_MS 1500
+#define AWAY "the VPS is away"
 
 void client_wake_in(struct client *c, unsigned ms)
 {
 	timer_in_ms(&c->timer, ms);
 }
 
-static void read_more(struct client *c, bool want)
+static void read_if_room(struct client *c)
 {
-	if (c->reading == want)
-		return;
-	c->reading = want;
-	if (want)
+	if (c->near == NEAR_OPEN && c->kept_len < KEPT_MAX)
 		event_add(&c->rd, NULL);
 	else
 		event_del(&c->rd);
 }
 
-/* Everything but the client's connection. */
-static void forget(struct client *c)
+void client_sweep(struct client *c)
 {
+	if (c->state != OVER)
+		return;
 	LIST_REMOVE(c, link);
-	read_more(c, false);
+	event_del(&c->rd);
 	event_del(&c->timer);
 	upstream_free(c->up);
 	vps_revoke_cancel(c->revoke);
+	if (c->fd >= 0) {
+		sock_close_reset(c->fd);
+		--*c->count;
+	}
 	free(c->kept);
 	free(c);
 }
 
 void client_free(struct client *c)
 {
-	sock_close_reset(c->fd);
-	--*c->count;
-	forget(c);
+	c->state = OVER;
+	client_sweep(c);
 }
 
 void client_fail(struct client *c, const char *why)
@@ -82,7 +93,7 @@ void client_fail(struct client *c, const char *why)
 
 	counters.dials_failed++;
 	log_limited(&said, "%s to %s: %s", addr_print(&c->src, src), addr_print(&c->dst, dst), why);
-	client_free(c);
+	c->state = OVER;
 }
 
 /* --- becoming a relay --- */
@@ -104,8 +115,8 @@ static void become_relay(struct client *c)
 	unsigned *count = c->count;
 
 	setup.fd[RELAY_NEAR] = c->fd;
-	setup.got_eof = c->eof;
-	setup.got_reset = c->reset;
+	setup.got_eof = c->near == NEAR_EOF;
+	setup.got_reset = c->near == NEAR_RESET;
 	upstream_hand_over(u, &setup);
 	setup.group = upstream_vps(u);
 	counters.opens_clear += !setup.sealed;
@@ -113,12 +124,11 @@ static void become_relay(struct client *c)
 	counters.bytes_down += setup.owed_len[RELAY_NEAR];
 	if (!sock_is_mptcp(setup.fd[RELAY_WAN]))
 		counters.fallbacks++;
-	read_more(c, false);
-	c->up = NULL;
+	event_del(&c->rd);
 	if (!relay_new(c->house->relays, &setup))
 		--*count;
-	upstream_release(u);
-	forget(c);
+	c->fd = -1;
+	c->state = OVER;
 }
 
 /* --- the upstream's events --- */
@@ -160,7 +170,7 @@ static void send_open(struct client *c)
 		client_unserved(c);
 		return;
 	}
-	read_more(c, !c->eof && !c->reset && c->kept_len < KEPT_MAX);
+	read_if_room(c);
 	client_watch(c);
 }
 
@@ -223,6 +233,7 @@ static void client_upstream_event(void *arg, struct upstream *u, enum upstream_e
 		client_lost(c);
 		break;
 	}
+	client_sweep(c);
 }
 
 /* --- the client --- */
@@ -236,28 +247,33 @@ static int keep(struct client *c, const uint8_t *data, size_t len)
 	memcpy(more + c->kept_len, data, len);
 	c->kept = more;
 	c->kept_len += len;
-	return c->state == OPENED && c->up ? upstream_send(c->up, data, len) : 0;
+	return c->state >= OPENED && c->up ? upstream_send(c->up, data, len) : 0;
 }
 
-static void client_readable(evutil_socket_t fd, short what, void *arg)
+static void read_client(struct client *c)
 {
-	struct client *c = arg;
 	uint8_t buf[WIRE_RECORD_MAX];
 	size_t room = KEPT_MAX - c->kept_len;
-	ssize_t n = read(fd, buf, room < sizeof(buf) ? room : sizeof(buf));
+	ssize_t n = read(c->fd, buf, room < sizeof(buf) ? room : sizeof(buf));
 
-	(void)what;
 	if (n < 0 && errno == EAGAIN)
 		return;
-	c->eof = n == 0;
-	c->reset = n < 0;
+	c->near = n > 0 ? NEAR_OPEN : n == 0 ? NEAR_EOF : NEAR_RESET;
 	if (n > 0 && keep(c, buf, (size_t)n)) {
 		client_fail(c, "out of memory");
 		return;
 	}
-	read_more(c, n > 0 && c->kept_len < KEPT_MAX);
+	read_if_room(c);
 	if (c->state == FIRST)
 		client_go(c);
+}
+
+static void client_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	read_client(arg);
+	client_sweep(arg);
 }
 
 /* --- the way --- */
@@ -282,16 +298,12 @@ void client_go(struct client *c)
 		client_fail(c, "out of memory");
 		return;
 	}
-	read_more(c, !c->eof && !c->reset && c->kept_len < KEPT_MAX);
+	read_if_room(c);
 	client_wake_in(c, DIAL_MS);
 }
 
-static void client_timer_due(evutil_socket_t fd, short what, void *arg)
+static void time_is_up(struct client *c)
 {
-	struct client *c = arg;
-
-	(void)fd;
-	(void)what;
 	switch (c->state) {
 	case FIRST:
 		client_go(c);
@@ -306,11 +318,23 @@ static void client_timer_due(evutil_socket_t fd, short what, void *arg)
 		client_unserved(c);
 		break;
 	case OPENED:
+	case HEARD:
+	case SERVED:
+	case BEREAVED:
 		client_be_patient(c);
 		break;
-	case DOUBT:
+	case DOUBT: /* revoke.c has the time */
+	case OVER:
 		break;
 	}
+}
+
+static void client_timer_due(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	time_is_up(arg);
+	client_sweep(arg);
 }
 
 void client_session(struct client *c)
@@ -322,18 +346,21 @@ void client_session(struct client *c)
 	else if (c->state == UP && stranded)
 		client_retry(c);
 	else if (c->state >= OPENED && stranded)
-		client_give_up(c);
+		client_fail(c, AWAY);
+	client_sweep(c);
 }
 
 void client_restarted(struct client *c, const struct vps *v)
 {
 	if (c->state >= OPENED && (!c->up || upstream_vps(c->up) == v))
 		client_bereave(c);
+	client_sweep(c);
 }
 
 void client_give_up(struct client *c)
 {
-	client_fail(c, "the VPS is away");
+	client_fail(c, AWAY);
+	client_sweep(c);
 }
 
 static bool is_tls_port(uint16_t port)
@@ -367,7 +394,7 @@ void client_new(const struct lan_house *house, struct client_list *list, unsigne
 	sock_keepalive(fd, SOCK_HALF_CLOSED_S);
 	LIST_INSERT_HEAD(list, c, link);
 	c->state = FIRST;
-	read_more(c, true);
+	read_if_room(c);
 	event_base_update_cache_time(house->base); /* stands still while the loop works: 1 ms might be over already */
 	client_wake_in(c, house->config->clear && is_tls_port(dst->port) ? FIRST_TLS_MS : FIRST_MS);
 }

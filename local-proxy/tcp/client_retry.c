@@ -41,7 +41,6 @@ static bool may_try_again(struct client *c, const char *else_why)
 	c->revoke = NULL;
 	upstream_free(c->up);
 	c->up = NULL;
-	c->asked = c->patient = c->bereaved = false;
 	c->tries++;
 	if (clock_ms() - c->since_ms < CONNECT_MS)
 		return true;
@@ -75,17 +74,14 @@ static void resume(struct client *c)
 	client_retry(c);
 }
 
-static void client_revoked(void *arg, bool served)
+static void take_verdict(struct client *c, bool served)
 {
-	struct client *c = arg;
-
-	c->revoke = NULL;
 	if (!served) {
 		counters.opens_resent++;
 		pool_distrust(c->house->pool);
 		client_retry(c);
 	} else if (c->up) {
-		c->state = OPENED;
+		c->state = SERVED;
 		client_wake_in(c, c->keeps ? client_longer(c, RESUME_MS) : ACCEPT_MS);
 	} else if (c->keeps) {
 		resume(c);
@@ -94,29 +90,33 @@ static void client_revoked(void *arg, bool served)
 	}
 }
 
-/* Silence after OPEN, or the upstream has died: was it served? False: there was no way to ask, and
- * o is gone. */
-static bool doubt(struct client *c)
+static void client_revoked(void *arg, bool served)
+{
+	struct client *c = arg;
+
+	c->revoke = NULL;
+	take_verdict(c, served);
+	client_sweep(c);
+}
+
+/* Silence after OPEN, or the upstream has died: was it served? */
+static void doubt(struct client *c)
 {
 	if (c->state == DOUBT)
-		return true;
+		return;
 	c->state = DOUBT;
-	c->asked = true;
 	memcpy(c->about.sid, session_sid(upstream_session(c->up)), WIRE_SID);
 	c->about.ctr = upstream_ctr(c->up);
 	event_del(&c->timer);
 	c->revoke = vps_revoke(upstream_vps(c->up), upstream_session(c->up), upstream_ctr(c->up),
 					client_revoked, c);
-	if (c->revoke)
-		return true;
-	client_fail(c, "out of memory");
-	return false;
+	if (!c->revoke)
+		client_fail(c, "out of memory");
 }
 
 void client_lost(struct client *c)
 {
-	if (!doubt(c))
-		return;
+	doubt(c);
 	upstream_free(c->up);
 	c->up = NULL;
 }
@@ -127,22 +127,29 @@ void client_watch(struct client *c)
 	client_wake_in(c, client_longer(c, UNHEARD_MS));
 }
 
+/* Silence since OPEN. */
+static void patience_ends(struct client *c)
+{
+	if (c->state == HEARD || upstream_unheard(c->up)) {
+		doubt(c);
+		return;
+	}
+	c->state = HEARD;
+	client_wake_in(c, client_longer(c, PATIENCE_MS - UNHEARD_MS));
+}
+
 void client_be_patient(struct client *c)
 {
-	if (upstream_rouse(c->up)) {
+	bool hope = c->state == BEREAVED && !upstream_severed(c->up) && clock_ms() - upstream_since(c->up) < BEREAVED_MS;
+
+	if (upstream_rouse(c->up) || hope)
 		client_wake_in(c, LOOK_MS);
-	} else if (c->bereaved && !upstream_severed(c->up) && clock_ms() - upstream_since(c->up) < BEREAVED_MS) {
-		client_wake_in(c, LOOK_MS);
-	} else if (c->asked && c->keeps && !c->bereaved) {
+	else if (c->state < DOUBT)
+		patience_ends(c);
+	else if (c->state == SERVED && c->keeps)
 		resume(c);
-	} else if (c->asked) {
+	else
 		client_fail(c, "the VPS gives no answer");
-	} else if (c->patient || upstream_unheard(c->up)) {
-		doubt(c);
-	} else {
-		c->patient = true;
-		client_wake_in(c, client_longer(c, PATIENCE_MS - UNHEARD_MS));
-	}
 }
 
 uint64_t client_severed(struct client *c, uint64_t now_ms)
@@ -158,7 +165,6 @@ void client_bereave(struct client *c)
 		client_fail(c, "the VPS was restarted; the request may have been served");
 		return;
 	}
-	c->state = OPENED;
-	c->asked = c->bereaved = true;
+	c->state = BEREAVED;
 	client_wake_in(c, LOOK_MS);
 }

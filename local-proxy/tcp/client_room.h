@@ -8,12 +8,18 @@
 #include "client.h"
 
 enum state {
-	FIRST,	 /* waiting for the client's first bytes */
-	SESSION, /* waiting for a session */
-	UP,	 /* waiting for an upstream to connect */
-	OPENED,	 /* waiting for ACCEPT */
-	DOUBT,	 /* waiting for REVOKED; the upstream may still be there */
+	FIRST,	  /* waiting for the client's first bytes */
+	SESSION,  /* for a session, or for the next try */
+	UP,	  /* for an upstream to connect, or to be attached */
+	OPENED,	  /* for ACCEPT; from here on OPEN was sent */
+	HEARD,	  /* likewise; OPEN has reached the VPS */
+	DOUBT,	  /* for REVOKED; the upstream may still be there */
+	SERVED,	  /* for ACCEPT, which has to come: REVOKED said that OPEN was served */
+	BEREAVED, /* for a RESET: the process that OPEN was sent to is gone */
+	OVER,	  /* to be swept */
 };
+
+enum near { NEAR_OPEN, NEAR_EOF, NEAR_RESET };
 
 struct client {
 	const struct lan_house *house;
@@ -21,7 +27,7 @@ struct client {
 	unsigned *count;
 	int fd;
 	enum state state;
-	bool reading, eof, reset, asked, patient, bereaved;
+	enum near near; /* what the client's connection has come to */
 	bool keeps, served; /* RESUME may ask for it; it was served, and RESUME has to */
 	struct wire_resume about, resume; /* the connection that was asked about last; the one it was served on */
 	enum wire_mode mode;
@@ -40,10 +46,12 @@ struct client {
 /* Of client.c. */
 void client_go(struct client *c); /* takes the next step towards OPEN, from whatever state */
 void client_wake_in(struct client *c, unsigned ms);
-void client_fail(struct client *c, const char *why); /* resets the client and frees o */
+void client_fail(struct client *c, const char *why); /* it is OVER */
+/* Whatever the loop or another room tells a client ends with this, and nothing else frees one. */
+void client_sweep(struct client *c);
 
-/* Of client_retry.c. All may fail, and free o. */
-void client_watch(struct client *c);	    /* OPEN was sent just now */
+/* Of client_retry.c. In each it may come to be OVER. */
+void client_watch(struct client *c);	  /* OPEN was sent just now */
 void client_be_patient(struct client *c); /* and a while ago */
 void client_retry(struct client *c);	    /* nothing was lost with the upstream: at once, on another */
 void client_unserved(struct client *c);   /* nothing was sent on the upstream, or nothing of it was heard */

@@ -4,7 +4,8 @@
  * Theory of operation. States in life order: DIALLING (a race between links), CONNECTED
  * (nothing sent), ATTACHING (ATTACH sent, ATTACHED awaited), WARM (may wait for long), OPENING
  * (OPEN sent, ACCEPT awaited), ACCEPTED (to be handed to a relay), OVER. A cold one goes
- * from CONNECTED to OPENING at once, ATTACH, OPEN and the first bytes leaving together.
+ * from CONNECTED to OPENING at once, ATTACH, OPEN and the first bytes leaving together. One that
+ * its owner has left (LEFT) while he was being told something is freed when that is done.
  *
  * What it promises is to tell the three ways of failing apart. Before OPEN was written, or when
  * the VPS proves with RESET that it does not know the session, nothing was served
@@ -32,7 +33,7 @@
 #define IN_MAX (2 * (WIRE_RECORD_MAX + WIRE_RECORD_OVERHEAD))
 _Static_assert(IN_MAX <= RELAY_CHUNK, "a relay can take over what was read");
 
-enum state { DIALLING, CONNECTED, ATTACHING, WARM, OPENING, ACCEPTED, OVER };
+enum state { DIALLING, CONNECTED, ATTACHING, WARM, OPENING, ACCEPTED, OVER, LEFT };
 
 struct upstream {
 	struct event_base *base;
@@ -43,6 +44,7 @@ struct upstream {
 	TAILQ_ENTRY(upstream) link;
 	enum state state;
 	bool attached;
+	bool at_work; /* in an event of the loop */
 	uint16_t status;
 	int fd;
 	struct dial *dial;
@@ -68,6 +70,19 @@ static void enter(struct upstream *u, enum state state)
 static void emit(struct upstream *u, enum upstream_event ev)
 {
 	u->cb(u->arg, u, ev);
+}
+
+/* Each event of the loop stands between these two. */
+static void work_begins(struct upstream *u)
+{
+	u->at_work = true;
+}
+
+static void work_ends(struct upstream *u)
+{
+	u->at_work = false;
+	if (u->state == LEFT)
+		upstream_free(u);
 }
 
 static void over(struct upstream *u, enum upstream_event ev)
@@ -109,12 +124,10 @@ static int send_or_keep(struct upstream *u, const uint8_t *data, size_t len)
 	return (size_t)n == len ? 0 : keep(u, data + n, len - (size_t)n);
 }
 
-static void upstream_writable(evutil_socket_t fd, short what, void *arg)
+static void write_more(struct upstream *u)
 {
-	struct upstream *u = arg;
-	ssize_t n = write(fd, u->out, u->out_len);
+	ssize_t n = write(u->fd, u->out, u->out_len);
 
-	(void)what;
 	if (n < 0 && errno != EAGAIN) {
 		broke(u);
 		return;
@@ -125,6 +138,15 @@ static void upstream_writable(evutil_socket_t fd, short what, void *arg)
 	}
 	if (u->out_len)
 		event_add(&u->wr, NULL);
+}
+
+static void upstream_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	work_begins(arg);
+	write_more(arg);
+	work_ends(arg);
 }
 
 /* --- reading --- */
@@ -177,8 +199,7 @@ static int take_attached(struct upstream *u, const struct record *rec)
 	return 0;
 }
 
-/* Looks at what was read; -1 when it cannot be right. The upstream may be gone afterwards: `more`
- * says whether to come again. */
+/* Looks at what was read; -1 when it cannot be right. `more` says whether to come again. */
 static int take_answers(struct upstream *u, bool *more)
 {
 	struct record rec;
@@ -214,20 +235,18 @@ static int take_answers(struct upstream *u, bool *more)
 	return 0;
 }
 
-static void upstream_readable(evutil_socket_t fd, short what, void *arg)
+static void read_answers(struct upstream *u)
 {
-	struct upstream *u = arg;
 	bool more;
 	ssize_t n;
 
-	(void)what;
 	if (!u->in)
 		u->in = malloc(IN_MAX);
 	if (!u->in || u->in_len == IN_MAX) {
 		broke(u);
 		return;
 	}
-	n = read(fd, u->in + u->in_len, IN_MAX - u->in_len);
+	n = read(u->fd, u->in + u->in_len, IN_MAX - u->in_len);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0 || u->state < ATTACHING) {
@@ -244,25 +263,37 @@ static void upstream_readable(evutil_socket_t fd, short what, void *arg)
 	} while (more);
 }
 
+static void upstream_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	work_begins(arg);
+	read_answers(arg);
+	work_ends(arg);
+}
+
 /* --- dialling --- */
+
+static void take_socket(struct upstream *u, int fd, const struct addr *src)
+{
+	u->fd = fd;
+	u->src = *src;
+	event_assign(&u->rd, u->base, fd, EV_READ | EV_PERSIST, upstream_readable, u);
+	event_assign(&u->wr, u->base, fd, EV_WRITE, upstream_writable, u);
+	event_add(&u->rd, NULL);
+}
 
 static void upstream_dialled(void *arg, int fd, const struct addr *src)
 {
 	struct upstream *u = arg;
 
 	u->dial = NULL;
-	if (fd < 0) {
-		enter(u, OVER);
-		emit(u, UPSTREAM_UNSERVED);
-		return;
-	}
-	u->fd = fd;
-	u->src = *src;
-	event_assign(&u->rd, u->base, fd, EV_READ | EV_PERSIST, upstream_readable, u);
-	event_assign(&u->wr, u->base, fd, EV_WRITE, upstream_writable, u);
-	event_add(&u->rd, NULL);
-	enter(u, CONNECTED);
-	emit(u, UPSTREAM_CONNECTED);
+	work_begins(u);
+	if (fd >= 0)
+		take_socket(u, fd, src);
+	enter(u, fd < 0 ? OVER : CONNECTED);
+	emit(u, fd < 0 ? UPSTREAM_UNSERVED : UPSTREAM_CONNECTED);
+	work_ends(u);
 }
 
 struct upstream *upstream_new(struct event_base *base, struct vps *remote, struct seal *seal, upstream_cb cb,
@@ -287,27 +318,32 @@ struct upstream *upstream_new(struct event_base *base, struct vps *remote, struc
 	return u;
 }
 
-void upstream_release(struct upstream *u)
+static void let_go(struct upstream *u)
 {
 	dial_cancel(u->dial);
-	if (u->session)
-		session_put(u->session);
-	seal_wipe(u->key, sizeof(u->key));
-	free(u->in);
-	free(u->out);
-	free(u);
+	u->dial = NULL;
+	if (u->fd < 0)
+		return;
+	event_del(&u->rd);
+	event_del(&u->wr);
+	sock_close_reset(u->fd);
+	u->fd = -1;
 }
 
 void upstream_free(struct upstream *u)
 {
 	if (!u)
 		return;
-	if (u->fd >= 0) {
-		event_del(&u->rd);
-		event_del(&u->wr);
-		sock_close_reset(u->fd);
-	}
-	upstream_release(u);
+	let_go(u);
+	enter(u, LEFT);
+	if (u->at_work)
+		return;
+	if (u->session)
+		session_put(u->session);
+	seal_wipe(u->key, sizeof(u->key));
+	free(u->in);
+	free(u->out);
+	free(u);
 }
 
 void upstream_set_owner(struct upstream *u, upstream_cb cb, void *arg)

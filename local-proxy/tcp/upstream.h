@@ -48,10 +48,9 @@ int upstream_resume(struct upstream *u, const struct wire_resume *r, enum wire_m
 /* More of the client's bytes, before ACCEPT, in a SEALED stream. -1: out of memory. */
 int upstream_send(struct upstream *u, const void *data, size_t len);
 
-/* Fills in the WAN side of setup (fd, keys, what was read and what is owed). The pointers are good
- * until upstream_release(), which frees all but the connection. */
+/* Fills in the WAN side of setup (fd, which is the caller's then, keys, what was read and what is
+ * owed). The pointers are good until upstream_free(). */
 void upstream_hand_over(struct upstream *u, struct relay_setup *setup);
-void upstream_release(struct upstream *u);
 
 /* True while the peer has not acknowledged all that was sent. */
 bool upstream_unheard(const struct upstream *u);

@@ -289,6 +289,39 @@ static void attaches_without_an_answer_do_not_use_up_the_pool(void **state)
 	close(fd);
 }
 
+static void says(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* A destination that is slow to connect: after a second the VPS is asked whether it served the
+ * request, and the client goes on meanwhile. What it said then was lost in the middle of a stream
+ * that otherwise was whole. */
+static void what_is_said_while_the_vps_is_asked_arrives(void **state)
+{
+	struct house *h = *state;
+	char got[100] = "";
+	int fd;
+
+	h->slow = true;
+	fd = client_that_asked(h);
+	says(fd, " before");
+	house_until(h, h->doubter);
+	says(fd, " meanwhile");
+	house_wait(h, 10);
+	house_answer_revoke(h);
+	house_wait(h, 10);
+	says(fd, " behind");
+	house_wait(h, 10);
+	fallback_accept(h->asked, WIRE_OK, "");
+	house_wait(h, 10);
+	says(fd, " after");
+	house_wait(h, 10);
+	fallback_rest(h->asked, got, sizeof(got));
+	assert_string_equal(got, " before meanwhile behind after");
+	close(fd);
+}
+
 static int setup_with_resume(void **state)
 {
 	int rc;
@@ -327,6 +360,7 @@ int main(void)
 		TEST(a_bad_record_is_a_reset),
 		TEST(a_reset_with_another_token_proves_nothing),
 		TEST(attaches_without_an_answer_do_not_use_up_the_pool),
+		TEST(what_is_said_while_the_vps_is_asked_arrives),
 		cmocka_unit_test_setup_teardown(one_without_a_warm_connection_asks_to_be_kept, setup_with_resume, house_teardown),
 	};
 
