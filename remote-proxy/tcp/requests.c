@@ -9,17 +9,19 @@
  *             (then the one who waited longest makes room), for pool_age and a fifth,
  *             so that normally the gateway ends it first. An OPEN that came right behind its
  *             ATTACH is served at once, and ATTACHED then goes along with ACCEPT.
- *   DIALLING  OPEN was granted; the destination is being connected. The user's relay is
- *             counted from here on. WAN is not read, so what follows OPEN waits in the
+ *   CONNECTING
+ *             OPEN was granted; the destination is being connected. The user's relay is counted from here on. WAN is not read, so what follows OPEN waits in the
  *             kernel; its death is looked for four times a second, because a loop that
  *             does not read cannot tell.
- *             Once connected it gets the early data, and has FIRST_MS to answer: what it says
+ *   CONNECTED It gets the early data, and has FIRST_MS to answer: what it says
  *             by then goes inside ACCEPT. In a segment of its own it would go out by another
  *             line, because the kernel's scheduler spreads what follows unacknowledged data.
+ *   KEPT      ACCEPT was sent to a gateway that asked for this: the request outlives its
+ *             connection until ACCEPT is acknowledged (requests_resume.c).
  *   REFUSED   ACCEPT with a status was sent. The gateway closes; if it does not for two
  *             seconds, we do. Closing at once could destroy the answer on its way.
- *
- * An OPEN that asks to be KEPT outlives its connection (requests_resume.c).
+ *   OVER      A relay has its connections, or they were reset; it is freed when the event that
+ *             ended it has been dealt with.
  *
  * OPEN is served in this order, and the first that says no decides: the record opens and is
  * an OPEN, its number was not revoked, mode, caps, policy, connect(). The number is taken
@@ -68,46 +70,39 @@ int request_hold(struct request *r, const uint8_t *data, size_t len)
 	return 0;
 }
 
-void request_leave_place(struct request *r)
+bool request_is_granted(const struct request *r)
 {
-	struct requests *h = r->requests;
-	unsigned i = user_index(r->user);
-
-	if (r->state == WAITING) {
-		TAILQ_REMOVE(&h->waiters[i], r, link);
-		h->waiting[i]--;
-		return;
-	}
-	TAILQ_REMOVE(&h->others, r, link);
-	if (r->state == DIALLING)
-		h->dialling--;
-	else
-		h->refused--;
+	return r->state >= CONNECTING && r->state <= KEPT;
 }
 
-void request_take_place(struct request *r, enum state state)
+static struct request_list *place(struct request *r)
 {
 	struct requests *h = r->requests;
-	unsigned i = user_index(r->user);
 
+	return r->state == WAITING ? &h->waiters[user_index(r->user)] : r->state == OVER ? &h->over : &h->others;
+}
+
+static void count(struct request *r, int by)
+{
+	struct requests *h = r->requests;
+
+	h->waiting[user_index(r->user)] += by * (r->state == WAITING);
+	h->granted += by * request_is_granted(r);
+	h->refused += by * (r->state == REFUSED);
+}
+
+void request_enter(struct request *r, enum state state)
+{
+	TAILQ_REMOVE(place(r), r, link);
+	count(r, -1);
 	r->state = state;
-	TAILQ_INSERT_TAIL(state == WAITING ? &h->waiters[i] : &h->others, r, link);
-	if (state == WAITING)
-		h->waiting[i]++;
-	else if (state == DIALLING)
-		h->dialling++;
-	else
-		h->refused++;
+	TAILQ_INSERT_TAIL(place(r), r, link);
+	count(r, 1);
 }
 
-/* Frees all but the sockets. */
-void request_sweep(struct request *r)
+static void request_free(struct request *r)
 {
-	event_del(&r->rd);
-	if (r->dest >= 0)
-		event_del(&r->wr);
-	event_del(&r->clock);
-	request_leave_place(r);
+	TAILQ_REMOVE(&r->requests->over, r, link);
 	request_drop_held(r);
 	user_budget(r->user)->held -= r->said_len;
 	free(r->said);
@@ -117,13 +112,32 @@ void request_sweep(struct request *r)
 	free(r);
 }
 
+void requests_sweep(struct requests *h)
+{
+	struct request *r;
+
+	while ((r = TAILQ_FIRST(&h->over)))
+		request_free(r);
+}
+
+/* Its connections are others' now, or reset. */
+void request_leave(struct request *r)
+{
+	event_del(&r->rd);
+	if (event_initialized(&r->wr))
+		event_del(&r->wr);
+	event_del(&r->clock);
+	r->fd = r->dest = -1;
+	request_enter(r, OVER);
+}
+
 void request_reset(struct request *r)
 {
 	int fd = r->fd, dest = r->dest;
 
-	if (r->state == DIALLING)
+	if (request_is_granted(r))
 		user_closed(r->user);
-	request_sweep(r);
+	request_leave(r);
 	if (fd >= 0)
 		sock_close_reset(fd);
 	if (dest >= 0)
@@ -196,7 +210,7 @@ static void make_room(struct requests *h, unsigned user)
 		request_reset(TAILQ_FIRST(&h->waiters[user]));
 }
 
-/* There is no whole OPEN yet. The request may be gone afterwards. */
+/* There is no whole OPEN yet. */
 static void wait_for_open(struct request *r)
 {
 	if (r->attached)
@@ -249,36 +263,46 @@ static void read_open(struct request *r)
 
 /* --- the loop's events --- */
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+/* What a refused gateway still says is nothing to us, but for its end. */
+static void read_refused(struct request *r)
 {
-	struct request *r = arg;
-	ssize_t n;
+	ssize_t n = read(r->fd, r->requests->raw, sizeof(r->requests->raw));
 
-	(void)what;
-	if (r->state == WAITING) {
-		read_open(r);
-		return;
-	}
-	n = read(fd, r->requests->raw, sizeof(r->requests->raw));
 	if (n == 0 || (n < 0 && errno != EAGAIN))
 		request_reset(r);
 }
 
-void request_watch(struct request *r)
-{
-	event_assign(&r->rd, r->requests->base, r->fd, EV_READ | EV_PERSIST, on_readable, r);
-}
-
-static void on_clock(evutil_socket_t fd, short what, void *arg)
+static void request_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct request *r = arg;
+	struct requests *h = r->requests;
 
 	(void)fd;
 	(void)what;
-	if (r->state == DIALLING)
+	if (r->state == WAITING)
+		read_open(r);
+	else
+		read_refused(r);
+	requests_sweep(h);
+}
+
+void request_watch(struct request *r)
+{
+	event_assign(&r->rd, r->requests->base, r->fd, EV_READ | EV_PERSIST, request_readable, r);
+}
+
+static void request_clock_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct request *r = arg;
+	struct requests *h = r->requests;
+
+	(void)fd;
+	(void)what;
+	if (request_is_granted(r))
 		request_look(r);
 	else
 		request_reset(r);
+	requests_sweep(h);
 }
 
 void requests_enter(struct requests *h, const struct requests_arrival *in)
@@ -299,9 +323,11 @@ void requests_enter(struct requests *h, const struct requests_arrival *in)
 	r->up = in->up;
 	r->down = in->down;
 	request_watch(r);
-	event_assign(&r->clock, h->base, -1, 0, on_clock, r);
-	request_take_place(r, WAITING);
+	event_assign(&r->clock, h->base, -1, 0, request_clock_due, r);
+	TAILQ_INSERT_TAIL(place(r), r, link);
+	count(r, 1);
 	read_open(r); /* without a warm connection it came with ATTACH */
+	requests_sweep(h);
 }
 
 static void renew(struct requests *h, const struct addr *peer)
@@ -341,6 +367,7 @@ void requests_drop(struct requests *h, const struct user *user)
 		if (r->user == user)
 			request_reset(r);
 	}
+	requests_sweep(h);
 }
 
 unsigned requests_waiting(const struct requests *h, const struct user *user)
@@ -350,7 +377,7 @@ unsigned requests_waiting(const struct requests *h, const struct user *user)
 
 unsigned requests_dialling(const struct requests *h)
 {
-	return h->dialling;
+	return h->granted;
 }
 
 struct requests *requests_new(struct event_base *base, const struct config *config, const struct policy *policy,
@@ -367,6 +394,7 @@ struct requests *requests_new(struct event_base *base, const struct config *conf
 	h->relays = relays;
 	h->routes = routes;
 	TAILQ_INIT(&h->others);
+	TAILQ_INIT(&h->over);
 	for (unsigned i = 0; i < CONFIG_USERS; i++)
 		TAILQ_INIT(&h->waiters[i]);
 	return h;
@@ -383,5 +411,6 @@ void requests_free(struct requests *h)
 	for (unsigned i = 0; i < CONFIG_USERS; i++)
 		while ((r = TAILQ_FIRST(&h->waiters[i])))
 			request_reset(r);
+	requests_sweep(h);
 	free(h);
 }

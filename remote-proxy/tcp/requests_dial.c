@@ -68,7 +68,7 @@ void request_refuse(struct request *r, uint16_t status)
 		request_reset(r);
 		return;
 	}
-	if (r->state == DIALLING)
+	if (request_is_granted(r))
 		user_closed(r->user);
 	if (r->dest >= 0) {
 		event_del(&r->wr);
@@ -76,8 +76,7 @@ void request_refuse(struct request *r, uint16_t status)
 		r->dest = -1;
 	}
 	request_drop_held(r);
-	request_leave_place(r);
-	request_take_place(r, REFUSED);
+	request_enter(r, REFUSED);
 	event_add(&r->rd, NULL);
 	request_set_clock(r, REFUSED_MS);
 }
@@ -88,7 +87,7 @@ static void dial_failed(struct request *r, int err, const struct addr *dst)
 	request_refuse(r, dial_status_of(err, dst));
 }
 
-static void on_relay_done(void *arg, enum relay_end how, const uint64_t bytes[2])
+static void request_relay_ended(void *arg, enum relay_end how, const uint64_t bytes[2])
 {
 	struct user *user = arg;
 
@@ -115,7 +114,7 @@ void request_become_relay(struct request *r, const uint8_t *owed, size_t owed_le
 		.owed_len = { [RELAY_NEAR] = r->early - r->sent, [RELAY_WAN] = owed_len },
 		.budget = user_budget(user),
 		.group = user,
-		.done = on_relay_done,
+		.done = request_relay_ended,
 		.arg = user,
 	};
 	uint8_t *held = r->held;
@@ -125,7 +124,7 @@ void request_become_relay(struct request *r, const uint8_t *owed, size_t owed_le
 	user_budget(user)->held -= r->held_len;
 	r->held = NULL;
 	r->held_len = r->early = 0;
-	request_sweep(r);
+	request_leave(r);
 	if (!relay_new(relays, &s))
 		user_closed(user);
 	free(held);
@@ -149,15 +148,16 @@ void request_accept(struct request *r, const uint8_t *said, size_t len)
 		return;
 	}
 	n = n < 0 ? 0 : n;
-	if (!r->kept || n < made)
+	if (r->state != KEPT || n < made)
 		request_become_relay(r, h->accept + n, (size_t)(made - n));
 }
 
 /* The destination spoke, or its time is up. Its end of file stays for the relay to read. */
-static void on_first_bytes(evutil_socket_t fd, short what, void *arg)
+static void request_first_bytes(evutil_socket_t fd, short what, void *arg)
 {
 	struct request *r = arg;
-	uint8_t *said = r->requests->raw + WIRE_ANSWER_LEN;
+	struct requests *h = r->requests;
+	uint8_t *said = h->raw + WIRE_ANSWER_LEN;
 	ssize_t n = what & EV_READ ? read(fd, said, FIRST_MAX) : 0;
 
 	r->dest_reset = n < 0 && errno != EAGAIN;
@@ -165,33 +165,41 @@ static void on_first_bytes(evutil_socket_t fd, short what, void *arg)
 	user_moved(r->user, 0, (size_t)n);
 	if (!request_keep(r, said, (size_t)n) || r->fd >= 0)
 		request_accept(r, said, (size_t)n);
+	requests_sweep(h);
 }
 
-static void on_connected(evutil_socket_t fd, short what, void *arg)
+static void give_early_data(struct request *r)
+{
+	ssize_t n = r->early ? write(r->dest, r->held, r->early) : 0;
+
+	r->sent = n > 0 ? (uint32_t)n : 0;
+	request_enter(r, CONNECTED);
+	event_assign(&r->wr, r->requests->base, r->dest, EV_READ, request_first_bytes, r);
+	event_base_update_cache_time(r->requests->base); /* it stands still while the loop works */
+	timer_in_ms(&r->wr, FIRST_MS);
+}
+
+static void request_connected(evutil_socket_t fd, short what, void *arg)
 {
 	struct request *r = arg;
+	struct requests *h = r->requests;
 	int err = sock_connect_error(fd);
-	ssize_t n;
 
 	(void)what;
 	if (err) {
 		dial_failed(r, err, NULL);
-		return;
+	} else {
+		sock_keepalive(fd, SOCK_HALF_CLOSED_S);
+		give_early_data(r);
 	}
-	sock_keepalive(fd, SOCK_HALF_CLOSED_S);
-	n = r->early ? write(fd, r->held, r->early) : 0;
-	r->sent = n > 0 ? (uint32_t)n : 0;
-	event_assign(&r->wr, r->requests->base, fd, EV_READ, on_first_bytes, r);
-	event_base_update_cache_time(r->requests->base); /* it stands still while the loop works */
-	timer_in_ms(&r->wr, FIRST_MS);
+	requests_sweep(h);
 }
 
 void request_dial(struct request *r, const struct addr *dst)
 {
 	struct requests *h = r->requests;
 
-	request_leave_place(r);
-	request_take_place(r, DIALLING);
+	request_enter(r, CONNECTING);
 	user_opened(r->user);
 	event_del(&r->rd);
 	r->dest = sock_dial_tcp(dst, 0);
@@ -199,7 +207,7 @@ void request_dial(struct request *r, const struct addr *dst)
 		dial_failed(r, errno, dst);
 		return;
 	}
-	event_assign(&r->wr, h->base, r->dest, EV_WRITE, on_connected, r);
+	event_assign(&r->wr, h->base, r->dest, EV_WRITE, request_connected, r);
 	event_add(&r->wr, NULL);
 	r->until_ms = clock_ms() + (uint64_t)h->config->dial_s * 1000;
 	request_set_clock(r, LOOK_MS);
@@ -216,7 +224,7 @@ void request_look(struct request *r)
 {
 	if (wan_died(r) && !request_bereave(r))
 		request_reset(r);
-	else if (r->kept)
+	else if (r->state == KEPT)
 		request_look_kept(r);
 	else if (clock_ms() >= r->until_ms)
 		dial_failed(r, ETIMEDOUT, NULL);

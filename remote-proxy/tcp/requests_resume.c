@@ -30,9 +30,10 @@
 bool request_keep(struct request *r, const uint8_t *said, size_t len)
 {
 	r->said = r->keeps ? malloc(len + 1) : NULL;
-	r->keeps = r->kept = r->said;
-	if (!r->kept)
+	r->keeps = r->said;
+	if (!r->keeps)
 		return false;
+	request_enter(r, KEPT);
 	memcpy(r->said, said, len);
 	r->said_len = (uint32_t)len;
 	user_budget(r->user)->held += len;
@@ -74,7 +75,7 @@ static struct request *find(const struct requests *h, const struct user *user, c
 	struct request *r;
 
 	TAILQ_FOREACH(r, &h->others, link)
-		if (r->state == DIALLING && r->keeps && r->user == user && r->ctr == asked->ctr && !memcmp(session_sid(r->session), asked->sid, WIRE_SID))
+		if (request_is_granted(r) && r->keeps && r->user == user && r->ctr == asked->ctr && !memcmp(session_sid(r->session), asked->sid, WIRE_SID))
 			return r;
 	return NULL;
 }
@@ -110,7 +111,7 @@ static void take_wan(struct request *r, struct request *n)
 	r->down = n->down;
 	r->attached = n->attached;
 	request_watch(r);
-	request_sweep(n);
+	request_leave(n);
 }
 
 void request_resume(struct request *n, const struct wire_resume *asked, const uint8_t *raw, size_t more)
@@ -127,7 +128,7 @@ void request_resume(struct request *n, const struct wire_resume *asked, const ui
 	}
 	counters.opens_resumed++;
 	take_wan(r, n);
-	if (!r->kept)
+	if (r->state != KEPT)
 		return; /* still being dialled */
 	r->until_ms = clock_ms() + KEPT_MS;
 	request_set_clock(r, LOOK_LEAST_MS);

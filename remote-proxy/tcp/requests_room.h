@@ -12,7 +12,14 @@
 #define OPEN_MAX (WIRE_RECORD_MAX + WIRE_RECORD_OVERHEAD)
 #define ANSWER_MAX (WIRE_ANSWER_LEN + WIRE_RECORD_OVERHEAD)
 
-enum state { WAITING, DIALLING, REFUSED };
+enum state { /* requests.c says what each is */
+	WAITING,
+	CONNECTING,
+	CONNECTED,
+	KEPT,
+	REFUSED,
+	OVER,
+};
 
 struct request {
 	struct requests *requests;
@@ -25,13 +32,13 @@ struct request {
 	struct seal_key up, down;
 	enum seal_alg alg;
 	enum wire_mode mode;
-	uint8_t *held; /* WAITING: a part of OPEN; DIALLING: early data, then raw bytes behind OPEN */
+	uint8_t *held; /* WAITING: a part of OPEN; granted: early data, then raw bytes behind OPEN */
 	uint32_t early, held_len, sent; /* sent: of the early data, to the destination */
-	uint8_t *said; /* kept: the destination's first bytes, which went out inside ACCEPT */
+	uint8_t *said; /* KEPT: the destination's first bytes, which went out inside ACCEPT */
 	uint32_t said_len;
 	bool attached; /* ATTACHED was sent, or at least stands in front of what is being sent */
 	bool dest_reset;
-	bool keeps, kept; /* keeps: RESUME may ask for it; kept: ACCEPT waits for its acknowledgement, or for RESUME */
+	bool keeps; /* RESUME may ask for it */
 	struct event rd, wr, clock; /* WAN, destination, time */
 };
 
@@ -44,17 +51,19 @@ struct requests {
 	struct seal *seal;
 	struct relay_loop *relays;
 	struct return_routes *routes;
-	unsigned waiting[CONFIG_USERS], dialling, refused;
-	struct request_list waiters[CONFIG_USERS], others;
+	unsigned waiting[CONFIG_USERS], granted, refused;
+	struct request_list waiters[CONFIG_USERS], others, over;
 	uint8_t raw[OPEN_MAX];
 	uint8_t accept[ANSWER_MAX + OPEN_MAX];
 };
 
 /* requests.c */
 void request_reset(struct request *r); /* the end of it, and of both its connections */
-void request_sweep(struct request *r); /* frees all but the sockets */
-void request_leave_place(struct request *r);
-void request_take_place(struct request *r, enum state state);
+void request_leave(struct request *r); /* the end of it, but its connections go on */
+void request_enter(struct request *r, enum state state);
+bool request_is_granted(const struct request *r);
+/* Frees whoever is OVER: the last thing that an event of the loop does, and nothing else frees. */
+void requests_sweep(struct requests *h);
 void request_watch(struct request *r); /* r->fd is another one */
 void request_set_clock(struct request *r, uint64_t ms);
 int request_hold(struct request *r, const uint8_t *data, size_t len); /* a copy, in the place of what was held */
@@ -64,7 +73,7 @@ void request_drop_held(struct request *r);
 int request_answer(struct request *r, const uint8_t *plain, size_t len); /* `len` 0: ATTACHED alone */
 void request_refuse(struct request *r, uint16_t status);
 void request_dial(struct request *r, const struct addr *dst);
-void request_look(struct request *r); /* DIALLING, from time to time */
+void request_look(struct request *r); /* granted; from time to time */
 void request_accept(struct request *r, const uint8_t *said, size_t len); /* says ACCEPT with these first bytes */
 /* `owed`: the tail of ACCEPT that WAN did not take. */
 void request_become_relay(struct request *r, const uint8_t *owed, size_t owed_len);
@@ -73,7 +82,7 @@ void request_become_relay(struct request *r, const uint8_t *owed, size_t owed_le
 bool request_keep(struct request *r, const uint8_t *said, size_t len); /* ACCEPT is about to go out with these bytes; false: do not */
 void request_look_kept(struct request *r);
 bool request_bereave(struct request *r); /* WAN has died; false: then it is over */
-/* RESUME came on n, and `more` raw bytes behind it. n is gone afterwards, or refused. */
+/* RESUME came on n, and `more` raw bytes behind it. n is OVER afterwards, or REFUSED. */
 void request_resume(struct request *n, const struct wire_resume *r, const uint8_t *raw, size_t more);
 
 #endif
