@@ -9,6 +9,8 @@ import struct
 import threading
 import time
 
+from topology import LIMIT_S
+
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 LINGER_RST = struct.pack("ii", 1, 0)
@@ -42,7 +44,7 @@ def tcp(ns, host="0.0.0.0", mark=0):
     return s
 
 
-def connect(ns, host, port, timeout=10, mark=0, receive=0, source="", from_port=0):
+def connect(ns, host, port, timeout=LIMIT_S, mark=0, receive=0, source="", from_port=0):
     """`receive`: SO_RCVBUF, set before the window is agreed on."""
     s = tcp(ns, host, mark)
     if receive:
@@ -62,11 +64,11 @@ def listen(ns, port, backlog=1024):
     """Both families."""
     with inside(ns):
         s = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=backlog)
-    s.settimeout(10)
+    s.settimeout(LIMIT_S)
     return s
 
 
-def accept(listener, timeout=10):
+def accept(listener, timeout=LIMIT_S):
     listener.settimeout(timeout)
     s, _ = listener.accept()
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -98,7 +100,7 @@ def read_exactly(s, n):
     return data
 
 
-def end_of(s, timeout=10):
+def end_of(s, timeout=LIMIT_S):
     """How the connection ends for its reader, data thrown away: eof, reset, timeout."""
     until = time.monotonic() + timeout
     while True:

@@ -117,8 +117,10 @@ def test_three_hundred_slow_readers_cost_64_kib_a_direction(topo, pair, listener
         assert grown < n * DIRECTION / 1024 + 4096, f"{d.program.name} holds {grown} KiB for {n} readers"
     quick, other = through(topo.lan, SERVER4, listener)  # nobody else is stopped
     other.sendall(b"q" * 100_000)
-    assert read_exactly(quick, 100_000)
-    close_all([quick, other], near, far)
+    try:
+        assert read_exactly(quick, 100_000)
+    finally:
+        close_all([quick, other], near, far)
     wait_for(lambda: relays_are(pair, 0), "relays gone")
     wait_for(lambda: pair.remote.status()["users"][0]["buffered"] == 0, "nothing is charged to the user")
 
