@@ -55,6 +55,7 @@ struct session {
 	unsigned refs;
 	uint8_t open[SEAL_KEY];	  /* gives the keys of attached connections */
 	uint8_t udp[2][SEAL_KEY]; /* up, down */
+	struct udp_keys *udp_keys[2]; /* of the end that sends up, down */
 	uint64_t next;		  /* local: the next number */
 	uint64_t revoked;	  /* remote: one past the highest number given to REVOKE */
 	uint64_t promised[PROMISES]; /* remote: the last numbers given to REVOKE, a ring */
@@ -96,6 +97,8 @@ void session_put(struct session *s)
 {
 	if (!s || --s->refs > 0)
 		return;
+	for (int dir = 0; dir < 2; dir++)
+		udp_keys_free(s->udp_keys[dir]);
 	seal_wipe(s, sizeof(*s));
 	free(s);
 }
@@ -108,6 +111,15 @@ const uint8_t *session_sid(const struct session *s)
 enum seal_alg session_alg(const struct session *s)
 {
 	return s->alg;
+}
+
+struct udp_keys *session_udp_keys(struct session *s, struct seal *seal, int dir, uint32_t index)
+{
+	struct udp_keys **k = &s->udp_keys[dir];
+
+	if (!*k)
+		*k = udp_keys_new(seal, s->alg, s->udp[dir], s->udp[!dir], index);
+	return *k && udp_keys_index(*k) == index ? *k : NULL;
 }
 
 const uint8_t *session_udp_key(const struct session *s, int dir)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "seal.h"
+#include "udp_keys.h"
 #include "window.h"
 #include "wire.h"
 
@@ -23,7 +24,11 @@ void session_put(struct session *s);		/* one less; wiped and freed at none */
 
 const uint8_t *session_sid(const struct session *s);
 enum seal_alg session_alg(const struct session *s);
-/* dir 0: local to remote, 1: back. For the tunnel. */
+/* The keys of the datagrams, for the end that sends in direction `dir` (0: local to remote, 1:
+ * back); made when first asked for, and always the same from then on. They live as long as the
+ * session. NULL: no memory, or they have another index. */
+struct udp_keys *session_udp_keys(struct session *s, struct seal *seal, int dir, uint32_t index);
+/* For test vectors: whoever seals by it counts for himself. */
 const uint8_t *session_udp_key(const struct session *s, int dir);
 
 /* The two keys of one attached connection; index 0 is up (local to remote), 1 is down. The counters

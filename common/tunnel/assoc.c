@@ -3,13 +3,14 @@
  *
  * An association is what the datagrams between one local and one remote have in common. It lives in
  * three files: this one has its life and the way out, assoc_input.c the way in, assoc_probe.c the
- * clock: who is probed when, and what silence means. assoc_keys.c has the numbers and the sealing,
+ * clock: who is probed when, and what silence means. udp_keys.c has the numbers and the sealing,
  * health.c (a value) what a path is like.
  *
  * Keys. The control connection agrees on keys and on an index, which stands in every datagram, both
  * ways. With new keys the local sends under them at once; the remote does when the first datagram
  * under them has come, so it never sends what cannot be opened yet. What comes under older keys is
  * taken for a minute more, of three sets at most. Paths and what is known of them do not notice.
+ * The keys are the session's (udp_keys.c), so it may be left and come back to.
  *
  * Paths. The local makes them, one a line, each with its socket; the remote learns them from
  * PROBEs. An address that the remote has not heard of is sent a CHALLENGE and nothing else; only
@@ -53,9 +54,18 @@ static void drop_keys(struct assoc *a)
 {
 	a->tx = NULL;
 	for (int i = 0; i < EPOCHS; i++) {
-		assoc_keys_free(a->epoch[i].keys);
+		session_put(a->epoch[i].session);
+		a->epoch[i].session = NULL;
 		a->epoch[i].keys = NULL;
 	}
+}
+
+static bool has_keys(const struct assoc *a, const struct udp_keys *k)
+{
+	for (int i = 0; i < EPOCHS; i++)
+		if (a->epoch[i].keys == k)
+			return true;
+	return false;
 }
 
 void assoc_free(struct assoc *a)
@@ -71,15 +81,16 @@ void assoc_free(struct assoc *a)
 /* The oldest makes room. */
 void assoc_rekey(struct assoc *a, struct session *s, uint32_t index)
 {
-	struct assoc_keys *k = assoc_keys_new(a->seal, s, a->side == ASSOC_REMOTE, index);
-	struct assoc_keys *last = a->epoch[EPOCHS - 1].keys;
+	struct udp_keys *k = session_udp_keys(s, a->seal, a->side == ASSOC_REMOTE, index);
+	struct udp_keys *last = a->epoch[EPOCHS - 1].keys;
 
-	if (!k)
-		return; /* the old ones go on as long as they may, and the next session tries again */
+	if (!k || has_keys(a, k))
+		return; /* without, the old ones go on as long as they may, and the next session tries again */
 	if (a->tx == last || !a->tx || a->side == ASSOC_LOCAL)
 		a->tx = k;
-	assoc_keys_free(last);
+	session_put(a->epoch[EPOCHS - 1].session);
 	memmove(&a->epoch[1], &a->epoch[0], sizeof(a->epoch) - sizeof(a->epoch[0]));
+	a->epoch[0].session = session_get(s);
 	a->epoch[0].keys = k;
 	a->epoch[0].ends_us = 0;
 	if (a->epoch[1].keys)
@@ -184,9 +195,9 @@ void assoc_busy(struct assoc *a)
 
 int assoc_seal(struct assoc *a, enum wire_dgram_type type, uint8_t class, uint8_t *buf, size_t len, uint64_t *seq)
 {
-	if (!a->tx || assoc_keys_seal(a->tx, type, class, buf, len, seq))
+	if (!a->tx || udp_keys_seal(a->tx, type, class, buf, len, seq))
 		return -1;
-	if (assoc_keys_sealed(a->tx) == MANY && a->ops.unknown)
+	if (udp_keys_sealed(a->tx) == MANY && a->ops.unknown)
 		a->hint_us = 1; /* the timer passes it on */
 	return 0;
 }

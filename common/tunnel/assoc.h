@@ -55,10 +55,10 @@ void assoc_free(struct assoc *a);
 
 /* New keys: we send under them from now on (local), or once the peer has used them (remote); what
  * comes under the ones before is taken for 60 s more. Takes a reference. The paths and all that is
- * known of them stay. */
+ * known of them stay. Fine with a session that was used before. */
 void assoc_rekey(struct assoc *a, struct session *s, uint32_t index);
-/* The peer is a new process: it counts from zero, all paths are PROBING again. Before
- * assoc_rekey(). */
+/* The peer is another one: what comes under the keys of before is not taken any more, and all paths
+ * are PROBING again. Before assoc_rekey(). */
 void assoc_restart(struct assoc *a);
 bool assoc_keyed(const struct assoc *a);
 

@@ -26,16 +26,16 @@ static struct way *find_way(struct assoc *a, const struct udp *udp, const struct
 	return NULL;
 }
 
-static struct assoc_keys *find_keys(struct assoc *a, uint32_t index, uint64_t now)
+static struct udp_keys *find_keys(struct assoc *a, uint32_t index, uint64_t now)
 {
 	for (int i = 0; i < EPOCHS; i++)
-		if (a->epoch[i].keys && assoc_keys_index(a->epoch[i].keys) == index)
+		if (a->epoch[i].keys && udp_keys_index(a->epoch[i].keys) == index)
 			return a->epoch[i].ends_us && now > a->epoch[i].ends_us ? NULL : a->epoch[i].keys;
 	return NULL;
 }
 
 /* Older than the ones we send under? */
-static bool is_newer(const struct assoc *a, const struct assoc_keys *k)
+static bool is_newer(const struct assoc *a, const struct udp_keys *k)
 {
 	for (int i = 0; i < EPOCHS && a->epoch[i].keys != a->tx; i++)
 		if (a->epoch[i].keys == k)
@@ -170,7 +170,7 @@ static void take_frames(struct assoc *a, const struct arrival *in, const uint8_t
 
 static void take_hint(struct assoc *a, const struct arrival *in)
 {
-	if (a->side != ASSOC_LOCAL || !a->tx || in->hdr.index != assoc_keys_index(a->tx) || !assoc_keys_recent(a->tx, in->hdr.low))
+	if (a->side != ASSOC_LOCAL || !a->tx || in->hdr.index != udp_keys_index(a->tx) || !udp_keys_recent(a->tx, in->hdr.low))
 		return;
 	if (a->hint_us && in->now - a->hint_us < HINT_US)
 		return;
@@ -207,25 +207,25 @@ static void take_new(struct assoc *a, const struct arrival *in)
 
 static void take_sealed(struct assoc *a, struct arrival *in)
 {
-	struct assoc_keys *k = find_keys(a, in->hdr.index, in->now);
+	struct udp_keys *k = find_keys(a, in->hdr.index, in->now);
 
 	if (!k) {
 		counters.udp_unknown++;
 		return;
 	}
-	switch (assoc_keys_open(k, &in->hdr, in->got->data, in->got->len, &in->seq)) {
-	case ASSOC_KEYS_NEW:
+	switch (udp_keys_open(k, &in->hdr, in->got->data, in->got->len, &in->seq)) {
+	case UDP_KEYS_NEW:
 		if (is_newer(a, k))
 			a->tx = k;
 		take_new(a, in);
 		break;
-	case ASSOC_KEYS_COPY:
+	case UDP_KEYS_COPY:
 		take_copy(a, in);
 		break;
-	case ASSOC_KEYS_OLD:
+	case UDP_KEYS_OLD:
 		counters.udp_old++;
 		break;
-	case ASSOC_KEYS_FORGED:
+	case UDP_KEYS_FORGED:
 		counters.udp_forged++;
 		break;
 	}

@@ -6,7 +6,7 @@
 #include <event2/event_struct.h>
 
 #include "assoc.h"
-#include "assoc_keys.h"
+#include "udp_keys.h"
 
 #define EPOCHS 4
 #define FRAMES_MAX 880 /* waiting for the next control datagram of a path */
@@ -41,10 +41,11 @@ struct assoc {
 	struct assoc_ops ops;
 	void *arg;
 	struct {
-		struct assoc_keys *keys;
+		struct session *session;
+		struct udp_keys *keys; /* the session's */
 		uint64_t ends_us; /* 0: the newest */
 	} epoch[EPOCHS];	  /* the newest first */
-	struct assoc_keys *tx;	  /* one of them */
+	struct udp_keys *tx;	  /* one of them */
 	struct way way[ASSOC_PATHS];
 	struct event timer;   /* probes and silences */
 	struct event turn;    /* the end of this turn of the loop */

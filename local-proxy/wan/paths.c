@@ -75,7 +75,6 @@ struct paths {
 	struct addr target[TARGETS_MAX];
 	size_t n_targets;
 	bool session, deaf; /* deaf: the VPS hears no datagrams */
-	uint8_t sid[WIRE_SID]; /* of the session that the association has its keys of */
 	unsigned epoch;
 	uint64_t moved, busy_ms;
 	struct event tick;
@@ -374,15 +373,6 @@ static void begin_anew(struct paths *p)
 	}
 }
 
-/* The keys of a session are taken once: the association would count from 0 again. */
-static void take_keys(struct paths *p, struct session *s, const struct wire_welcome *w)
-{
-	if (!w->index || !memcmp(p->sid, session_sid(s), sizeof(p->sid)))
-		return;
-	memcpy(p->sid, session_sid(s), sizeof(p->sid));
-	assoc_rekey(p->assoc, s, w->index);
-}
-
 void paths_vps_changed(void *paths)
 {
 	struct paths *p = paths;
@@ -396,8 +386,8 @@ void paths_vps_changed(void *paths)
 	if (p->epoch != vps_choice_epoch(p->vps))
 		begin_anew(p);
 	p->epoch = vps_choice_epoch(p->vps);
-	if (w)
-		take_keys(p, vps_choice_session(p->vps), w);
+	if (w && w->index)
+		assoc_rekey(p->assoc, vps_choice_session(p->vps), w->index);
 }
 
 void paths_links_changed(void *paths)

@@ -315,6 +315,29 @@ static void rekeys(void **state)
 	assert_true(all_up(w));
 }
 
+/* Another VPS, who knows its own session, and back: the first one finds no number that it had. */
+static void a_session_is_left_and_come_back_to(void **state)
+{
+	struct world *w = *state;
+	uint64_t before = 0, forged = counters.udp_forged;
+
+	for (int round = 0; round < 3; round++) {
+		raise_paths(w);
+		w->got = 0;
+		send_up(w, "to the first", 1);
+		assert_int_equal(w->got, 1);
+		assert_true(!round || w->seq > before);
+		before = w->seq;
+		assoc_restart(w->local);
+		assoc_rekey(w->local, w->session[1], 77);
+		send_up(w, "to the other", 1);
+		assert_int_equal(w->got, 1);
+		assoc_restart(w->local);
+		assoc_rekey(w->local, w->session[0], w->index);
+	}
+	assert_int_equal(counters.udp_forged, forged);
+}
+
 /* The same bytes again, from anywhere: no path moves, nothing is delivered. */
 static void replays_move_nothing(void **state)
 {
@@ -418,7 +441,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(paths_come_up), T(data_once), T(deaf_is_seen), T(dumb_is_seen), T(rekeys), T(replays_move_nothing),
+		T(paths_come_up), T(data_once), T(deaf_is_seen), T(dumb_is_seen), T(rekeys), T(a_session_is_left_and_come_back_to), T(replays_move_nothing),
 		T(forgeries_are_counted), T(hints_need_a_recent_number), T(idle_is_quiet), T(sized),
 	};
 

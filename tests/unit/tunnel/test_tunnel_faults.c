@@ -10,7 +10,7 @@
 
 #include "tunnel_sim.h"
 
-#include "assoc_keys.c" /* to begin with high numbers */
+#include "udp_keys.c" /* to begin with high numbers */
 #include "assoc_room.h"
 #include "counter.h"
 
@@ -184,7 +184,7 @@ static void numbers_from(struct sim *s, uint64_t n)
 				tunnel_assoc(s->end[end])->tx->next[type][class] = n;
 }
 
-static bool crossed(const struct assoc_keys *k)
+static bool crossed(const struct udp_keys *k)
 {
 	const uint64_t *next = k->next[WIRE_DG_DATA];
 
@@ -238,7 +238,8 @@ static void fill(uint8_t *buf, unsigned i)
  * written on it. */
 static void nobody_gets_what_is_anothers(void **st)
 {
-	struct assoc_keys *up[CLIENTS], *down[CLIENTS];
+	struct udp_keys *up[CLIENTS], *down[CLIENTS];
+	struct session *session[CLIENTS];
 	uint8_t made[WIRE_DG_OVERHEAD + 40], copy[sizeof(made)];
 	struct seal *seal = seal_new();
 	struct wire_dgram hdr;
@@ -247,15 +248,14 @@ static void nobody_gets_what_is_anothers(void **st)
 	(void)st;
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		uint8_t sid[WIRE_SID] = { 1, (uint8_t)i }, exported[32] = { 2, (uint8_t)i };
-		struct session *session = session_new(sid, i & 1 ? SEAL_AES256_GCM : SEAL_CHACHA20_POLY1305, exported);
 
-		up[i] = assoc_keys_new(seal, session, 0, i);
-		down[i] = assoc_keys_new(seal, session, 1, i);
-		session_put(session);
+		session[i] = session_new(sid, i & 1 ? SEAL_AES256_GCM : SEAL_CHACHA20_POLY1305, exported);
+		up[i] = session_udp_keys(session[i], seal, 0, i);
+		down[i] = session_udp_keys(session[i], seal, 1, i);
 	}
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		fill(made, i);
-		assert_int_equal(assoc_keys_seal(up[i], WIRE_DG_DATA, WIRE_CLASS_R, made, 40, &seq), 0);
+		assert_int_equal(udp_keys_seal(up[i], WIRE_DG_DATA, WIRE_CLASS_R, made, 40, &seq), 0);
 		for (unsigned k = CLIENTS; k-- > 0;) {
 			memcpy(copy, made, sizeof(copy));
 			wire_get_dgram(&hdr, copy, sizeof(copy));
@@ -263,16 +263,14 @@ static void nobody_gets_what_is_anothers(void **st)
 			hdr.index = k;
 			wire_put_dgram(copy, &hdr);
 			if (k != i) /* or a copy of what that one has had already */
-				assert_int_not_equal(assoc_keys_open(down[k], &hdr, copy, sizeof(copy), &seq), ASSOC_KEYS_NEW);
+				assert_int_not_equal(udp_keys_open(down[k], &hdr, copy, sizeof(copy), &seq), UDP_KEYS_NEW);
 			else
-				assert_int_equal(assoc_keys_open(down[k], &hdr, copy, sizeof(copy), &seq), ASSOC_KEYS_NEW);
+				assert_int_equal(udp_keys_open(down[k], &hdr, copy, sizeof(copy), &seq), UDP_KEYS_NEW);
 			assert_true(k != i || (copy[WIRE_DG_HDR] == i && copy[WIRE_DG_HDR + 39] == i));
 		}
 	}
-	for (unsigned i = 0; i < CLIENTS; i++) {
-		assoc_keys_free(up[i]);
-		assoc_keys_free(down[i]);
-	}
+	for (unsigned i = 0; i < CLIENTS; i++)
+		session_put(session[i]);
 	seal_free(seal);
 }
 

@@ -5,6 +5,10 @@
  * 0, and type and class are part of the nonce, so no nonce is used twice. Where copies and resends
  * of a datagram are sent, they are the same bytes, not sealed again.
  *
+ * A key, what it was used for and what was seen under it are this one object, and it is the
+ * session's: whoever comes back to a session (from another VPS, say) goes on where it was left. Two
+ * objects of one key would count from 0 twice.
+ *
  * The receiver keeps a window for each (type, class): a deep queue of bulk never makes a voice
  * packet too old. Only the low half of a number travels; the high half is the one that brings the
  * number nearest to the highest one seen, so up to 2^31 may be lost in a row.
@@ -13,7 +17,7 @@
  * copy and dropped before it costs anything; but one of 32 copies is opened all the same, so that
  * copies are worth believing as a measure of a path. A window comes into being with the first
  * datagram of its kind that authenticates: strangers allocate nothing. */
-#include "assoc_keys.h"
+#include "udp_keys.h"
 
 #include <stdlib.h>
 
@@ -30,8 +34,7 @@ struct stream { /* one (type, class) as it is received */
 	uint64_t words[];
 };
 
-struct assoc_keys {
-	struct session *session;
+struct udp_keys {
 	struct seal_ctx *tx, *rx;
 	uint32_t index;
 	unsigned copies;
@@ -40,24 +43,24 @@ struct assoc_keys {
 	struct stream *stream[TYPES][WIRE_CLASSES];
 };
 
-struct assoc_keys *assoc_keys_new(struct seal *seal, struct session *s, int dir, uint32_t index)
+struct udp_keys *udp_keys_new(struct seal *seal, enum seal_alg alg, const uint8_t tx[SEAL_KEY], const uint8_t rx[SEAL_KEY],
+			      uint32_t index)
 {
-	struct assoc_keys *k = calloc(1, sizeof(*k));
+	struct udp_keys *k = calloc(1, sizeof(*k));
 
 	if (!k)
 		return NULL;
-	k->session = session_get(s);
 	k->index = index;
-	k->tx = seal_ctx_new(seal, session_alg(s), session_udp_key(s, dir), true);
-	k->rx = seal_ctx_new(seal, session_alg(s), session_udp_key(s, !dir), false);
+	k->tx = seal_ctx_new(seal, alg, tx, true);
+	k->rx = seal_ctx_new(seal, alg, rx, false);
 	if (!k->tx || !k->rx) {
-		assoc_keys_free(k);
+		udp_keys_free(k);
 		return NULL;
 	}
 	return k;
 }
 
-void assoc_keys_free(struct assoc_keys *k)
+void udp_keys_free(struct udp_keys *k)
 {
 	if (!k)
 		return;
@@ -66,21 +69,20 @@ void assoc_keys_free(struct assoc_keys *k)
 			free(k->stream[t][c]);
 	seal_ctx_free(k->tx);
 	seal_ctx_free(k->rx);
-	session_put(k->session);
 	free(k);
 }
 
-uint32_t assoc_keys_index(const struct assoc_keys *k)
+uint32_t udp_keys_index(const struct udp_keys *k)
 {
 	return k->index;
 }
 
-uint64_t assoc_keys_sealed(const struct assoc_keys *k)
+uint64_t udp_keys_sealed(const struct udp_keys *k)
 {
 	return k->sealed;
 }
 
-bool assoc_keys_recent(const struct assoc_keys *k, uint32_t low)
+bool udp_keys_recent(const struct udp_keys *k, uint32_t low)
 {
 	uint64_t next = k->next[WIRE_DG_CONTROL][WIRE_CLASS_CONTROL];
 	uint32_t ago = (uint32_t)next - low;
@@ -96,7 +98,7 @@ static void make_nonce(uint8_t nonce[SEAL_NONCE], unsigned type, unsigned class,
 	put_be(nonce + 4, seq, 8);
 }
 
-int assoc_keys_seal(struct assoc_keys *k, enum wire_dgram_type type, uint8_t class, uint8_t *buf, size_t len, uint64_t *seq)
+int udp_keys_seal(struct udp_keys *k, enum wire_dgram_type type, uint8_t class, uint8_t *buf, size_t len, uint64_t *seq)
 {
 	uint64_t n = k->next[type][class];
 	struct wire_dgram hdr = { .type = type, .class = class, .index = k->index, .low = (uint32_t)n };
@@ -136,7 +138,7 @@ static struct stream *stream_new(uint8_t class)
 	return s;
 }
 
-static int open_in_place(struct assoc_keys *k, const struct wire_dgram *hdr, uint8_t *data, size_t len, uint64_t seq)
+static int open_in_place(struct udp_keys *k, const struct wire_dgram *hdr, uint8_t *data, size_t len, uint64_t seq)
 {
 	uint8_t nonce[SEAL_NONCE], *box = data + WIRE_DG_HDR;
 
@@ -144,7 +146,7 @@ static int open_in_place(struct assoc_keys *k, const struct wire_dgram *hdr, uin
 	return seal_ctx_open(k->rx, nonce, data, WIRE_DG_HDR, box, len - WIRE_DG_HDR, box);
 }
 
-enum assoc_keys_verdict assoc_keys_open(struct assoc_keys *k, const struct wire_dgram *hdr, uint8_t *data, size_t len, uint64_t *seq)
+enum udp_keys_verdict udp_keys_open(struct udp_keys *k, const struct wire_dgram *hdr, uint8_t *data, size_t len, uint64_t *seq)
 {
 	struct stream **s = &k->stream[hdr->type][hdr->class];
 	enum window_verdict v;
@@ -152,15 +154,15 @@ enum assoc_keys_verdict assoc_keys_open(struct assoc_keys *k, const struct wire_
 	*seq = infer(*s ? (*s)->window.next : 0, hdr->low);
 	v = *s ? window_check(&(*s)->window, *seq) : WINDOW_NEW;
 	if (v == WINDOW_OLD)
-		return ASSOC_KEYS_OLD;
+		return UDP_KEYS_OLD;
 	if (v == WINDOW_SEEN && k->copies++ % VERIFY)
-		return ASSOC_KEYS_COPY;
+		return UDP_KEYS_COPY;
 	if (open_in_place(k, hdr, data, len, *seq))
-		return ASSOC_KEYS_FORGED;
+		return UDP_KEYS_FORGED;
 	if (v == WINDOW_SEEN)
-		return ASSOC_KEYS_COPY;
+		return UDP_KEYS_COPY;
 	if (!*s && !(*s = stream_new(hdr->class)))
-		return ASSOC_KEYS_OLD;
+		return UDP_KEYS_OLD;
 	window_mark(&(*s)->window, *seq);
-	return ASSOC_KEYS_NEW;
+	return UDP_KEYS_NEW;
 }
