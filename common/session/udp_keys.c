@@ -43,8 +43,8 @@ struct udp_keys {
 	struct stream *stream[TYPES][WIRE_CLASSES];
 };
 
-struct udp_keys *udp_keys_new(struct seal *seal, enum seal_alg alg, const uint8_t tx[SEAL_KEY], const uint8_t rx[SEAL_KEY],
-			      uint32_t index)
+struct udp_keys *udp_keys_new(struct seal *seal, enum seal_alg alg, const uint8_t tx[SEAL_KEY],
+			      const uint8_t rx[SEAL_KEY], uint32_t index)
 {
 	struct udp_keys *k = calloc(1, sizeof(*k));
 
@@ -94,21 +94,25 @@ static void make_nonce(uint8_t nonce[SEAL_NONCE], unsigned type, unsigned class,
 {
 	nonce[0] = nonce[1] = 0;
 	nonce[2] = (uint8_t)type;
-	nonce[3] = (uint8_t)class;
+	nonce[3] = (uint8_t) class;
 	put_be(nonce + 4, seq, 8);
 }
 
-int udp_keys_seal(struct udp_keys *k, enum wire_dgram_type type, uint8_t class, uint8_t *buf, size_t len, uint64_t *seq)
+int udp_keys_seal(struct udp_keys *k, enum wire_dgram_type type, uint8_t class, uint8_t *buf,
+		  size_t len, uint64_t *seq)
 {
 	uint64_t n = k->next[type][class];
-	struct wire_dgram hdr = { .type = type, .class = class, .index = k->index, .low = (uint32_t)n };
+	struct wire_dgram hdr = {
+		.type = type, .class = class, .index = k->index, .low = (uint32_t)n
+	};
 	uint8_t nonce[SEAL_NONCE];
 
 	if (n >= SPENT)
 		return -1;
 	wire_put_dgram(buf, &hdr);
 	make_nonce(nonce, type, class, n);
-	if (seal_ctx_seal(k->tx, nonce, buf, WIRE_DG_HDR, buf + WIRE_DG_HDR, len, buf + WIRE_DG_HDR))
+	if (seal_ctx_seal(k->tx, nonce, buf, WIRE_DG_HDR, buf + WIRE_DG_HDR, len,
+			  buf + WIRE_DG_HDR))
 		return -1;
 	k->next[type][class]++;
 	k->sealed++;
@@ -138,7 +142,8 @@ static struct stream *stream_new(uint8_t class)
 	return s;
 }
 
-static int open_in_place(struct udp_keys *k, const struct wire_dgram *hdr, uint8_t *data, size_t len, uint64_t seq)
+static int open_in_place(struct udp_keys *k, const struct wire_dgram *hdr, uint8_t *data,
+			 size_t len, uint64_t seq)
 {
 	uint8_t nonce[SEAL_NONCE], *box = data + WIRE_DG_HDR;
 
@@ -146,7 +151,8 @@ static int open_in_place(struct udp_keys *k, const struct wire_dgram *hdr, uint8
 	return seal_ctx_open(k->rx, nonce, data, WIRE_DG_HDR, box, len - WIRE_DG_HDR, box);
 }
 
-enum udp_keys_verdict udp_keys_open(struct udp_keys *k, const struct wire_dgram *hdr, uint8_t *data, size_t len, uint64_t *seq)
+enum udp_keys_verdict udp_keys_open(struct udp_keys *k, const struct wire_dgram *hdr, uint8_t *data,
+				    size_t len, uint64_t *seq)
 {
 	struct stream **s = &k->stream[hdr->type][hdr->class];
 	enum window_verdict v;

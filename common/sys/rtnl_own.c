@@ -25,7 +25,7 @@
 #define IPV6_PRIORITY 1024 /* what the kernel takes for 0; said aloud, so that it is the same when read back */
 
 const struct rtnl_range rtnl_range_links = {25000, 25049, 25000, 25099};
-const struct rtnl_range rtnl_range_egress = {25050, 25099, 25100, 25199};
+const struct rtnl_range rtnl_range_return_routes = {25050, 25099, 25100, 25199};
 const struct rtnl_range rtnl_range_tunnel = {25100, 25109, 25200, 25209};
 const struct rtnl_range rtnl_range_nat = {25110, 25119, 25210, 25219};
 

@@ -24,7 +24,7 @@ struct rtnl_range {
 	uint32_t priority, priority_end;
 };
 extern const struct rtnl_range rtnl_range_links;  /* 25000..25049, 25000..25099: the gateway's lines */
-extern const struct rtnl_range rtnl_range_egress; /* 25050..25099, 25100..25199: the VPS's way back */
+extern const struct rtnl_range rtnl_range_return_routes; /* 25050..25099, 25100..25199: the VPS's way back */
 extern const struct rtnl_range rtnl_range_tunnel; /* 25100..25109, 25200..25209: what the gateway sends through the tunnel */
 extern const struct rtnl_range rtnl_range_nat;	  /* 25110..25119, 25210..25219: the way to the inner addresses, on the VPS */
 

@@ -44,7 +44,7 @@ struct assoc *assoc_new(struct event_base *base, struct seal *seal, enum assoc_s
 	a->ops = *ops;
 	a->arg = arg;
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		a->way[i].id = i;
+		a->path[i].id = i;
 	event_assign(&a->timer, base, -1, 0, assoc_on_timer, a);
 	event_assign(&a->turn, base, -1, 0, assoc_on_turn, a);
 	return a;
@@ -105,16 +105,16 @@ void assoc_restart(struct assoc *a)
 	drop_keys(a);
 	memset(&a->lead, 0, sizeof(a->lead));
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
-		struct way *w = &a->way[i];
+		struct path *path = &a->path[i];
 
-		if (!w->on)
+		if (!path->on)
 			continue;
 		if (a->side == ASSOC_REMOTE) /* its addresses are asked for again */
-			w->on = false;
-		health_again(&w->health, now);
-		w->rival.on = false;
-		w->frames_len = 0;
-		way_tell(a, w);
+			path->on = false;
+		health_again(&path->health, now);
+		path->rival.on = false;
+		path->frames_len = 0;
+		path_tell(a, path);
 	}
 }
 
@@ -127,61 +127,61 @@ bool assoc_keyed(const struct assoc *a)
 
 void assoc_set_path(struct assoc *a, unsigned id, const struct assoc_path *p)
 {
-	struct way *w = &a->way[id];
+	struct path *path = &a->path[id];
 	uint64_t now = clock_us();
 
-	w->on = true;
-	w->at = *p;
-	w->frames_len = 0;
-	w->backoff_ms = 0;
-	w->probe_us = now;
-	w->rival.on = false;
-	health_again(&w->health, now);
-	w->told = w->health.state;
+	path->on = true;
+	path->at = *p;
+	path->frames_len = 0;
+	path->backoff_ms = 0;
+	path->probe_us = now;
+	path->rival.on = false;
+	health_again(&path->health, now);
+	path->told = path->health.state;
 	assoc_watch(a);
 }
 
 void assoc_del_path(struct assoc *a, unsigned id)
 {
-	a->way[id].on = false;
+	a->path[id].on = false;
 }
 
 void assoc_set_use(struct assoc *a, unsigned id, enum wire_use use)
 {
-	struct way *w = &a->way[id];
+	struct path *path = &a->path[id];
 
-	if (!w->on || w->at.use == use)
+	if (!path->on || path->at.use == use)
 		return;
-	w->at.use = use;
+	path->at.use = use;
 	if (a->side == ASSOC_LOCAL)
-		w->probe_us = clock_us();
+		path->probe_us = clock_us();
 	assoc_watch(a);
 }
 
 void assoc_path_dead(struct assoc *a, unsigned id, const char *why)
 {
-	struct way *w = &a->way[id];
+	struct path *path = &a->path[id];
 
-	if (!w->on)
+	if (!path->on)
 		return;
-	health_dead(&w->health, why, clock_us());
+	health_dead(&path->health, why, clock_us());
 	assoc_watch(a);
 	event_active(&a->turn, 0, 0); /* to tell of it */
 }
 
 bool assoc_has_path(const struct assoc *a, unsigned id)
 {
-	return a->way[id].on;
+	return a->path[id].on;
 }
 
 const struct health *assoc_health(const struct assoc *a, unsigned id)
 {
-	return &a->way[id].health;
+	return &a->path[id].health;
 }
 
 enum wire_use assoc_use(const struct assoc *a, unsigned id)
 {
-	return a->way[id].at.use;
+	return a->path[id].at.use;
 }
 
 void assoc_busy(struct assoc *a)
@@ -202,17 +202,17 @@ int assoc_seal(struct assoc *a, enum wire_dgram_type type, uint8_t class, uint8_
 	return 0;
 }
 
-bool assoc_send(struct assoc *a, unsigned path, uint8_t tos, const uint8_t *dgram, size_t len)
+bool assoc_send(struct assoc *a, unsigned id, uint8_t tos, const uint8_t *dgram, size_t len)
 {
-	struct way *w = &a->way[path];
+	struct path *path = &a->path[id];
 
-	if (!w->on)
+	if (!path->on)
 		return false;
 	if (a->side == ASSOC_LOCAL)
-		udp_send(w->at.udp, NULL, tos, dgram, len);
+		udp_send(path->at.udp, NULL, tos, dgram, len);
 	else
-		udp_send_from(w->at.udp, &w->at.from, &w->at.to, tos, dgram, len);
-	health_sent(&w->health, len);
+		udp_send_from(path->at.udp, &path->at.from, &path->at.to, tos, dgram, len);
+	health_sent(&path->health, len);
 	a->busy = true;
 	return true;
 }
@@ -220,21 +220,21 @@ bool assoc_send(struct assoc *a, unsigned path, uint8_t tos, const uint8_t *dgra
 void assoc_flush(struct assoc *a)
 {
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		if (a->way[i].on)
-			udp_flush(a->way[i].at.udp);
+		if (a->path[i].on)
+			udp_flush(a->path[i].at.udp);
 	if (a->busy && !a->brisk)
 		event_active(&a->timer, 0, 0);
 }
 
-static void add_frame(struct assoc *a, struct way *w, enum wire_ctl type, const void *value, size_t len)
+static void add_frame(struct assoc *a, struct path *path, enum wire_ctl type, const void *value, size_t len)
 {
-	if (!w->on || len > 255)
+	if (!path->on || len > 255)
 		return;
-	if (w->frames_len + WIRE_CTL_HDR + len > FRAMES_MAX)
-		way_send(a, w, false, clock_us());
-	if (w->frames_len + WIRE_CTL_HDR + len > FRAMES_MAX)
+	if (path->frames_len + WIRE_CTL_HDR + len > FRAMES_MAX)
+		path_send(a, path, false, clock_us());
+	if (path->frames_len + WIRE_CTL_HDR + len > FRAMES_MAX)
 		return; /* no keys, so nowhere to go */
-	w->frames_len += wire_put_ctl(w->frames + w->frames_len, type, value, len);
+	path->frames_len += wire_put_ctl(path->frames + path->frames_len, type, value, len);
 	event_active(&a->turn, 0, 0);
 }
 
@@ -242,7 +242,7 @@ void assoc_control(struct assoc *a, unsigned path, enum wire_ctl type, const voi
 {
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		if (path == ASSOC_ALL || path == i)
-			add_frame(a, &a->way[i], type, value, len);
+			add_frame(a, &a->path[i], type, value, len);
 }
 
 /* PAD frames hold up to 255 bytes; a rest of one byte is spread over the two last. */
@@ -260,19 +260,19 @@ static size_t pad(uint8_t *out, size_t have, size_t want)
 	return have;
 }
 
-int assoc_control_sized(struct assoc *a, unsigned path, enum wire_ctl type, const void *value, size_t len, size_t size)
+int assoc_control_sized(struct assoc *a, unsigned id, enum wire_ctl type, const void *value, size_t len, size_t size)
 {
 	size_t want = size - WIRE_DG_OVERHEAD, have;
-	struct way *w = &a->way[path];
+	struct path *path = &a->path[id];
 	uint8_t buf[WIRE_DG_MAX];
 	uint64_t seq;
 
-	if (!w->on || size > WIRE_DG_MAX || len > 255 || size < WIRE_DG_OVERHEAD + 2 * WIRE_CTL_HDR + len)
+	if (!path->on || size > WIRE_DG_MAX || len > 255 || size < WIRE_DG_OVERHEAD + 2 * WIRE_CTL_HDR + len)
 		return EINVAL;
 	have = wire_put_ctl(buf + WIRE_DG_HDR, type, value, len);
 	pad(buf + WIRE_DG_HDR, have, want);
 	if (assoc_seal(a, WIRE_DG_CONTROL, WIRE_CLASS_CONTROL, buf, want, &seq))
 		return ENOKEY;
-	assoc_send(a, path, 0, buf, size);
-	return udp_flush(w->at.udp);
+	assoc_send(a, id, 0, buf, size);
+	return udp_flush(path->at.udp);
 }

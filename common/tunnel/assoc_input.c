@@ -14,15 +14,15 @@ struct arrival {
 	struct udp *udp;
 	const struct udp_got *got;
 	struct wire_dgram hdr;
-	struct way *way; /* NULL: no path has this address */
+	struct path *path; /* NULL: no path has this address */
 	uint64_t seq, now;
 };
 
-static struct way *find_way(struct assoc *a, const struct udp *udp, const struct udp_got *got)
+static struct path *find_path(struct assoc *a, const struct udp *udp, const struct udp_got *got)
 {
-	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-		if (w->on && w->at.udp == udp && (a->side == ASSOC_LOCAL || addr_equal(&w->at.to, &got->from)))
-			return w;
+	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)
+		if (path->on && path->at.udp == udp && (a->side == ASSOC_LOCAL || addr_equal(&path->at.to, &got->from)))
+			return path;
 	return NULL;
 }
 
@@ -45,9 +45,9 @@ static bool is_newer(const struct assoc *a, const struct udp_keys *k)
 
 /* --- paths, as the remote learns them --- */
 
-static void meet_rival(struct assoc *a, struct way *w, const struct arrival *in)
+static void meet_rival(struct assoc *a, struct path *path, const struct arrival *in)
 {
-	struct rival *r = &w->rival;
+	struct rival *r = &path->rival;
 	bool same = r->on && r->udp == in->udp && addr_equal(&r->to, &in->got->from);
 
 	if (!same && r->on && in->now - r->since_us < RIVAL_US)
@@ -57,25 +57,25 @@ static void meet_rival(struct assoc *a, struct way *w, const struct arrival *in)
 		seal_random(r->word, sizeof(r->word));
 	}
 	r->from = in->got->to;
-	way_challenge(a, w);
+	path_challenge(a, path);
 }
 
-static void adopt_rival(struct way *w, uint64_t now)
+static void adopt_rival(struct path *path, uint64_t now)
 {
-	struct rival *r = &w->rival;
+	struct rival *r = &path->rival;
 
-	if (!w->on) {
-		health_again(&w->health, now);
-		w->told = w->health.state;
-		w->on = true;
-		w->at.keepalive_s = 0;
-		w->frames_len = 0;
+	if (!path->on) {
+		health_again(&path->health, now);
+		path->told = path->health.state;
+		path->on = true;
+		path->at.keepalive_s = 0;
+		path->frames_len = 0;
 	}
-	health_rebase(&w->health);
-	w->at.udp = r->udp;
-	w->at.to = r->to;
-	w->at.from = r->from;
-	w->probe_us = now;
+	health_rebase(&path->health);
+	path->at.udp = r->udp;
+	path->at.to = r->to;
+	path->at.from = r->from;
+	path->probe_us = now;
 	r->on = false;
 	counters.udp_moved++;
 }
@@ -84,11 +84,11 @@ static void take_response(struct assoc *a, const struct arrival *in, const uint8
 {
 	if (a->side != ASSOC_REMOTE || len != WORD)
 		return;
-	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-		if (w->rival.on && w->rival.udp == in->udp && addr_equal(&w->rival.to, &in->got->from) &&
-		    seal_equal(w->rival.word, value, WORD)) {
-			adopt_rival(w, in->now);
-			w->answers = true; /* the PROBE that led here was not answered */
+	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)
+		if (path->rival.on && path->rival.udp == in->udp && addr_equal(&path->rival.to, &in->got->from) &&
+		    seal_equal(path->rival.word, value, WORD)) {
+			adopt_rival(path, in->now);
+			path->answers = true; /* the PROBE that led here was not answered */
 			return;
 		}
 }
@@ -98,32 +98,32 @@ static void take_response(struct assoc *a, const struct arrival *in, const uint8
 static void take_probe(struct assoc *a, const struct arrival *in, const uint8_t *value, size_t len)
 {
 	struct wire_probe p;
-	struct way *w;
+	struct path *path;
 
 	if (wire_get_probe(&p, value, len) < 0)
 		return;
-	w = &a->way[p.path];
-	if (a->side == ASSOC_LOCAL ? w != in->way : !in->way || w != in->way) {
+	path = &a->path[p.path];
+	if (a->side == ASSOC_LOCAL ? path != in->path : !in->path || path != in->path) {
 		if (a->side == ASSOC_REMOTE)
-			meet_rival(a, w, in);
+			meet_rival(a, path, in);
 		return;
 	}
-	if (!health_got_probe(&w->health, &p, in->now))
+	if (!health_got_probe(&path->health, &p, in->now))
 		return;
 	if (a->side == ASSOC_REMOTE)
-		w->at.use = (enum wire_use)p.use;
-	health_lead(&w->health, &a->lead);
-	w->answers = a->side == ASSOC_REMOTE;
+		path->at.use = (enum wire_use)p.use;
+	health_lead(&path->health, &a->lead);
+	path->answers = a->side == ASSOC_REMOTE;
 }
 
 static void take_report(struct assoc *a, const struct arrival *in, const uint8_t *value, size_t len)
 {
 	struct wire_report r;
 
-	if (!in->way || wire_get_report(&r, value, len) < 0 || !a->way[r.path].on)
+	if (!in->path || wire_get_report(&r, value, len) < 0 || !a->path[r.path].on)
 		return;
-	health_got_report(&a->way[r.path].health, &r, in->way->id == r.path, in->now);
-	health_lead(&a->way[r.path].health, &a->lead);
+	health_got_report(&a->path[r.path].health, &r, in->path->id == r.path, in->now);
+	health_lead(&a->path[r.path].health, &a->lead);
 }
 
 static void take_frame(struct assoc *a, const struct arrival *in, uint8_t type, const uint8_t *value, size_t len)
@@ -138,15 +138,15 @@ static void take_frame(struct assoc *a, const struct arrival *in, uint8_t type, 
 		take_report(a, in, value, len);
 		break;
 	case WIRE_CTL_CHALLENGE:
-		if (a->side == ASSOC_LOCAL && in->way && len == WORD)
-			assoc_control(a, in->way->id, WIRE_CTL_RESPONSE, value, len);
+		if (a->side == ASSOC_LOCAL && in->path && len == WORD)
+			assoc_control(a, in->path->id, WIRE_CTL_RESPONSE, value, len);
 		break;
 	case WIRE_CTL_RESPONSE:
 		take_response(a, in, value, len);
 		break;
 	default:
 		if (a->ops.frame)
-			a->ops.frame(a->arg, in->way ? in->way->id : ASSOC_PATHS, type, value, len);
+			a->ops.frame(a->arg, in->path ? in->path->id : ASSOC_PATHS, type, value, len);
 	}
 }
 
@@ -182,20 +182,20 @@ static void take_hint(struct assoc *a, const struct arrival *in)
 static void take_copy(struct assoc *a, const struct arrival *in)
 {
 	counters.udp_copies++;
-	if (in->way)
-		health_copy(&in->way->health, in->got->len);
+	if (in->path)
+		health_copy(&in->path->health, in->got->len);
 	if (a->ops.copy)
-		a->ops.copy(a->arg, in->way ? in->way->id : ASSOC_PATHS, &in->hdr, in->seq);
+		a->ops.copy(a->arg, in->path ? in->path->id : ASSOC_PATHS, &in->hdr, in->seq);
 }
 
 static void take_new(struct assoc *a, const struct arrival *in)
 {
-	struct assoc_got out = { .hdr = in->hdr, .seq = in->seq, .path = in->way ? in->way->id : ASSOC_PATHS, .tos = in->got->tos,
+	struct assoc_got out = { .hdr = in->hdr, .seq = in->seq, .path = in->path ? in->path->id : ASSOC_PATHS, .tos = in->got->tos,
 				 .plain = in->got->data + WIRE_DG_HDR, .len = in->got->len - WIRE_DG_OVERHEAD,
 				 .more = in->got->more };
 
-	if (in->way)
-		health_heard(&in->way->health, in->got->len, in->now);
+	if (in->path)
+		health_heard(&in->path->health, in->got->len, in->now);
 	if (in->hdr.type == WIRE_DG_CONTROL) {
 		take_frames(a, in, out.plain, out.len);
 		return;
@@ -240,7 +240,7 @@ void assoc_input(struct assoc *a, struct udp *udp, const struct udp_got *got)
 	} else if (in.hdr.type == WIRE_DG_UNKNOWN) {
 		take_hint(a, &in);
 	} else {
-		in.way = find_way(a, udp, got);
+		in.path = find_path(a, udp, got);
 		take_sealed(a, &in);
 	}
 	if (!a->batch)

@@ -35,17 +35,17 @@
 
 /* --- the pace --- */
 
-static bool metered(const struct way *w)
+static bool metered(const struct path *path)
 {
-	return w->at.keepalive_s > KEEPALIVE_S;
+	return path->at.keepalive_s > KEEPALIVE_S;
 }
 
-static uint32_t fast_us(const struct way *w)
+static uint32_t fast_us(const struct path *path)
 {
-	uint32_t us = w->health.srtt_us ? w->health.srtt_us / 2 : FAST_MAX_US;
+	uint32_t us = path->health.srtt_us ? path->health.srtt_us / 2 : FAST_MAX_US;
 
 	us = us < FAST_MIN_US ? FAST_MIN_US : us > FAST_MAX_US ? FAST_MAX_US : us;
-	return metered(w) ? us * METERED_FACTOR : us;
+	return metered(path) ? us * METERED_FACTOR : us;
 }
 
 /* 75 to 125 %. */
@@ -58,60 +58,60 @@ static uint64_t jitter(uint64_t us)
 }
 
 /* Tried again after 100 ms, twice that, ... */
-static uint64_t backoff_us(struct assoc *a, struct way *w)
+static uint64_t backoff_us(struct assoc *a, struct path *path)
 {
-	uint32_t most = a->brisk ? 250 : health_heard_us(&w->health) ? 5000 : 20000;
+	uint32_t most = a->brisk ? 250 : health_heard_us(&path->health) ? 5000 : 20000;
 
-	if (metered(w) && !a->brisk)
-		most = w->at.keepalive_s * 1000;
-	w->backoff_ms = w->backoff_ms ? w->backoff_ms * 2 : 100;
-	if (w->backoff_ms > most)
-		w->backoff_ms = most;
-	return jitter((uint64_t)w->backoff_ms * 1000);
+	if (metered(path) && !a->brisk)
+		most = path->at.keepalive_s * 1000;
+	path->backoff_ms = path->backoff_ms ? path->backoff_ms * 2 : 100;
+	if (path->backoff_ms > most)
+		path->backoff_ms = most;
+	return jitter((uint64_t)path->backoff_ms * 1000);
 }
 
-static bool is_coming(const struct way *w)
+static bool is_coming(const struct path *path)
 {
-	return w->health.state == HEALTH_PROBING && health_unanswered(&w->health) <= PATIENT;
+	return path->health.state == HEALTH_PROBING && health_unanswered(&path->health) <= PATIENT;
 }
 
-static uint64_t local_interval(struct assoc *a, struct way *w, uint64_t now)
+static uint64_t local_interval(struct assoc *a, struct path *path, uint64_t now)
 {
-	enum health_state s = w->health.state;
-	uint64_t keepalive = (uint64_t)(w->at.keepalive_s ? w->at.keepalive_s : KEEPALIVE_S) * SECOND_US;
+	enum health_state s = path->health.state;
+	uint64_t keepalive = (uint64_t)(path->at.keepalive_s ? path->at.keepalive_s : KEEPALIVE_S) * SECOND_US;
 
-	if (s == HEALTH_DOWN || (s == HEALTH_PROBING && !is_coming(w)))
-		return backoff_us(a, w);
-	w->backoff_ms = 0;
+	if (s == HEALTH_DOWN || (s == HEALTH_PROBING && !is_coming(path)))
+		return backoff_us(a, path);
+	path->backoff_ms = 0;
 	if (a->brisk || s == HEALTH_PROBING || s == HEALTH_SUSPECT)
-		return fast_us(w);
-	if (now - a->busy_us < BUSY_US + EBB_US && !metered(w))
+		return fast_us(path);
+	if (now - a->busy_us < BUSY_US + EBB_US && !metered(path))
 		return SECOND_US;
 	return keepalive - jitter(keepalive / 16);
 }
 
 /* Who knows that a line is metered is the local: its pace tells. */
-static uint64_t remote_fast_us(const struct way *w)
+static uint64_t remote_fast_us(const struct path *path)
 {
-	uint32_t us = fast_us(w), pace = health_pace_us(&w->health);
+	uint32_t us = fast_us(path), pace = health_pace_us(&path->health);
 
 	return pace > us && pace <= (METERED_FACTOR + 1) * us ? pace : us;
 }
 
 /* 0: not by itself. */
-static uint64_t way_interval(struct assoc *a, struct way *w, uint64_t now)
+static uint64_t path_interval(struct assoc *a, struct path *path, uint64_t now)
 {
 	if (a->side == ASSOC_LOCAL)
-		return local_interval(a, w, now);
-	return a->brisk ? remote_fast_us(w) : 0;
+		return local_interval(a, path, now);
+	return a->brisk ? remote_fast_us(path) : 0;
 }
 
 static bool peer_is_brisk(const struct assoc *a, uint64_t now)
 {
-	for (const struct way *w = a->way; w < a->way + ASSOC_PATHS; w++) {
-		uint32_t pace = health_pace_us(&w->health);
+	for (const struct path *path = a->path; path < a->path + ASSOC_PATHS; path++) {
+		uint32_t pace = health_pace_us(&path->health);
 
-		if (w->on && pace && pace < PACE_FAST_US && now - health_heard_us(&w->health) < PACE_FAST_US + pace)
+		if (path->on && pace && pace < PACE_FAST_US && now - health_heard_us(&path->health) < PACE_FAST_US + pace)
 			return true;
 	}
 	return false;
@@ -121,8 +121,8 @@ static bool peer_is_brisk(const struct assoc *a, uint64_t now)
  * can be compared. */
 static bool in_doubt(struct assoc *a, uint64_t now)
 {
-	for (const struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-		if (w->on && (health_doubtful(&w->health, now) || is_coming(w)))
+	for (const struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)
+		if (path->on && (health_doubtful(&path->health, now) || is_coming(path)))
 			a->doubt_us = now;
 	return a->doubt_us && now - a->doubt_us < DOUBT_US;
 }
@@ -131,9 +131,9 @@ static bool in_doubt(struct assoc *a, uint64_t now)
  * beside them. */
 static void probe_all_at_last(struct assoc *a, uint64_t now)
 {
-	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-		if (w->on && (health_usable(w->health.state) || w->health.state == HEALTH_SUSPECT))
-			w->probe_us = now;
+	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)
+		if (path->on && (health_usable(path->health.state) || path->health.state == HEALTH_SUSPECT))
+			path->probe_us = now;
 }
 
 static void set_pace(struct assoc *a, uint64_t now)
@@ -151,9 +151,9 @@ static void set_pace(struct assoc *a, uint64_t now)
 		probe_all_at_last(a, now);
 	if (a->brisk && !was) {
 		a->brisk_us = now;
-		for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-			if (w->on && w->probe_us > now + FAST_MIN_US)
-				w->probe_us = now;
+		for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)
+			if (path->on && path->probe_us > now + FAST_MIN_US)
+				path->probe_us = now;
 	}
 }
 
@@ -161,37 +161,37 @@ static void set_pace(struct assoc *a, uint64_t now)
 
 static bool all_well(const struct assoc *a)
 {
-	for (const struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-		if (w->on && !health_usable(w->health.state))
+	for (const struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)
+		if (path->on && !health_usable(path->health.state))
 			return false;
 	return !a->brisk;
 }
 
-static size_t put_reports(struct assoc *a, struct way *on, uint8_t *out, uint64_t now)
+static size_t put_reports(struct assoc *a, struct path *on, uint8_t *out, uint64_t now)
 {
 	bool alone = all_well(a);
 	size_t n = 0;
 
-	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++) {
+	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++) {
 		uint8_t value[WIRE_REPORT_LEN];
 		struct wire_report r;
 
-		if (!w->on || (alone && w != on && !health_has_news(&w->health)) || !health_heard_us(&w->health))
+		if (!path->on || (alone && path != on && !health_has_news(&path->health)) || !health_heard_us(&path->health))
 			continue;
-		r.path = (uint8_t)w->id;
-		health_make_report(&w->health, &r, now);
+		r.path = (uint8_t)path->id;
+		health_make_report(&path->health, &r, now);
 		wire_put_report(value, &r);
 		n += wire_put_ctl(out + n, WIRE_CTL_REPORT, value, sizeof(value));
 	}
 	return n;
 }
 
-static size_t put_probe(struct way *w, uint8_t *out, uint64_t now)
+static size_t put_probe(struct path *path, uint8_t *out, uint64_t now)
 {
-	struct wire_probe p = { .path = (uint8_t)w->id, .use = (uint8_t)w->at.use };
+	struct wire_probe p = { .path = (uint8_t)path->id, .use = (uint8_t)path->at.use };
 	uint8_t value[WIRE_PROBE_LEN];
 
-	health_make_probe(&w->health, &p, now);
+	health_make_probe(&path->health, &p, now);
 	wire_put_probe(value, &p);
 	return wire_put_ctl(out, WIRE_CTL_PROBE, value, sizeof(value));
 }
@@ -213,7 +213,7 @@ static const char *kernel_says(int err)
 	}
 }
 
-void way_send(struct assoc *a, struct way *w, bool probe, uint64_t now)
+void path_send(struct assoc *a, struct path *path, bool probe, uint64_t now)
 {
 	uint8_t buf[WIRE_DG_MAX], *p = buf + WIRE_DG_HDR;
 	const char *dead;
@@ -221,59 +221,59 @@ void way_send(struct assoc *a, struct way *w, bool probe, uint64_t now)
 	uint64_t seq;
 	size_t n = 0;
 
-	w->answers = false;
-	if (!a->tx || !w->on)
+	path->answers = false;
+	if (!a->tx || !path->on)
 		return;
 	if (probe)
-		n += put_probe(w, p, now);
-	n += put_reports(a, w, p + n, now);
-	memcpy(p + n, w->frames, w->frames_len);
-	n += w->frames_len;
-	w->frames_len = 0;
+		n += put_probe(path, p, now);
+	n += put_reports(a, path, p + n, now);
+	memcpy(p + n, path->frames, path->frames_len);
+	n += path->frames_len;
+	path->frames_len = 0;
 	if (!n || assoc_seal(a, WIRE_DG_CONTROL, WIRE_CLASS_CONTROL, buf, n, &seq))
 		return;
-	assoc_send(a, w->id, TOS_CONTROL, buf, WIRE_DG_OVERHEAD + n);
+	assoc_send(a, path->id, TOS_CONTROL, buf, WIRE_DG_OVERHEAD + n);
 	a->busy = busy; /* probes alone are not business */
-	dead = kernel_says(udp_flush(w->at.udp));
+	dead = kernel_says(udp_flush(path->at.udp));
 	if (dead && a->side == ASSOC_LOCAL)
-		health_dead(&w->health, dead, now);
+		health_dead(&path->health, dead, now);
 }
 
-void way_challenge(struct assoc *a, const struct way *w)
+void path_challenge(struct assoc *a, const struct path *path)
 {
 	uint8_t buf[WIRE_DG_OVERHEAD + WIRE_CTL_HDR + WORD];
-	size_t n = wire_put_ctl(buf + WIRE_DG_HDR, WIRE_CTL_CHALLENGE, w->rival.word, WORD);
+	size_t n = wire_put_ctl(buf + WIRE_DG_HDR, WIRE_CTL_CHALLENGE, path->rival.word, WORD);
 	uint64_t seq;
 
 	if (assoc_seal(a, WIRE_DG_CONTROL, WIRE_CLASS_CONTROL, buf, n, &seq))
 		return;
-	udp_send_from(w->rival.udp, &w->rival.from, &w->rival.to, TOS_CONTROL, buf, WIRE_DG_OVERHEAD + n);
-	udp_flush(w->rival.udp);
+	udp_send_from(path->rival.udp, &path->rival.from, &path->rival.to, TOS_CONTROL, buf, WIRE_DG_OVERHEAD + n);
+	udp_flush(path->rival.udp);
 }
 
-void way_tell(struct assoc *a, struct way *w)
+void path_tell(struct assoc *a, struct path *path)
 {
-	enum health_state was = w->told;
+	enum health_state was = path->told;
 
-	if (was == w->health.state)
+	if (was == path->health.state)
 		return;
-	w->told = w->health.state;
-	if (w->told == HEALTH_DOWN)
-		w->backoff_ms = 0;
+	path->told = path->health.state;
+	if (path->told == HEALTH_DOWN)
+		path->backoff_ms = 0;
 	if (a->ops.path)
-		a->ops.path(a->arg, w->id, was);
+		a->ops.path(a->arg, path->id, was);
 }
 
 /* --- time --- */
 
-static void best_of_others(const struct assoc *a, const struct way *me, struct health_view *v)
+static void best_of_others(const struct assoc *a, const struct path *me, struct health_view *v)
 {
 	v->alone = true;
 	v->best_loss_ppm = UINT32_MAX;
-	for (const struct way *w = a->way; w < a->way + ASSOC_PATHS; w++) {
-		uint32_t tx = w->health.side[HEALTH_TX].loss_ppm, rx = w->health.side[HEALTH_RX].loss_ppm;
+	for (const struct path *path = a->path; path < a->path + ASSOC_PATHS; path++) {
+		uint32_t tx = path->health.side[HEALTH_TX].loss_ppm, rx = path->health.side[HEALTH_RX].loss_ppm;
 
-		if (w == me || !w->on || !health_usable(w->health.state))
+		if (path == me || !path->on || !health_usable(path->health.state))
 			continue;
 		v->alone = false;
 		if ((tx > rx ? tx : rx) < v->best_loss_ppm)
@@ -281,37 +281,37 @@ static void best_of_others(const struct assoc *a, const struct way *me, struct h
 	}
 }
 
-static void look(struct assoc *a, struct way *w, uint64_t now)
+static void look(struct assoc *a, struct path *path, uint64_t now)
 {
-	struct health_view v = { .lead = &a->lead, .interval_us = fast_us(w), .asks = a->side == ASSOC_LOCAL };
+	struct health_view v = { .lead = &a->lead, .interval_us = fast_us(path), .asks = a->side == ASSOC_LOCAL };
 
-	v.brisk = a->brisk && now - a->brisk_us > (uint64_t)2 * w->health.srtt_us + FAST_MAX_US;
-	best_of_others(a, w, &v);
-	health_tick(&w->health, &v, now);
+	v.brisk = a->brisk && now - a->brisk_us > (uint64_t)2 * path->health.srtt_us + FAST_MAX_US;
+	best_of_others(a, path, &v);
+	health_tick(&path->health, &v, now);
 }
 
-static void probe_if_due(struct assoc *a, struct way *w, uint64_t now)
+static void probe_if_due(struct assoc *a, struct path *path, uint64_t now)
 {
 	uint64_t every;
 
-	if (!a->tx || (now < w->probe_us && !(a->side == ASSOC_LOCAL && health_late(&w->health, now))))
+	if (!a->tx || (now < path->probe_us && !(a->side == ASSOC_LOCAL && health_late(&path->health, now))))
 		return;
-	every = way_interval(a, w, now);
+	every = path_interval(a, path, now);
 	if (!every) { /* the remote in quiet times */
-		w->probe_us = UINT64_MAX;
+		path->probe_us = UINT64_MAX;
 		return;
 	}
-	way_send(a, w, true, now);
-	w->probe_us = now + every;
+	path_send(a, path, true, now);
+	path->probe_us = now + every;
 }
 
 void assoc_watch(struct assoc *a)
 {
 	uint64_t now = clock_us(), due = now + (a->brisk ? WATCH_US : SECOND_US);
 
-	for (const struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-		if (w->on && w->probe_us < due)
-			due = w->probe_us;
+	for (const struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)
+		if (path->on && path->probe_us < due)
+			due = path->probe_us;
 	timer_in_us(&a->timer, due > now + 1000 ? due - now : 1000);
 }
 
@@ -327,15 +327,15 @@ void assoc_on_timer(evutil_socket_t fd, short what, void *arg)
 		a->ops.unknown(a->arg);
 	}
 	set_pace(a, now);
-	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++) {
-		if (!w->on)
+	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++) {
+		if (!path->on)
 			continue;
-		look(a, w, now);
-		probe_if_due(a, w, now);
+		look(a, path, now);
+		probe_if_due(a, path, now);
 	}
-	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-		if (w->on)
-			way_tell(a, w);
+	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)
+		if (path->on)
+			path_tell(a, path);
 	assoc_watch(a);
 }
 
@@ -350,16 +350,16 @@ void assoc_on_turn(evutil_socket_t fd, short what, void *arg)
 	assoc_batch_end(a);
 	if (!was)
 		set_pace(a, now);
-	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++) {
-		if (w->on && w->answers && !a->brisk)
-			way_send(a, w, true, now);
-		else if (w->on && w->frames_len)
-			way_send(a, w, false, now);
-		w->answers = false;
+	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++) {
+		if (path->on && path->answers && !a->brisk)
+			path_send(a, path, true, now);
+		else if (path->on && path->frames_len)
+			path_send(a, path, false, now);
+		path->answers = false;
 	}
-	for (struct way *w = a->way; w < a->way + ASSOC_PATHS; w++)
-		if (w->on)
-			way_tell(a, w);
+	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)
+		if (path->on)
+			path_tell(a, path);
 	if (a->brisk && !was)
 		assoc_watch(a);
 }

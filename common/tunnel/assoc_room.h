@@ -20,7 +20,7 @@ struct rival { /* remote: an address that says it is this path's */
 	uint64_t since_us;
 };
 
-struct way { /* a path */
+struct path { /* a path */
 	bool on;
 	unsigned id;
 	struct assoc_path at;
@@ -46,7 +46,7 @@ struct assoc {
 		uint64_t ends_us; /* 0: the newest */
 	} epoch[EPOCHS];	  /* the newest first */
 	struct udp_keys *tx;	  /* one of them */
-	struct way way[ASSOC_PATHS];
+	struct path path[ASSOC_PATHS];
 	struct event timer;   /* probes and silences */
 	struct event turn;    /* the end of this turn of the loop */
 	struct health_lead lead;
@@ -55,9 +55,9 @@ struct assoc {
 };
 
 /* assoc_probe.c */
-void way_send(struct assoc *a, struct way *w, bool probe, uint64_t now); /* a control datagram, now */
-void way_challenge(struct assoc *a, const struct way *w);
-void way_tell(struct assoc *a, struct way *w); /* calls ops.path() if the state changed */
+void path_send(struct assoc *a, struct path *w, bool probe, uint64_t now); /* a control datagram, now */
+void path_challenge(struct assoc *a, const struct path *w);
+void path_tell(struct assoc *a, struct path *w); /* calls ops.path() if the state changed */
 void assoc_watch(struct assoc *a);		/* sets the timer for what is due next */
 void assoc_on_timer(evutil_socket_t fd, short what, void *arg);
 void assoc_on_turn(evutil_socket_t fd, short what, void *arg);

@@ -18,19 +18,19 @@ static json_t *side_status(const struct health_side *s)
 json_t *assoc_path_status(const struct assoc *a, unsigned id)
 {
 	static const char *const uses[] = { "full", "copies", "backup", "not" };
-	const struct way *w = &a->way[id];
-	const struct health *h = &w->health;
+	const struct path *path = &a->path[id];
+	const struct health *h = &path->health;
 	char to[ADDR_STRLEN];
 	json_t *o;
 
-	if (!w->on)
+	if (!path->on)
 		return NULL;
 	o = json_pack("{s:i, s:s, s:s, s:s, s:f, s:f, s:f, s:o, s:o}", "path", (int)id, "state", health_name(h->state), "why", h->why,
-		      "use", uses[w->at.use & 3], "rtt_ms", ms(h->srtt_us), "rtt_var_ms", ms(h->rttvar_us), "rtt_min_ms",
+		      "use", uses[path->at.use & 3], "rtt_ms", ms(h->srtt_us), "rtt_var_ms", ms(h->rttvar_us), "rtt_min_ms",
 		      ms(h->min_rtt_us), a->side == ASSOC_LOCAL ? "up" : "down", side_status(&h->side[HEALTH_TX]),
 		      a->side == ASSOC_LOCAL ? "down" : "up", side_status(&h->side[HEALTH_RX]));
 	if (o && a->side == ASSOC_REMOTE)
-		json_object_set_new(o, "address", json_string(addr_print(&w->at.to, to)));
+		json_object_set_new(o, "address", json_string(addr_print(&path->at.to, to)));
 	return o;
 }
 
@@ -39,7 +39,7 @@ json_t *assoc_status(const struct assoc *a)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		if (a->way[i].on)
+		if (a->path[i].on)
 			json_array_append_new(list, assoc_path_status(a, i));
 	return list;
 }

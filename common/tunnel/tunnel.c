@@ -78,7 +78,7 @@ static void judge_paths(struct tunnel *t)
 					  .delivered = h->side[HEALTH_TX].rate,
 					  .arrives = h->side[HEALTH_TX].rate_now };
 
-		pace_judge(&t->lane[t->view.order[n]].pace, &seen, t->now);
+		pace_judge(&t->path[t->view.order[n]].pace, &seen, t->now);
 	}
 }
 
@@ -217,7 +217,7 @@ static void begin(struct tunnel *t)
 	resend_init(&t->sort[WIRE_CLASS_F].resend, &t->slab, 1024, 1 << 20, &b);
 	resend_init(&t->sort[WIRE_CLASS_B].resend, &t->slab, 1024, 1 << 20, &b);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		pace_init(&t->lane[i].pace, t->now);
+		pace_init(&t->path[i].pace, t->now);
 	event_assign(&t->tick, t->base, -1, 0, on_tick, t);
 }
 

@@ -34,7 +34,7 @@ static uint8_t again_on(const struct tunnel *t, const struct packet *p, uint8_t 
 static void note_lost(struct tunnel *t, const struct packet *p)
 {
 	if (p->paths && !(p->paths & (p->paths - 1)))
-		t->lane[__builtin_ctz(p->paths)].lost[p->class]++;
+		t->path[__builtin_ctz(p->paths)].lost[p->class]++;
 }
 
 void tunnel_again(struct tunnel *t, struct packet *p)
@@ -90,8 +90,8 @@ void tunnel_desert(struct tunnel *t)
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
 		if (!(t->deserted >> i & 1))
 			continue;
-		move_backlog(t, t->lane[i].urgent);
-		move_backlog(t, t->lane[i].again);
+		move_backlog(t, t->path[i].urgent);
+		move_backlog(t, t->path[i].again);
 		for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
 			resend_desert(&t->sort[c].resend, &t->view.paths, i, t->now, elsewhere, t);
 		if (!(t->view.paths.usable >> i & 1))

@@ -66,7 +66,7 @@ static uint64_t copied(struct tunnel *t, unsigned class)
 	uint64_t n = 0;
 
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
-		uint64_t *was = &t->sort[class].parity.copies[i], now = t->lane[i].copies[class], lost = loss_ppm(t, i);
+		uint64_t *was = &t->sort[class].parity.copies[i], now = t->path[i].copies[class], lost = loss_ppm(t, i);
 
 		n += (now - *was) * (lost < 1000000 ? 1000000 - lost : 0) / 1000000;
 		*was = now;
@@ -128,7 +128,7 @@ static unsigned path_for(const struct tunnel *t, const struct packet *p, size_t 
 	for (unsigned n = 0; n < t->view.n; n++) {
 		unsigned i = t->view.order[n];
 
-		if (!pace_may_copy(&t->lane[i].pace) || assoc_use(t->assoc, i) == WIRE_USE_COPIES || len + WIRE_DG_OVERHEAD > pmtu_size(t->pmtu, i))
+		if (!pace_may_copy(&t->path[i].pace) || assoc_use(t->assoc, i) == WIRE_USE_COPIES || len + WIRE_DG_OVERHEAD > pmtu_size(t->pmtu, i))
 			continue;
 		if (found == ASSOC_PATHS || (p->paths >> found & 1 && loss_ppm(t, i) <= loss_ppm(t, found) + GOOD_PPM))
 			found = i;
@@ -149,8 +149,8 @@ static void emit(struct tunnel *t, const struct packet *of)
 	memcpy(packet_inner(p), plain, len);
 	if (assoc_seal(t->assoc, WIRE_DG_REPAIR, of->class, packet_dgram(p), len, &p->seq) == 0 &&
 	    assoc_send(t->assoc, i, of->tos, packet_dgram(p), len + WIRE_DG_OVERHEAD)) {
-		pace_spend(&t->lane[i].pace, len + WIRE_DG_OVERHEAD + OUTER, true);
-		t->lane[i].repairs++;
+		pace_spend(&t->path[i].pace, len + WIRE_DG_OVERHEAD + OUTER, true);
+		t->path[i].repairs++;
 		f->sent++;
 	}
 	tunnel_let_go(t, p);

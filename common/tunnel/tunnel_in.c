@@ -109,9 +109,9 @@ static bool note(struct tunnel *t, const struct assoc_got *got)
 	unsigned c = got->hdr.class;
 
 	if (got->path < ASSOC_PATHS) {
-		t->lane[got->path].in[c].received++;
-		t->lane[got->path].in[c].repaired += g->filled - filled;
-		t->lane[got->path].in[c].late += !taken;
+		t->path[got->path].in[c].received++;
+		t->path[got->path].in[c].repaired += g->filled - filled;
+		t->path[got->path].in[c].late += !taken;
 	}
 	return taken;
 }
@@ -231,7 +231,7 @@ void tunnel_on_copy(void *arg, unsigned path, const struct wire_dgram *hdr, uint
 	(void)seq;
 	t->sort[hdr->class].duplicates++;
 	if (path < ASSOC_PATHS)
-		t->lane[path].in[hdr->class].duplicates++;
+		t->path[path].in[hdr->class].duplicates++;
 }
 
 /* --- acknowledgements --- */

@@ -5,7 +5,7 @@
  * R is sealed at once and leaves on every urgent path: the best one first, as the packet itself,
  * the others as copies, which are shed where there is no room. F and B wait in the queue and are
  * sealed when a path takes them, so that numbers are in the order of leaving and a dropped packet
- * never had one. What is sealed and cannot leave at once waits for its path (tunnel_lane.c).
+ * never had one. What is sealed and cannot leave at once waits for its path (tunnel_path.c).
  *
  * A packet is copied once, into a box of the slab. It is sealed there, sent from there, and kept
  * there for a resend. */
@@ -51,28 +51,28 @@ static void keep(struct tunnel *t, struct packet *p)
 /* The longer the modem's queue, the fewer classes are copied on this path. */
 static uint8_t copies_upto(const struct tunnel *t, unsigned i)
 {
-	uint32_t q = jitter_queue_us(&t->lane[i].pace.jitter, assoc_health(t->assoc, i)->side[HEALTH_TX].queue_us);
+	uint32_t q = jitter_queue_us(&t->path[i].pace.jitter, assoc_health(t->assoc, i)->side[HEALTH_TX].queue_us);
 
-	if (q < COPY_B_US || (q < STOP_B_US && t->lane[i].copies_upto == WIRE_CLASS_B))
+	if (q < COPY_B_US || (q < STOP_B_US && t->path[i].copies_upto == WIRE_CLASS_B))
 		return WIRE_CLASS_B;
 	return q < STOP_F_US ? WIRE_CLASS_F : q < STOP_R_US ? WIRE_CLASS_R : WIRE_CLASS_CONTROL;
 }
 
 static void copy_urgent(struct tunnel *t, unsigned i, struct packet *p)
 {
-	struct lane *l = &t->lane[i];
+	struct tunnel_path *path = &t->path[i];
 	bool small = p->len <= SMALL;
 
 	if (t->config.redundancy == TUNNEL_ALWAYS && !(t->view.returning >> i & 1)) { /* nobody would empty that one's fifo */
-		tunnel_send_or_wait(t, i, &l->urgent, p);
+		tunnel_send_or_wait(t, i, &path->urgent, p);
 		return;
 	}
-	l->copies_upto = copies_upto(t, i);
-	if ((small || l->copies_upto >= WIRE_CLASS_R) && (l->pace.spare > 0 || l->pace.share > 0) && !tunnel_waits(l->urgent) &&
-	    pace_may_borrow(&l->pace, small ? 2 * BORROW_US : BORROW_US))
+	path->copies_upto = copies_upto(t, i);
+	if ((small || path->copies_upto >= WIRE_CLASS_R) && (path->pace.spare > 0 || path->pace.share > 0) && !tunnel_waits(path->urgent) &&
+	    pace_may_borrow(&path->pace, small ? 2 * BORROW_US : BORROW_US))
 		tunnel_send_on(t, i, p, true);
 	else
-		l->shed++;
+		path->shed++;
 }
 
 static void copy_returning(struct tunnel *t, struct packet *p)
@@ -86,18 +86,18 @@ static void copy_returning(struct tunnel *t, struct packet *p)
 
 static bool may_copy(struct tunnel *t, unsigned i, const struct packet *p)
 {
-	struct lane *l = &t->lane[i];
+	struct tunnel_path *path = &t->path[i];
 
 	if (assoc_use(t->assoc, i) == WIRE_USE_COPIES || !tunnel_fits(t, i, p))
 		return false; /* metered: not for bulk */
 	if (t->config.redundancy == TUNNEL_ALWAYS)
-		return pace_may_borrow(&l->pace, BORROW_US);
-	l->copies_upto = copies_upto(t, i);
-	if (l->copies_upto < p->class || tunnel_waits(l->urgent) || tunnel_waits(l->again) || queue_has(&t->queue, i, t->view.wide))
+		return pace_may_borrow(&path->pace, BORROW_US);
+	path->copies_upto = copies_upto(t, i);
+	if (path->copies_upto < p->class || tunnel_waits(path->urgent) || tunnel_waits(path->again) || queue_has(&t->queue, i, t->view.wide))
 		return false;
-	if (!pace_may_copy(&l->pace))
-		l->pace.limited = true; /* copies teach, too, what a path carries */
-	return pace_may_copy(&l->pace);
+	if (!pace_may_copy(&path->pace))
+		path->pace.limited = true; /* copies teach, too, what a path carries */
+	return pace_may_copy(&path->pace);
 }
 
 static void copy_bulk(struct tunnel *t, unsigned but, struct packet *p)
@@ -172,7 +172,7 @@ static void send_urgent(struct tunnel *t, struct packet *p, unsigned unused)
 		if (first && !seal(t, p))
 			break;
 		if (first)
-			tunnel_send_or_wait(t, i, &t->lane[i].urgent, p);
+			tunnel_send_or_wait(t, i, &t->path[i].urgent, p);
 		else if (t->config.redundancy != TUNNEL_NEVER)
 			copy_urgent(t, i, p);
 		first = false;
@@ -190,7 +190,7 @@ static unsigned where_it_fits(const struct tunnel *t, const struct packet *p, un
 {
 	uint8_t to = tunnel_home(t, (uint8_t)i, p->len);
 
-	if (to < ASSOC_PATHS && p->len <= pmtu_room(t->pmtu, to) && pace_may_borrow(&t->lane[to].pace, BORROW_US))
+	if (to < ASSOC_PATHS && p->len <= pmtu_room(t->pmtu, to) && pace_may_borrow(&t->path[to].pace, BORROW_US))
 		return to;
 	return i;
 }
@@ -248,9 +248,9 @@ static void relieve(struct tunnel *t)
 
 	if (to == QUEUE_NO_PATH || is_in_both(t, b->head->flow))
 		return;
-	t->lane[to].pace.load += b->rate; /* until it is measured */
-	if (b->home < ASSOC_PATHS && t->lane[b->home].pace.load > b->rate)
-		t->lane[b->home].pace.load -= b->rate;
+	t->path[to].pace.load += b->rate; /* until it is measured */
+	if (b->home < ASSOC_PATHS && t->path[b->home].pace.load > b->rate)
+		t->path[b->home].pace.load -= b->rate;
 	b->home = to;
 	b->above_us = t->now;
 	t->moved_us = t->now;
@@ -258,20 +258,20 @@ static void relieve(struct tunnel *t)
 
 static void pump_path(struct tunnel *t, unsigned i)
 {
-	struct lane *l = &t->lane[i];
+	struct tunnel_path *path = &t->path[i];
 	struct packet *p;
 
-	tunnel_drain(t, i, l->urgent, BORROW_US);
-	tunnel_drain(t, i, l->again, 0);
-	while (t->queue.packets && t->view.bulk >> i & 1 && pace_may(&l->pace)) {
+	tunnel_drain(t, i, path->urgent, BORROW_US);
+	tunnel_drain(t, i, path->again, 0);
+	while (t->queue.packets && t->view.bulk >> i & 1 && pace_may(&path->pace)) {
 		p = queue_take(&t->queue, i, t->view.wide, t->now);
 		if (!p)
 			break;
 		send_bulk(t, p, i);
 	}
-	l->pace.backlog = !pace_may(&l->pace) && (tunnel_waits(l->urgent) || tunnel_waits(l->again) || queue_has(&t->queue, i, t->view.wide));
-	l->pace.limited = l->pace.limited || l->pace.backlog;
-	if (l->pace.backlog && l->pace.starting)
+	path->pace.backlog = !pace_may(&path->pace) && (tunnel_waits(path->urgent) || tunnel_waits(path->again) || queue_has(&t->queue, i, t->view.wide));
+	path->pace.limited = path->pace.limited || path->pace.backlog;
+	if (path->pace.backlog && path->pace.starting)
 		t->queue.patient_us = t->now + PATIENT_US;
 }
 
@@ -284,7 +284,7 @@ void tunnel_pump(struct tunnel *t)
 	if (t->queue.packets)
 		relieve(t);
 	for (unsigned n = 0; n < t->view.n; n++)
-		pace_fill(&t->lane[t->view.order[n]].pace, t->now);
+		pace_fill(&t->path[t->view.order[n]].pace, t->now);
 	for (unsigned n = 0; n < t->view.n; n++)
 		pump_path(t, t->view.order[n]);
 	tunnel_stream_pump(t);
@@ -311,7 +311,7 @@ static uint8_t outer_tos(const struct tunnel *t, uint8_t tos, enum wire_class cl
  * more. */
 static enum wire_class cap(struct tunnel *t, enum wire_class class, const struct classify_flow *f, size_t len)
 {
-	struct pace *best = t->view.n ? &t->lane[t->view.order[0]].pace : NULL;
+	struct pace *best = t->view.n ? &t->path[t->view.order[0]].pace : NULL;
 
 	if (class != WIRE_CLASS_R || len <= 256 || f->rate <= 1000000 / 8 || !best)
 		return class;
@@ -358,7 +358,7 @@ static void begin_batch(struct tunnel *t)
 	t->now = t->active_us = clock_us();
 	tunnel_look(t);
 	for (unsigned n = 0; n < t->view.n; n++)
-		pace_fill(&t->lane[t->view.order[n]].pace, t->now);
+		pace_fill(&t->path[t->view.order[n]].pace, t->now);
 }
 
 static bool is_fit(struct tunnel *t, const uint8_t *packet, size_t len, struct inner *in)

@@ -30,7 +30,7 @@ struct fifo { /* sealed packets that wait for one path */
 	uint32_t head, tail;
 };
 
-struct lane { /* a path as the sender sees it */
+struct tunnel_path { /* a path as the sender sees it */
 	struct pace pace;
 	struct fifo *urgent, *again; /* made when used */
 	bool silent; /* nothing is known to arrive */
@@ -105,7 +105,7 @@ struct tunnel {
 	bool by_stream;
 	struct fragments *fragments;
 	uint16_t fragment_id;
-	struct lane lane[ASSOC_PATHS];
+	struct tunnel_path path[ASSOC_PATHS];
 	struct sort sort[WIRE_CLASSES];
 	struct view view;
 	uint32_t index, index_before; /* of the numbers that come in */
@@ -124,7 +124,7 @@ uint8_t tunnel_room_for(const struct tunnel *t, uint8_t home, uint32_t rate); /*
 /* tunnel_out.c */
 void tunnel_pump(struct tunnel *t); /* sends what may go */
 
-/* tunnel_lane.c: i is a path; what is passed stays the caller's */
+/* tunnel_path.c: i is a path; what is passed stays the caller's */
 bool tunnel_fits(const struct tunnel *t, unsigned i, const struct packet *p);
 bool tunnel_send_on(struct tunnel *t, unsigned i, struct packet *p, bool copy); /* now */
 void tunnel_send_or_wait(struct tunnel *t, unsigned i, struct fifo **f, struct packet *p);

@@ -12,7 +12,7 @@ static uint64_t copies(const struct tunnel *t, unsigned class)
 	uint64_t n = 0;
 
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		n += t->lane[i].copies[class];
+		n += t->path[i].copies[class];
 	return n;
 }
 
@@ -53,18 +53,18 @@ static json_t *by_class(const uint64_t n[WIRE_CLASSES])
 static json_t *row(const struct tunnel *t, unsigned i, unsigned c)
 {
 	static const char names[WIRE_CLASSES][2] = { "C", "R", "F", "B" };
-	const struct lane *l = &t->lane[i];
+	const struct tunnel_path *path = &t->path[i];
 	json_t *o = json_object();
 
 	json_object_set_new(o, "path", number(i));
 	json_object_set_new(o, "class", json_string(names[c]));
-	json_object_set_new(o, "packets", number(l->packets[c]));
-	json_object_set_new(o, "copies", number(l->copies[c]));
-	json_object_set_new(o, "lost", number(l->lost[c]));
-	json_object_set_new(o, "received", number(l->in[c].received));
-	json_object_set_new(o, "duplicates", number(l->in[c].duplicates));
-	json_object_set_new(o, "repaired", number(l->in[c].repaired));
-	json_object_set_new(o, "late", number(l->in[c].late));
+	json_object_set_new(o, "packets", number(path->packets[c]));
+	json_object_set_new(o, "copies", number(path->copies[c]));
+	json_object_set_new(o, "lost", number(path->lost[c]));
+	json_object_set_new(o, "received", number(path->in[c].received));
+	json_object_set_new(o, "duplicates", number(path->in[c].duplicates));
+	json_object_set_new(o, "repaired", number(path->in[c].repaired));
+	json_object_set_new(o, "late", number(path->in[c].late));
 	return o;
 }
 
@@ -77,25 +77,25 @@ static void add_rows(const struct tunnel *t, unsigned i, json_t *to)
 static json_t *path_status(const struct tunnel *t, unsigned i)
 {
 	const struct health *h = assoc_health(t->assoc, i);
-	const struct lane *l = &t->lane[i];
+	const struct tunnel_path *path = &t->path[i];
 	json_t *o = json_object();
 
 	json_object_set_new(o, "path", number(i));
 	json_object_set_new(o, "state", json_string(health_name(h->state)));
 	json_object_set_new(o, "urgent", json_boolean(t->view.urgent >> i & 1));
 	json_object_set_new(o, "bulk", json_boolean(t->view.bulk >> i & 1));
-	json_object_set_new(o, "pace", number(l->pace.rate * 8));
-	json_object_set_new(o, "load", number(l->pace.load * 8));
+	json_object_set_new(o, "pace", number(path->pace.rate * 8));
+	json_object_set_new(o, "load", number(path->pace.load * 8));
 	json_object_set_new(o, "queue_us", number(h->side[HEALTH_TX].queue_us));
 	json_object_set_new(o, "rtt_us", number(h->srtt_us));
 	json_object_set_new(o, "jitter_us", number(h->side[HEALTH_RX].jitter_us));
 	json_object_set_new(o, "mtu", number(pmtu_size(t->pmtu, i)));
-	json_object_set_new(o, "packets", by_class(l->packets));
-	json_object_set_new(o, "copies", by_class(l->copies));
-	json_object_set_new(o, "resent", number(l->resent));
-	json_object_set_new(o, "repairs", number(l->repairs));
-	json_object_set_new(o, "shed", number(l->shed));
-	json_object_set_new(o, "overflows", number(l->overflows));
+	json_object_set_new(o, "packets", by_class(path->packets));
+	json_object_set_new(o, "copies", by_class(path->copies));
+	json_object_set_new(o, "resent", number(path->resent));
+	json_object_set_new(o, "repairs", number(path->repairs));
+	json_object_set_new(o, "shed", number(path->shed));
+	json_object_set_new(o, "overflows", number(path->overflows));
 	return o;
 }
 
@@ -119,7 +119,7 @@ json_t *tunnel_path_status(const struct tunnel *t, unsigned path)
 	o = path_status(t, path);
 	rows = json_array();
 	add_rows(t, path, rows);
-	json_object_set_new(o, "lines", rows);
+	json_object_set_new(o, "by_class", rows);
 	return o;
 }
 
@@ -127,7 +127,7 @@ json_t *tunnel_status(const struct tunnel *t)
 {
 	static const char *const redundancy[] = { "auto", "always", "never" };
 	static const char *const names[WIRE_CLASSES] = { NULL, "R", "F", "B" };
-	json_t *o = json_object(), *classes = json_object(), *paths = json_array(), *lines = json_array();
+	json_t *o = json_object(), *classes = json_object(), *paths = json_array(), *rows = json_array();
 
 	for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
 		json_object_set_new(classes, names[c], class_status(t, c));
@@ -145,7 +145,7 @@ json_t *tunnel_status(const struct tunnel *t)
 	json_object_set_new(o, "paths", paths);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		if (assoc_has_path(t->assoc, i))
-			add_rows(t, i, lines);
-	json_object_set_new(o, "lines", lines);
+			add_rows(t, i, rows);
+	json_object_set_new(o, "by_class", rows);
 	return o;
 }

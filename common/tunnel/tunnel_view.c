@@ -134,9 +134,9 @@ static void note_silence(struct tunnel *t)
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
 		bool silent = assoc_has_path(t->assoc, i) && (tx_state(t, i) == HEALTH_SUSPECT || tx_state(t, i) == HEALTH_DOWN);
 
-		if (silent && !t->lane[i].silent)
+		if (silent && !t->path[i].silent)
 			t->deserted |= (uint8_t)(1 << i);
-		t->lane[i].silent = silent;
+		t->path[i].silent = silent;
 	}
 }
 
@@ -182,7 +182,7 @@ void tunnel_look(struct tunnel *t)
 
 static uint64_t score(const struct tunnel *t, unsigned i)
 {
-	const struct pace *p = &t->lane[i].pace;
+	const struct pace *p = &t->path[i].pace;
 	uint64_t permille = p->load * 1000 / p->rate;
 
 	return t->view.cost_us[i] + FULL_LOAD_US * permille / 1000 * permille / 1000;
@@ -213,7 +213,7 @@ uint8_t tunnel_room_for(const struct tunnel *t, uint8_t home, uint32_t rate)
 {
 	for (unsigned n = 0; n < t->view.n; n++) {
 		uint8_t i = t->view.order[n];
-		const struct pace *p = &t->lane[i].pace;
+		const struct pace *p = &t->path[i].pace;
 
 		if (i != home && t->view.wide >> i & 1 && p->load + rate < p->rate / 20 * 19)
 			return i;

@@ -137,7 +137,7 @@ static size_t each_packets_row(const json_t *links, size_t width[PACKETS], FILE 
 	json_t *o, *r;
 
 	json_array_foreach(links, i, o) {
-		json_array_foreach(json_object_get(json_object_get(o, "tunnel"), "lines"), k, r) {
+		json_array_foreach(json_object_get(json_object_get(o, "tunnel"), "by_class"), k, r) {
 			packets_row(o, r, cell);
 			for (int c = 0; !out && c < PACKETS; c++)
 				width[c] = strlen(cell[c]) > width[c] ? strlen(cell[c]) : width[c];

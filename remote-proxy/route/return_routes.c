@@ -81,7 +81,7 @@ static void look_route(void *arg, const struct rtnl_route *r)
 
 	if (!is_copied(r) || ++k->routes > ROUTES_MAX || k->err)
 		return;
-	k->err = rtnl_set_copy(&k->want, r->raw, rtnl_range_egress.table, &k->metrics);
+	k->err = rtnl_set_copy(&k->want, r->raw, rtnl_range_return_routes.table, &k->metrics);
 }
 
 /* Is there somebody's rule between ours and the first that leads to the main table? */
@@ -99,7 +99,7 @@ static int between_rule(const struct nlmsghdr *msg, void *arg)
 	if (msg->nlmsg_type != RTM_NEWRULE || netlink_attrs(msg, sizeof(*h), tb, FRA_MAX) < 0)
 		return MNL_CB_OK;
 	priority = netlink_u32(tb[FRA_PRIORITY], 0);
-	if (netlink_u8(tb[FRA_PROTOCOL], 0) == RTNL_PROTOCOL || priority < rtnl_range_egress.priority)
+	if (netlink_u8(tb[FRA_PROTOCOL], 0) == RTNL_PROTOCOL || priority < rtnl_range_return_routes.priority)
 		return MNL_CB_OK;
 	if (priority < b->next)
 		b->next = priority;
@@ -126,8 +126,8 @@ static int want_rule(struct rtnl_set *want, bool v6)
 {
 	const struct rtnl_new_rule rule = {
 		.v6 = v6,
-		.priority = rtnl_range_egress.priority,
-		.table = rtnl_range_egress.table,
+		.priority = rtnl_range_return_routes.priority,
+		.table = rtnl_range_return_routes.table,
 		.mark = RETURN_ROUTES_MARK,
 		.mask = UINT32_MAX,
 	};
@@ -188,7 +188,7 @@ static int want_peers(struct return_routes *r, struct rtnl_set *want)
 
 		if (!route)
 			continue;
-		err = rtnl_set_copy_host(want, route, &p->addr, rtnl_range_egress.table, &m);
+		err = rtnl_set_copy_host(want, route, &p->addr, rtnl_range_return_routes.table, &m);
 		r->learnt++;
 	}
 	return err;
@@ -219,7 +219,7 @@ static int return_routes_refresh(struct return_routes *r)
 	if (!err && !*why && v6)
 		err = want_rule(&k.want, true);
 	if (!err)
-		err = rtnl_sync(r->nl, &k.want, &rtnl_range_egress);
+		err = rtnl_sync(r->nl, &k.want, &rtnl_range_return_routes);
 	if (err < 0)
 		log_warn("return routes: %s", netlink_error(r->nl));
 	if (*why && why != r->why && r->config->initcwnd)
@@ -309,7 +309,7 @@ void return_routes_free(struct return_routes *r)
 		mptcp_pm_restore(r->pm, &r->raised);
 	}
 	if (r->nl)
-		rtnl_sync(r->nl, &nothing, &rtnl_range_egress);
+		rtnl_sync(r->nl, &nothing, &rtnl_range_return_routes);
 	mptcp_pm_close(r->pm);
 	netlink_close(r->nl);
 	free(r);

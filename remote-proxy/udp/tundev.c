@@ -42,7 +42,7 @@
 #define ROUNDS 64
 #define ERR 640
 
-struct port { /* where one user's tunnel ends */
+struct user_tunnel { /* where one user's tunnel ends */
 	struct tundev *dev;
 	unsigned user;
 	struct tunnel *tunnel;
@@ -63,14 +63,14 @@ struct tundev {
 	struct event readable, routes_due;
 	char why[ERR];
 	struct tun_packet packet[TUN_PACKETS];
-	struct port *port; /* by user */
+	struct user_tunnel *tunnels; /* by user */
 };
 
 /* --- out of the tunnels --- */
 
 static void on_deliver(void *arg, uint8_t *packet, size_t len)
 {
-	struct port *p = arg;
+	struct user_tunnel *p = arg;
 
 	if (inner_addrs_may_pass(p->dev->inner_addrs, p->user, packet, len))
 		tun_write(p->dev->tun, packet, len);
@@ -78,14 +78,14 @@ static void on_deliver(void *arg, uint8_t *packet, size_t len)
 
 static void on_flush(void *arg)
 {
-	struct port *p = arg;
+	struct user_tunnel *p = arg;
 
 	tun_flush(p->dev->tun);
 }
 
 static void on_mtu(void *arg, unsigned mtu)
 {
-	struct port *p = arg;
+	struct user_tunnel *p = arg;
 
 	if (p->mtu != mtu)
 		event_active(&p->dev->routes_due, 0, 0);
@@ -97,7 +97,7 @@ static void on_mtu(void *arg, unsigned mtu)
 static void send_one(struct tundev *t, const struct tun_packet *packet)
 {
 	int user = inner_addrs_owner(t->inner_addrs, packet->data, packet->len);
-	struct port *p = user < 0 ? NULL : &t->port[user];
+	struct user_tunnel *p = user < 0 ? NULL : &t->tunnels[user];
 
 	if (p && p->tunnel) {
 		tunnel_send(p->tunnel, packet->data, packet->len);
@@ -110,9 +110,9 @@ static void send_one(struct tundev *t, const struct tun_packet *packet)
 static void end_batch(struct tundev *t)
 {
 	for (size_t u = 0; u < t->config->n_users; u++) {
-		if (t->port[u].fed)
-			tunnel_send_end(t->port[u].tunnel);
-		t->port[u].fed = false;
+		if (t->tunnels[u].fed)
+			tunnel_send_end(t->tunnels[u].tunnel);
+		t->tunnels[u].fed = false;
 	}
 }
 
@@ -144,7 +144,7 @@ static int add_route(const struct tundev *t, struct rtnl_set *s, const struct pr
 	return rtnl_set_route(s, &r);
 }
 
-static int add_user(const struct tundev *t, struct rtnl_set *s, const struct port *p)
+static int add_user(const struct tundev *t, struct rtnl_set *s, const struct user_tunnel *p)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
 	const struct config_user *user = &t->config->users[p->user];
@@ -173,7 +173,7 @@ static int sync_routes(struct tundev *t, bool in)
 	for (size_t i = 0; in && i < t->config->n_pools; i++)
 		err |= add_route(t, &want, &t->config->pools[i], 0);
 	for (size_t u = 0; in && u < t->config->n_users; u++)
-		err |= add_user(t, &want, &t->port[u]);
+		err |= add_user(t, &want, &t->tunnels[u]);
 	for (int v6 = 0; in && v6 < 2; v6++) {
 		struct rtnl_new_rule rule = { .v6 = v6, .priority = rtnl_range_nat.priority, .table = rtnl_range_nat.table };
 
@@ -198,7 +198,7 @@ static struct assoc *raise(void *arg, struct user *user)
 {
 	static const struct tunnel_ops ops = { on_deliver, on_flush, on_mtu };
 	struct tundev *t = arg;
-	struct port *p = &t->port[user_index(user)];
+	struct user_tunnel *p = &t->tunnels[user_index(user)];
 
 	p->tunnel = tunnel_new(t->base, t->seal, ASSOC_REMOTE, &t->config->tunnel_how, &ops, p);
 	if (!p->tunnel)
@@ -212,7 +212,7 @@ static struct assoc *raise(void *arg, struct user *user)
 static void raze(void *arg, struct user *user, struct assoc *a)
 {
 	struct tundev *t = arg;
-	struct port *p = &t->port[user_index(user)];
+	struct user_tunnel *p = &t->tunnels[user_index(user)];
 
 	(void)a;
 	fallback_tunnel(t->fallback, user, NULL);
@@ -236,7 +236,7 @@ void tundev_welcome(const void *tundev, const struct user *user, struct wire_wel
 	if (inner_addrs_inner(t->inner_addrs, user_index(user), AF_INET6, &a))
 		memcpy(w->inner6, a.ip, sizeof(w->inner6));
 	w->mtu = DEVICE_MTU;
-	if (t->port[user_index(user)].tunnel)
+	if (t->tunnels[user_index(user)].tunnel)
 		w->flags |= WIRE_F_STREAM;
 }
 
@@ -346,11 +346,11 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	struct tundev *t = calloc(1, sizeof(*t));
 
 	if (t)
-		t->port = calloc(CONFIG_USERS, sizeof(*t->port));
+		t->tunnels = calloc(CONFIG_USERS, sizeof(*t->tunnels));
 	if (t)
 		t->firewall = tun_firewall_new(config->rules == RULES_IPTABLES, config->rules == RULES_NFTABLES, config->rules_dir, guard,
 					       describe, t);
-	if (!t || !t->port || !t->firewall || !(t->inner_addrs = inner_addrs_new(config, policy, err, err_len))) {
+	if (!t || !t->tunnels || !t->firewall || !(t->inner_addrs = inner_addrs_new(config, policy, err, err_len))) {
 		tundev_free(t);
 		return NULL;
 	}
@@ -360,7 +360,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	t->fallback = fallback;
 	event_assign(&t->routes_due, base, -1, 0, on_routes_due, t);
 	for (unsigned u = 0; u < CONFIG_USERS; u++)
-		t->port[u] = (struct port){ .dev = t, .user = u };
+		t->tunnels[u] = (struct user_tunnel){ .dev = t, .user = u };
 	if (!config->tunnel) {
 		snprintf(t->why, sizeof(t->why), "switched off (enable = no)");
 	} else if (start(t)) {
@@ -386,8 +386,8 @@ void tundev_reload(struct tundev *t)
 	if (t->why[0])
 		return;
 	for (size_t u = 0; u < t->config->n_users; u++)
-		if (t->port[u].tunnel)
-			tunnel_set_redundancy(t->port[u].tunnel, t->config->tunnel_how.redundancy);
+		if (t->tunnels[u].tunnel)
+			tunnel_set_redundancy(t->tunnels[u].tunnel, t->config->tunnel_how.redundancy);
 	if (firewall_is_stale(t->firewall) && firewall_put_in(t->firewall, err, sizeof(err))) /* it lets in what `allow` names */
 		log_error("the tunnel's rules are out: %s", err);
 	sync_routes(t, true);
@@ -403,7 +403,7 @@ void tundev_free(struct tundev *t)
 	}
 	firewall_free(t->firewall);
 	inner_addrs_free(t->inner_addrs);
-	free(t->port);
+	free(t->tunnels);
 	free(t);
 }
 
@@ -412,7 +412,7 @@ const char *tundev_why(const struct tundev *t)
 	return t->why[0] ? t->why : NULL;
 }
 
-static json_t *port_status(const struct tundev *t, const struct port *p)
+static json_t *user_tunnel_status(const struct tundev *t, const struct user_tunnel *p)
 {
 	char four[ADDR_STRLEN] = "", six[ADDR_STRLEN] = "";
 	struct addr a;
@@ -432,7 +432,7 @@ json_t *tundev_status(const struct tundev *t)
 
 	for (size_t u = 0; !t->why[0] && u < t->config->n_users; u++)
 		if (!t->config->users[u].gone)
-			json_array_append_new(users, port_status(t, &t->port[u]));
+			json_array_append_new(users, user_tunnel_status(t, &t->tunnels[u]));
 	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o}", "state", t->why[0] ? t->why : "up", "device", t->config->tunnel_device, "rules",
 			 firewall_way(t->firewall), "uso", caps && caps->uso, "tso", caps && caps->tso, "users",
 			 users);

@@ -75,7 +75,7 @@ def test_down_and_after_a_kill(topo):
 
 def down_and_after_a_kill(topo, pair):
     transfer(topo, "down")
-    wait_for(lambda: pair.remote.status()["egress"]["learnt"] == 2, "both lines learnt")
+    wait_for(lambda: pair.remote.status()["return_routes"]["learnt"] == 2, "both lines learnt")
     routes = windows(topo.vps, 25050)
     assert fits(routes["11.1.0.2"], routes["11.2.0.2"]), routes
     assert routes["default"] is None

@@ -22,7 +22,7 @@ def engine(topo):
 
 
 def rows(engine, side="local"):
-    return {(r["path"], r["class"]): r for r in engine.status(side)["lines"]}
+    return {(r["path"], r["class"]): r for r in engine.status(side)["by_class"]}
 
 
 def told(engine, *command):

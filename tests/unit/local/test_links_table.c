@@ -82,7 +82,7 @@ static void packets_by_line_and_class(void **state)
 	(void)state;
 	json_object_set_new(first(now), "tunnel",
 			    json_pack("{s:i, s:i, s:i, s:i, s:[{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i}, {s:s}]}", "mtu", 1472, "rtt_us", 20500,
-				      "jitter_us", 120, "queue_us", 0, "lines", "class", "R", "packets", 1000, "copies", 12, "lost", 1,
+				      "jitter_us", 120, "queue_us", 0, "by_class", "class", "R", "packets", 1000, "copies", 12, "lost", 1,
 				      "received", 900, "duplicates", 890, "repaired", 3, "late", 0, "class", "F"));
 	links_table_print(now, out);
 	fclose(out);

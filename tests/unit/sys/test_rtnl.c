@@ -138,7 +138,7 @@ static void sync_adds_once_and_takes_only_ours(void **state)
 	assert_int_equal(rtnl_sync(nl, &want, &rtnl_range_links), 0);
 	assert_int_equal(count(nl).ours, 1);
 	rtnl_set_clear(&want);
-	assert_int_equal(rtnl_sync(nl, &want, &rtnl_range_egress), 0);
+	assert_int_equal(rtnl_sync(nl, &want, &rtnl_range_return_routes), 0);
 	assert_int_equal(count(nl).ours, 1);
 	assert_int_equal(rtnl_sync(nl, &want, &rtnl_range_links), 0);
 	assert_int_equal(count(nl).ours, 0);
@@ -175,7 +175,7 @@ static uint32_t window_after(struct netlink *nl, const char *whole, const char *
 	r.v6 = !addr_is_v4(&a);
 	assert_int_equal(rtnl_set_route(&base, &r), 0);
 	assert_int_equal(rtnl_set_copy_host(&want, base.item[0], &a, 25050, &m), 0);
-	assert_int_equal(rtnl_sync(nl, &want, &rtnl_range_egress), 0);
+	assert_int_equal(rtnl_sync(nl, &want, &rtnl_range_return_routes), 0);
 	rtnl_set_clear(&base);
 	rtnl_set_clear(&want);
 	window_in_kernel = 0;
@@ -198,7 +198,7 @@ static void a_window_changes_in_both_families(void **state)
 	assert_int_equal(window_after(nl, "198.51.100.0/24", "198.51.100.7", 100), 100);
 	assert_int_equal(window_after(nl, "2001:db8::/32", "2001:db8::7", 40), 40);
 	assert_int_equal(window_after(nl, "2001:db8::/32", "2001:db8::7", 100), 100);
-	assert_int_equal(rtnl_sync(nl, &nothing, &rtnl_range_egress), 0);
+	assert_int_equal(rtnl_sync(nl, &nothing, &rtnl_range_return_routes), 0);
 	netlink_close(nl);
 }
 

@@ -33,16 +33,16 @@ bool tunnel_fits(const struct tunnel *t, unsigned i, const struct packet *p)
 
 bool tunnel_send_on(struct tunnel *t, unsigned i, struct packet *p, bool copy)
 {
-	struct lane *l = &t->lane[i];
+	struct tunnel_path *path = &t->path[i];
 
 	if (!assoc_send(t->assoc, i, p->tos, packet_dgram(p), p->len))
 		return false;
-	pace_spend(&l->pace, p->len + OUTER, copy);
+	pace_spend(&path->pace, p->len + OUTER, copy);
 	pmtu_sent(t->pmtu, i, p->len, t->now / 1000);
 	if (copy)
-		l->copies[p->class]++;
+		path->copies[p->class]++;
 	else
-		l->packets[p->class]++;
+		path->packets[p->class]++;
 	p->paths |= (uint8_t)(1 << i);
 	p->last_us = t->now;
 	if (!t->n_done || t->done[t->n_done - 1] != p)
@@ -60,7 +60,7 @@ static void wait_in(struct tunnel *t, unsigned i, struct fifo **f, struct packet
 	if (!*f)
 		*f = calloc(1, sizeof(**f));
 	if (!*f || (*f)->head - (*f)->tail == FIFO) {
-		t->lane[i].overflows++;
+		t->path[i].overflows++;
 		return;
 	}
 	(*f)->slot[(*f)->head++ % FIFO] = packet_get(p);
@@ -68,7 +68,7 @@ static void wait_in(struct tunnel *t, unsigned i, struct fifo **f, struct packet
 
 void tunnel_send_or_wait(struct tunnel *t, unsigned i, struct fifo **f, struct packet *p)
 {
-	if (!tunnel_waits(*f) && pace_may_borrow(&t->lane[i].pace, BORROW_US))
+	if (!tunnel_waits(*f) && pace_may_borrow(&t->path[i].pace, BORROW_US))
 		tunnel_send_on(t, i, p, false);
 	else
 		wait_in(t, i, f, p);
@@ -78,20 +78,20 @@ void tunnel_send_or_wait(struct tunnel *t, unsigned i, struct fifo **f, struct p
  * wait behind them. */
 void tunnel_send_again(struct tunnel *t, unsigned i, struct packet *p)
 {
-	struct lane *l = &t->lane[i];
+	struct tunnel_path *path = &t->path[i];
 
-	l->resent++;
+	path->resent++;
 	if (p->class == WIRE_CLASS_R)
-		tunnel_send_or_wait(t, i, &l->urgent, p);
-	else if (!tunnel_waits(l->urgent) && !tunnel_waits(l->again) && pace_may(&l->pace))
+		tunnel_send_or_wait(t, i, &path->urgent, p);
+	else if (!tunnel_waits(path->urgent) && !tunnel_waits(path->again) && pace_may(&path->pace))
 		tunnel_send_on(t, i, p, false);
 	else
-		wait_in(t, i, &l->again, p);
+		wait_in(t, i, &path->again, p);
 }
 
 void tunnel_drain(struct tunnel *t, unsigned i, struct fifo *f, uint32_t borrow_us)
 {
-	while (tunnel_waits(f) && pace_may_borrow(&t->lane[i].pace, borrow_us)) {
+	while (tunnel_waits(f) && pace_may_borrow(&t->path[i].pace, borrow_us)) {
 		struct packet *p = f->slot[f->tail++ % FIFO];
 
 		tunnel_send_on(t, i, p, false);
@@ -109,8 +109,8 @@ static void empty_fifo(struct tunnel *t, struct fifo **f)
 
 void tunnel_drop_backlog(struct tunnel *t, unsigned path)
 {
-	empty_fifo(t, &t->lane[path].urgent);
-	empty_fifo(t, &t->lane[path].again);
+	empty_fifo(t, &t->path[path].urgent);
+	empty_fifo(t, &t->path[path].again);
 }
 
 bool tunnel_backlog(const struct tunnel *t)
@@ -118,6 +118,6 @@ bool tunnel_backlog(const struct tunnel *t)
 	bool any = t->queue.packets;
 
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		any = any || tunnel_waits(t->lane[i].urgent) || tunnel_waits(t->lane[i].again);
+		any = any || tunnel_waits(t->path[i].urgent) || tunnel_waits(t->path[i].again);
 	return any;
 }
