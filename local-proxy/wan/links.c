@@ -82,18 +82,30 @@ static unsigned endpoint_id(const struct links *l, size_t i, int side)
 	return MPTCP_PM_LINKS + (unsigned)i;
 }
 
-static bool mixed(const struct links *l)
+static bool vps_may_have(const struct config *c, int side)
 {
-	bool common[LINK_SIDES] = {true, true};
 	struct addr host;
 
-	for (size_t i = 0; i < l->n; i++)
-		for (int s = 0; s < LINK_SIDES; s++)
-			if (link_up(&l->link[i]) && !link_side_up(&l->link[i], s))
-				common[s] = false;
-	if (l->config->n_vps == 1 && addr_parse(&host, l->config->vps[0].host, 0) == 0)
-		return !common[addr_is_v4(&host) ? LINK_V4 : LINK_V6];
-	return !(common[LINK_V4] && common[LINK_V6]); /* a name may stand for either */
+	for (size_t i = 0; i < c->n_vps; i++)
+		if (addr_parse(&host, c->vps[i].host, 0) || addr_is_v4(&host) == (side == LINK_V4))
+			return true; /* a name may stand for either */
+	return false;
+}
+
+/* Can a link have no part in a connection that another one begins? */
+static bool mixed(const struct links *l)
+{
+	for (int s = 0; s < LINK_SIDES; s++) {
+		bool have = false, lack = false;
+
+		for (size_t i = 0; i < l->n; i++) {
+			have |= link_side_up(&l->link[i], s);
+			lack |= link_up(&l->link[i]) && !link_side_up(&l->link[i], s);
+		}
+		if (have && lack && vps_may_have(l->config, s))
+			return true;
+	}
+	return false;
 }
 
 /* To an announced address the kernel goes from where its routes say, unless an endpoint asks to:
