@@ -153,7 +153,11 @@ static void run_on(struct box *b, const struct script *s)
 							RULES_OUT;
 	if (!strcmp(s->verb, "down"))
 		put_back(b, s);
-	sim_say("%s: %s %s", b == &boxes[GATEWAY] ? "gateway" : "VPS", name, s->verb);
+	sim_say("%s: %s %s",
+		b == &boxes[GATEWAY] ? "gateway" :
+		b == &boxes[VPS]     ? "VPS" :
+				       "second VPS",
+		name, s->verb);
 }
 
 int script_run(const struct script *s, unsigned limit_ms, char *out, size_t out_len)

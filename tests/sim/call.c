@@ -83,7 +83,7 @@ static void next_packet(void *arg)
 		seq++;
 }
 
-static void send_back(const uint8_t *packet, size_t len)
+static void send_back(enum host vps, const uint8_t *packet, size_t len)
 {
 	uint8_t copy[LEN];
 
@@ -92,7 +92,7 @@ static void send_back(const uint8_t *packet, size_t len)
 	memcpy(copy + 16, packet + 12, 4);
 	memcpy(copy + 20, packet + 22, 2);
 	memcpy(copy + 22, packet + 20, 2);
-	box_tun_send(VPS, copy, len);
+	box_tun_send(vps, copy, len);
 }
 
 static void packet_out(void *arg, enum host host, const uint8_t *p, size_t len)
@@ -102,8 +102,8 @@ static void packet_out(void *arg, enum host host, const uint8_t *p, size_t len)
 	(void)arg;
 	if (len != LEN)
 		sim_fail("a packet of %zu bytes came out of the tunnel: nobody sent that", len);
-	if (host == VPS) {
-		send_back(p, len);
+	if (host != GATEWAY) {
+		send_back(host, p, len);
 		return;
 	}
 	memcpy(&n, p + 28, sizeof(n));

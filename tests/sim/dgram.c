@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* dgram: UDP between the gateway and the VPS. A datagram leaves by the line of its socket's address
+/* dgram: UDP between the gateway and a VPS. A datagram leaves by the line of its socket's address
  * and arrives when that line says, or not. Left out: segmentation offloads, fragments, ICMP. */
 #include "dgram.h"
 
@@ -12,6 +12,7 @@
 
 #include "fd.h"
 #include "line.h"
+#include "numbers.h"
 #include "sim.h"
 #include "sim_clock.h"
 
@@ -52,6 +53,7 @@ static void arrives(void *arg)
 	LIST_FOREACH(s, &sockets, entry) {
 		if (s->host != d->to_host || s->name.sin_port != d->to.sin_port ||
 		    s->n == QUEUE_MAX ||
+		    (s->peer.sin_family && s->peer.sin_addr.s_addr != d->from.sin_addr.s_addr) ||
 		    (s->name.sin_addr.s_addr && s->name.sin_addr.s_addr != d->to.sin_addr.s_addr))
 			continue;
 		TAILQ_INSERT_TAIL(&s->got, d, entry);
@@ -77,6 +79,7 @@ static ssize_t dgram_sendmsg(void *obj, const struct msghdr *msg)
 	const struct sockaddr_in *to = msg->msg_name ? msg->msg_name : &s->peer;
 	int line = line_of(s->host == GATEWAY ? s->name.sin_addr : to->sin_addr);
 	size_t len = 0, at = 0;
+	uint8_t data[MTU];
 	struct datagram *d;
 	uint64_t when;
 
@@ -84,19 +87,23 @@ static ssize_t dgram_sendmsg(void *obj, const struct msghdr *msg)
 		len += msg->msg_iov[i].iov_len;
 	if (len + HEADER > MTU)
 		return -EMSGSIZE;
+	for (size_t i = 0; i < msg->msg_iovlen; at += msg->msg_iov[i++].iov_len)
+		memcpy(data + at, msg->msg_iov[i].iov_base, msg->msg_iov[i].iov_len);
+	numbers_seen(s->host, data, len);
 	if (line < 0) /* its address has gone, or nobody has it */
 		return s->host == GATEWAY ? -ENETUNREACH : (ssize_t)len;
 	when = line_send(&lines[line], s->host == GATEWAY ? UP : DOWN, (uint32_t)len + HEADER);
 	if (when == NEVER || lines[line].drops_udp)
 		return (ssize_t)len;
 	d = sim_alloc(sizeof(*d) + len);
-	d->to_host = s->host == GATEWAY ? VPS : GATEWAY;
+	d->to_host = s->host == GATEWAY ? line_vps(to->sin_addr) : GATEWAY;
 	d->from = s->name;
+	if (s->host != GATEWAY)
+		d->from.sin_addr = lines[line_net(s->host)].addr;
 	d->to = *to;
 	d->tos = tos_of(msg);
 	d->len = len;
-	for (size_t i = 0; i < msg->msg_iovlen; at += msg->msg_iov[i++].iov_len)
-		memcpy(d->data + at, msg->msg_iov[i].iov_base, msg->msg_iov[i].iov_len);
+	memcpy(d->data, data, len);
 	alarm_once(when - clock_now(), arrives, d);
 	return (ssize_t)len;
 }
@@ -158,7 +165,7 @@ static bool is_own(const struct dgram *s, struct in_addr a)
 {
 	return !a.s_addr || a.s_addr == htonl(INADDR_LOOPBACK) ||
 	       (s->host == GATEWAY ? line_of(a) >= 0 || a.s_addr == lines[LINE_LAN].addr.s_addr :
-				     a.s_addr == lines[LINE_NET].addr.s_addr);
+				     a.s_addr == lines[line_net(s->host)].addr.s_addr);
 }
 
 static int dgram_bind(void *obj, const struct sockaddr *sa)

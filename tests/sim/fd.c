@@ -31,8 +31,9 @@
 #include "sim_clock.h"
 #include "stream.h"
 
-#define FD_FIRST 300 /* libevent makes an array as long as the largest: small ones are good ones   \
-		      */
+#define FD_FIRST                                                                                   \
+	300 /* libevent makes an array as long as the largest: small ones are good ones            \
+	     */
 #define FD_MAX 4096
 
 struct slot {

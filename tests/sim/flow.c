@@ -26,6 +26,9 @@
 #define PORT_OPEN 80
 #define PORT_FIRST 22
 #define PORT_CLOSED 81
+#define PORT_SLOW 8080
+#define SLOW_US (4 * SECOND) /* at most, until it answers a SYN */
+#define PIECE 300
 #define HEAD 4 /* the number of the flow, at the front of a request */
 #define BITE 16384
 
@@ -41,6 +44,8 @@ struct flow {
 	enum flow_kind kind;
 	uint32_t id;
 	struct side client, server;
+	uint32_t thought; /* so much of what the client will say he knows yet */
+	struct alarm thinks;
 	bool direct, server_first_known;
 	unsigned served;
 	uint64_t since_us, over_us;
@@ -59,7 +64,8 @@ static uint8_t byte_at(const struct flow *f, bool up, uint32_t i)
 void flow_describe(const struct flow *f, char out[160])
 {
 	static const char *const kinds[] = { "client shuts",  "server closes", "server first",
-					     "client resets", "server resets", "refused" };
+					     "client resets", "server resets", "refused",
+					     "hesitant" };
 
 	snprintf(out, 160,
 		 "flow %u (%s%s) %.3f s: client said %u of %u heard %u%s%s err %d; server said %u "
@@ -89,15 +95,18 @@ static void side_close(struct side *s, bool reset)
 
 static void say(struct flow *f, struct side *s, bool up)
 {
+	uint32_t until = up ? f->thought : s->says;
 	uint8_t buf[BITE];
 
-	while (!s->closed && s->said < s->says) {
-		uint32_t n = s->says - s->said < BITE ? s->says - s->said : BITE;
+	while (!s->closed && s->said < until) {
+		uint32_t n = until - s->said < BITE ? until - s->said : BITE;
 		ssize_t sent;
 
 		for (uint32_t i = 0; i < n; i++)
 			buf[i] = byte_at(f, up, s->said + i);
 		sent = stream_write(s->s, buf, n);
+		if (sent < 0 && sent != -EAGAIN)
+			s->error = (int)-sent;
 		if (sent <= 0)
 			return;
 		s->said += (uint32_t)sent;
@@ -152,7 +161,7 @@ static void client_event(void *arg)
 	if (stream_connected(c->s))
 		say(f, c, true);
 	hear(f, c, false, &f->server);
-	if (f->kind == FLOW_CLIENT_SHUTS && stream_connected(c->s))
+	if ((f->kind == FLOW_CLIENT_SHUTS || f->kind == FLOW_HESITANT) && stream_connected(c->s))
 		shut_when_said(c);
 	if (c->error)
 		side_close(c, true);
@@ -168,6 +177,19 @@ static void client_event(void *arg)
 	check_over(f);
 }
 
+static void client_thinks(void *arg)
+{
+	struct flow *f = arg;
+	uint32_t rest = f->client.says - f->thought;
+
+	if (f->client.closed)
+		return;
+	f->thought += rest < PIECE ? rest : PIECE;
+	if (f->thought < f->client.says)
+		alarm_in(&f->thinks, (5 + noise() % 400) * MS);
+	client_event(f);
+}
+
 static void server_event(void *arg)
 {
 	struct flow *f = arg;
@@ -176,12 +198,12 @@ static void server_event(void *arg)
 	if (s->closed)
 		return;
 	hear(f, s, true, &f->client);
+	if (!s->error && (f->kind == FLOW_SERVER_FIRST || s->heard == f->client.says))
+		say(f, s, false);
 	if (s->error) {
 		side_close(s, true);
 		return;
 	}
-	if (f->kind == FLOW_SERVER_FIRST || s->heard == f->client.says)
-		say(f, s, false);
 	if (f->kind == FLOW_SERVER_RESETS && s->said * 2 >= s->says && s->said) {
 		side_close(s, true);
 	} else if (s->said == s->says && s->heard == f->client.says) {
@@ -273,12 +295,14 @@ static struct sockaddr_in at(const char *ip, uint16_t port)
 
 void flows_begin(void)
 {
-	struct sockaddr_in open = at(SERVER_ADDR, PORT_OPEN), first = at(SERVER_ADDR, PORT_FIRST);
+	struct sockaddr_in open = at(SERVER_ADDR, PORT_OPEN), first = at(SERVER_ADDR, PORT_FIRST),
+			   slow = at(SERVER_ADDR, PORT_SLOW);
 
 	TAILQ_INIT(&flows);
 	n_flows = 0;
-	stream_serve(&open, accept_one, NULL);
-	stream_serve(&first, accept_first, NULL);
+	stream_serve(&open, 0, accept_one, NULL);
+	stream_serve(&first, 0, accept_first, NULL);
+	stream_serve(&slow, SLOW_US, accept_one, NULL);
 }
 
 void flows_end(void)
@@ -287,6 +311,7 @@ void flows_end(void)
 
 	while ((f = TAILQ_FIRST(&flows))) {
 		TAILQ_REMOVE(&flows, f, entry);
+		alarm_clear(&f->thinks);
 		free(f);
 	}
 }
@@ -315,12 +340,17 @@ struct flow *flow_start(enum flow_kind kind, uint32_t request, uint32_t answer)
 	f->kind = kind;
 	f->id = ++n_flows;
 	f->client.says = request < HEAD ? HEAD : request;
+	if (kind == FLOW_HESITANT && request > 20 * PIECE)
+		f->client.says = 20 * PIECE;
+	f->thought = kind == FLOW_HESITANT ? HEAD : f->client.says;
+	alarm_init(&f->thinks, client_thinks, f);
 	f->server.says = answer;
 	f->since_us = clock_now();
 	f->direct = box_interception(GATEWAY) != RULES_IN || !proc_alive(GATEWAY);
 	TAILQ_INSERT_TAIL(&flows, f, entry);
 	to = at(SERVER_ADDR, kind == FLOW_REFUSED      ? PORT_CLOSED :
 			     kind == FLOW_SERVER_FIRST ? PORT_FIRST :
+			     kind == FLOW_HESITANT     ? PORT_SLOW :
 							 PORT_OPEN);
 	line = f->direct ? line_default() : LINE_LAN;
 	if (line < 0) { /* no way at all */
@@ -333,6 +363,8 @@ struct flow *flow_start(enum flow_kind kind, uint32_t request, uint32_t answer)
 		from.sin_addr = lines[line].addr;
 	f->client.s = stream_dial(line, f->direct ? OUTSIDE : GATEWAY, &from, &to,
 				  f->direct ? to.sin_port : htons(7201), client_event, f);
+	if (f->thought < f->client.says)
+		alarm_in(&f->thinks, (5 + noise() % 400) * MS);
 	return f;
 }
 

@@ -13,6 +13,7 @@ enum flow_kind {
 	FLOW_CLIENT_RESETS, /* in the middle of the answer */
 	FLOW_SERVER_RESETS, /* likewise */
 	FLOW_REFUSED,	    /* nobody listens there */
+	FLOW_HESITANT, /* a server that is slow to answer the SYN, a client that speaks in pieces */
 	FLOW_KINDS
 };
 

@@ -27,19 +27,28 @@
 #include "identity.h"
 #include "kernel.h"
 #include "line.h"
+#include "numbers.h"
 #include "seal.h"
 #include "sim.h"
 #include "sim_clock.h"
 #include "stream.h"
 #include "tls.h"
 
-#define VPS_ADDR "51.15.1.1"
 #define TROUBLE_S 120 /* so long things happen */
 #define CALM_S 90     /* so long nothing does, before everything has to work */
 #define SOON_S 10
 #define STALL_S 200 /* who was caught in the trouble has ended by then */
 
-static char dir[] = "/tmp/plait-sim-XXXXXX", local_conf[64], remote_conf[64];
+static const struct {
+	const char *name, *key, *addr;
+} hosts[] = {
+	[GATEWAY] = { "the gateway", "local", "192.168.1.1" },
+	[VPS] = { "the VPS", "remote", "51.15.1.1" },
+	[VPS2] = { "the second VPS", "remote2", "51.15.2.2" },
+};
+
+static char dir[] = "/tmp/plait-sim-XXXXXX", conf[OUTSIDE][64];
+static enum host last_host; /* VPS2 if there is one */
 
 /* --- keys and configs, once for all seeds --- */
 
@@ -64,48 +73,57 @@ void house_prepare(void)
 {
 	if (!mkdtemp(dir))
 		sim_fail("no folder");
-	snprintf(local_conf, sizeof(local_conf), "%s/local.conf", dir);
-	snprintf(remote_conf, sizeof(remote_conf), "%s/remote.conf", dir);
+	for (enum host h = GATEWAY; h < OUTSIDE; h++)
+		snprintf(conf[h], sizeof(conf[h]), "%s/%s.conf", dir, hosts[h].key);
 }
 
 void house_clean(void)
 {
-	static const char *const files[] = { "local.conf", "remote.conf", "local.key",
-					     "remote.key", "quota.json",  "." };
 	char path[96];
 
-	for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
-		if (strcmp(files[i], "."))
-			unlink(path);
+	for (enum host h = GATEWAY; h < OUTSIDE; h++) {
+		unlink(conf[h]);
+		snprintf(path, sizeof(path), "%s/%s.key", dir, hosts[h].key);
+		unlink(path);
 	}
+	snprintf(path, sizeof(path), "%s/quota.json", dir);
+	unlink(path);
 	rmdir(dir);
+}
+
+static void write_remote(enum host h, const char *level, const char *gateway)
+{
+	FILE *f = fopen(conf[h], "w");
+
+	fprintf(f,
+		"[remote]\nkey_file = %s/%s.key\ncontrol = %s/%s.sock\nlog = "
+		"%s\n[listen]\naddress = 0.0.0.0\n[user home]\nkey = %s\n",
+		dir, hosts[h].key, dir, hosts[h].key, level, gateway);
+	fclose(f);
 }
 
 static void write_configs(void)
 {
-	char local[SEAL_B64_LEN], remote[SEAL_B64_LEN];
+	char pin[OUTSIDE][SEAL_B64_LEN];
 	const char *level = !sim_says				? "error" :
 			    !strcmp(getenv("SIM_LOG"), "debug") ? "debug" :
 								  "info";
-	FILE *f;
+	FILE *f = fopen(conf[GATEWAY], "w");
 
-	make_key("local", local);
-	make_key("remote", remote);
-	f = fopen(local_conf, "w");
+	make_key(hosts[GATEWAY].key, pin[GATEWAY]);
+	for (enum host h = VPS; h <= last_host; h++) {
+		make_key(hosts[h].key, pin[h]);
+		write_remote(h, level, pin[GATEWAY]);
+		fprintf(f, "[vps%s]\nhost = %s\nkey = %s\n", h == VPS ? "" : " second",
+			hosts[h].addr, pin[h]);
+	}
 	fprintf(f,
-		"[vps]\nhost = %s\nkey = %s\n[local]\nkey_file = %s/local.key\ncontrol = "
+		"[local]\nkey_file = %s/local.key\ncontrol = "
 		"%s/local.sock\nstate_dir = %s\nlog = %s\n"
 		"[lan]\ndevice = lan0\nrules = nftables\n",
-		VPS_ADDR, remote, dir, dir, dir, level);
+		dir, dir, dir, level);
 	for (unsigned i = 0; i < n_lines; i++)
 		fprintf(f, "[link l%u]\ndevice = %s\n", i, lines[i].name);
-	fclose(f);
-	f = fopen(remote_conf, "w");
-	fprintf(f,
-		"[remote]\nkey_file = %s/remote.key\ncontrol = %s/remote.sock\nlog = "
-		"%s\n[listen]\naddress = 0.0.0.0\n[user home]\nkey = %s\n",
-		dir, dir, level, local);
 	fclose(f);
 }
 
@@ -124,8 +142,9 @@ static void renumber(unsigned i)
 
 static void draw_lines(void)
 {
-	inet_pton(AF_INET, VPS_ADDR, &lines[LINE_NET].addr);
-	inet_pton(AF_INET, "192.168.1.1", &lines[LINE_LAN].addr);
+	inet_pton(AF_INET, hosts[GATEWAY].addr, &lines[LINE_LAN].addr);
+	for (enum host h = VPS; h <= last_host; h++)
+		inet_pton(AF_INET, hosts[h].addr, &lines[line_net(h)].addr);
 	n_lines = (unsigned)chance_between(1, 4);
 	for (unsigned i = 0; i < n_lines; i++) {
 		struct line *l = &lines[i];
@@ -213,22 +232,27 @@ static void start_daemon(void *arg)
 
 	if (proc_alive(host))
 		return;
-	sim_say("%s starts", host == GATEWAY ? "the gateway" : "the VPS");
-	proc_start(host, host == GATEWAY ? local_conf : remote_conf);
+	sim_say("%s starts", hosts[host].name);
+	proc_start(host, conf[host]);
 }
 
 static void kill_one(enum host host, uint64_t most_ms)
 {
 	if (!proc_alive(host))
 		return;
-	sim_say("%s is killed", host == GATEWAY ? "the gateway" : "the VPS");
+	sim_say("%s is killed", hosts[host].name);
 	proc_kill(host);
 	later(chance_between(100, most_ms) * MS, start_daemon, host);
 }
 
+static enum host any_vps(void)
+{
+	return (enum host)chance_between(VPS, last_host);
+}
+
 static void kill_vps(void)
 {
-	kill_one(VPS, 20000);
+	kill_one(any_vps(), 20000);
 }
 
 static void kill_gateway(void)
@@ -238,11 +262,32 @@ static void kill_gateway(void)
 
 static void restart_vps(void)
 {
-	if (!proc_alive(VPS))
+	enum host host = any_vps();
+
+	if (!proc_alive(host))
 		return;
-	sim_say("the VPS is restarted");
-	proc_terminate(VPS);
-	later(chance_between(100, 2000) * MS, start_daemon, VPS);
+	sim_say("%s is restarted", hosts[host].name);
+	proc_stop(host, false);
+	proc_terminate(host);
+	later(chance_between(100, 2000) * MS, start_daemon, host);
+}
+
+static void go_on(void *arg)
+{
+	enum host host = (enum host)(uintptr_t)arg;
+
+	proc_stop(host, false);
+	sim_say("%s goes on", hosts[host].name);
+}
+
+/* Its kernel goes on: connections stand, and nobody reads. */
+static void stand_still(void)
+{
+	enum host host = any_vps();
+
+	proc_stop(host, true);
+	sim_say("%s stands still", hosts[host].name);
+	later(chance_between(500, 12000) * MS, go_on, host);
 }
 
 static void change_role(void)
@@ -259,7 +304,7 @@ static void change_role(void)
 
 static void read_config_again(void)
 {
-	json_t *answer = box_ask(chance_below(2) ? GATEWAY : VPS, "reload", "");
+	json_t *answer = box_ask(chance_below(2) ? GATEWAY : any_vps(), "reload", "");
 
 	json_decref(answer);
 }
@@ -270,6 +315,7 @@ static const struct trouble {
 } troubles[] = {
 	{ fall_silent, 10 }, { unplug, 4 },	 { new_address, 3 }, { kill_vps, 1 },
 	{ kill_gateway, 1 }, { restart_vps, 1 }, { change_role, 2 }, { read_config_again, 1 },
+	{ stand_still, 3 },
 };
 
 static void trouble_comes(void *arg)
@@ -324,8 +370,10 @@ static void mend_everything(void)
 		snprintf(rest, sizeof(rest), "l%u primary", i);
 		json_decref(box_ask(GATEWAY, "link", rest));
 	}
-	start_daemon((void *)(uintptr_t)VPS);
-	start_daemon((void *)(uintptr_t)GATEWAY);
+	for (enum host h = GATEWAY; h <= last_host; h++) {
+		proc_stop(h, false);
+		start_daemon((void *)(uintptr_t)h);
+	}
 }
 
 static void print_status(enum host host)
@@ -376,14 +424,16 @@ static void nobody_hangs(void)
 	flow_describe(f, text);
 	if (sim_says) {
 		print_status(GATEWAY);
-		streams_open(GATEWAY);
-		streams_open(VPS);
+		for (enum host h = GATEWAY; h <= last_host; h++)
+			streams_open(h);
 	}
 	sim_fail("somebody still hangs: %s", text);
 }
 
-static void ended(enum host host, const char *name)
+static void ended(enum host host)
 {
+	const char *name = hosts[host].name;
+
 	proc_terminate(host);
 	world_run(clock_now() + 5 * SECOND);
 	if (proc_alive(host))
@@ -405,13 +455,15 @@ void house_live(uint64_t seed)
 	lines_begin();
 	streams_begin();
 	dgrams_begin();
+	numbers_begin();
 	kernel_begin();
 	box_begin();
 	flows_begin();
+	last_host = chance_below(3) ? VPS : VPS2;
 	draw_lines();
 	write_configs();
-	start_daemon((void *)(uintptr_t)VPS);
-	start_daemon((void *)(uintptr_t)GATEWAY);
+	for (enum host h = GATEWAY; h <= last_host; h++)
+		start_daemon((void *)(uintptr_t)h);
 	draw_trouble();
 	call_begin();
 	world_run(clock_now() + (TROUBLE_S + 45) * SECOND);
@@ -419,8 +471,8 @@ void house_live(uint64_t seed)
 	world_run(clock_now() + CALM_S * SECOND);
 	mended();
 	nobody_hangs();
-	ended(GATEWAY, "the gateway");
-	ended(VPS, "the VPS");
+	for (enum host h = GATEWAY; h <= last_host; h++)
+		ended(h);
 	flows_end();
 	streams_end();
 }

@@ -7,7 +7,7 @@
 
 #include "sim_clock.h"
 
-struct line lines[LINES + 2];
+struct line lines[LINES + 3];
 unsigned n_lines;
 
 void lines_begin(void)
@@ -18,9 +18,25 @@ void lines_begin(void)
 					 .index = 2,
 					 .carrier = true,
 					 .way = { { .delay_us = 200 }, { .delay_us = 200 } } };
-	lines[LINE_NET] = (struct line){ .name = "net",
-					 .carrier = true,
-					 .way = { { .delay_us = 2000 }, { .delay_us = 2000 } } };
+	for (enum host vps = VPS; vps <= VPS2; vps++)
+		lines[line_net(vps)] = (struct line){ .name = "net",
+						      .carrier = true,
+						      .way = { { .delay_us = 2000 },
+							       { .delay_us = 2000 } } };
+}
+
+int line_net(enum host vps)
+{
+	return LINE_NET + (int)(vps - VPS);
+}
+
+enum host line_vps(struct in_addr addr)
+{
+	enum host vps = VPS;
+
+	while (vps < OUTSIDE && lines[line_net(vps)].addr.s_addr != addr.s_addr)
+		vps++;
+	return vps;
 }
 
 int line_of(struct in_addr addr)

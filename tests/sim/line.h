@@ -8,9 +8,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LINES 8 /* links of the house; two more stand behind them */
+#include "proc.h"
+
+#define LINES 8 /* links of the house; three more stand behind them */
 #define LINE_LAN LINES
-#define LINE_NET (LINES + 1) /* between the VPS, and the house itself, and any server */
+#define LINE_NET (LINES + 1) /* between a VPS and any server; the second one's follows */
 
 enum { UP, DOWN }; /* away from the house, and towards it */
 
@@ -29,12 +31,15 @@ struct line {
 	bool strips_mptcp, drops_udp;
 };
 
-extern struct line lines[LINES + 2];
+extern struct line lines[LINES + 3];
 extern unsigned n_lines;
 
 void lines_begin(void);
 /* The line of this address of the house, by bind(); -1: none has it. */
 int line_of(struct in_addr addr);
+/* A VPS's own; and whose it is by its address, OUTSIDE: nobody's. */
+int line_net(enum host vps);
+enum host line_vps(struct in_addr addr);
 /* The one that the house's own default route takes; -1: all are gone. */
 int line_default(void);
 

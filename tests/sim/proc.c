@@ -37,7 +37,7 @@ struct proc {
 	bool born;
 	char *stack;
 	const char *conf;
-	bool alive, runnable, terminated;
+	bool alive, runnable, terminated, stopped;
 	uint64_t wake_us;
 	int exit_code;
 };
@@ -63,7 +63,7 @@ static void life(void)
 {
 	static const char *const names[] = { "plait-local", "plait-remote" };
 	struct proc *p = &procs[current];
-	char *argv[] = { (char *)names[current], "run", "-c", (char *)p->conf, NULL };
+	char *argv[] = { (char *)names[current != GATEWAY], "run", "-c", (char *)p->conf, NULL };
 
 	p->exit_code = (current == GATEWAY ? plait_local_main : plait_remote_main)(4, argv);
 	p->alive = false;
@@ -132,6 +132,11 @@ bool proc_terminated(void)
 	return procs[current].terminated;
 }
 
+void proc_stop(enum host host, bool stopped)
+{
+	procs[host].stopped = stopped;
+}
+
 void proc_kill(enum host host)
 {
 	procs[host].alive = false;
@@ -155,10 +160,10 @@ static bool run_procs(void)
 {
 	bool ran = false;
 
-	for (enum host h = GATEWAY; h <= VPS; h++) {
+	for (enum host h = GATEWAY; h < OUTSIDE; h++) {
 		struct proc *p = &procs[h];
 
-		if (p->alive && (p->runnable || p->wake_us <= clock_now())) {
+		if (p->alive && !p->stopped && (p->runnable || p->wake_us <= clock_now())) {
 			turn(h);
 			ran = true;
 		}
@@ -170,8 +175,8 @@ static uint64_t next_moment(void)
 {
 	uint64_t next = alarm_next();
 
-	for (enum host h = GATEWAY; h <= VPS; h++)
-		if (procs[h].alive && procs[h].wake_us < next)
+	for (enum host h = GATEWAY; h < OUTSIDE; h++)
+		if (procs[h].alive && !procs[h].stopped && procs[h].wake_us < next)
 			next = procs[h].wake_us;
 	return next;
 }

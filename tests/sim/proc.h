@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* proc: the two daemons as processes of the simulated world. See proc.c. */
+/* proc: the daemons as processes of the simulated world, plait-remote perhaps twice. See proc.c. */
 #ifndef SIM_PROC_H
 #define SIM_PROC_H
 
@@ -9,6 +9,7 @@
 enum host {
 	GATEWAY,
 	VPS,
+	VPS2,
 	OUTSIDE,
 	HOSTS
 }; /* OUTSIDE: the LAN's devices and the Internet's servers */
@@ -17,8 +18,9 @@ struct proc;
 
 /* Starts the daemon of this host; its main() runs from the next proc_run() on. */
 void proc_start(enum host host, const char *conf);
-void proc_terminate(enum host host); /* SIGTERM */
-void proc_kill(enum host host);	     /* SIGKILL: its descriptors end as the kernel ends them */
+void proc_terminate(enum host host);	      /* SIGTERM */
+void proc_stop(enum host host, bool stopped); /* SIGSTOP, SIGCONT */
+void proc_kill(enum host host); /* SIGKILL: its descriptors end as the kernel ends them */
 bool proc_alive(enum host host);
 int proc_exit_code(enum host host); /* of the last one that ended by itself */
 

@@ -138,6 +138,7 @@ struct listener {
 	struct sockaddr_in at;
 	bool mptcp;
 	stream_accept accept; /* of one outside */
+	uint64_t slow_us;     /* at most, until it answers a SYN */
 	void *arg;
 	unsigned idle, every, tries; /* keep-alive, for who arrives */
 	struct stream *queue[256];
@@ -695,6 +696,8 @@ static void syn_arrives(void *arg)
 		c->end[SERVER].host = l->host;
 		c->end[SERVER].linger0 = true; /* as the listener's */
 	}
+	if (l->slow_us)
+		at += noise() % l->slow_us;
 	alarm_once(at - clock_now(), connected, c);
 }
 
@@ -936,13 +939,16 @@ struct stream *stream_dial(int line, enum host at_host, const struct sockaddr_in
 	return s;
 }
 
-void stream_serve(const struct sockaddr_in *at, stream_accept accept, void *arg)
+void stream_serve(const struct sockaddr_in *at, uint64_t slow_us, stream_accept accept, void *arg)
 {
 	struct listener *l = sim_alloc(sizeof(*l));
 
-	*l = (struct listener){
-		.host = OUTSIDE, .fd = -1, .at = *at, .accept = accept, .arg = arg
-	};
+	*l = (struct listener){ .host = OUTSIDE,
+				.fd = -1,
+				.at = *at,
+				.slow_us = slow_us,
+				.accept = accept,
+				.arg = arg };
 	LIST_INSERT_HEAD(&listeners, l, entry);
 }
 
@@ -1020,8 +1026,8 @@ static int socket_connect(void *obj, const struct sockaddr *sa)
 	const struct sockaddr_in *to = (const struct sockaddr_in *)sa;
 	int line;
 
-	if (s->host == VPS)
-		line = LINE_NET;
+	if (s->host != GATEWAY)
+		line = line_net(s->host);
 	else
 		line = s->bound && s->name.sin_addr.s_addr ? line_of(s->name.sin_addr) :
 							     line_default();
@@ -1031,7 +1037,8 @@ static int socket_connect(void *obj, const struct sockaddr *sa)
 		s->name.sin_addr = lines[line].addr;
 	s->name.sin_family = AF_INET;
 	s->name.sin_port = noise_port();
-	return begin(s->c, line, to, s->host == VPS ? OUTSIDE : VPS, to->sin_port);
+	return begin(s->c, line, to, s->host == GATEWAY ? line_vps(to->sin_addr) : OUTSIDE,
+		     to->sin_port);
 }
 
 static int socket_shut(void *obj)

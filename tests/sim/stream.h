@@ -23,9 +23,10 @@ typedef void (*stream_event)(void *arg);
 struct stream *stream_dial(int line, enum host at_host, const struct sockaddr_in *from,
 			   const struct sockaddr_in *to, uint16_t at_port, stream_event event,
 			   void *arg);
-/* A server outside: `accept` owns what arrives, and says who is told of its events. */
+/* A server outside, which takes up to slow_us to answer a SYN: `accept` owns what arrives, and says
+ * who is told of its events. */
 typedef void (*stream_accept)(void *arg, struct stream *s);
-void stream_serve(const struct sockaddr_in *at, stream_accept accept, void *arg);
+void stream_serve(const struct sockaddr_in *at, uint64_t slow_us, stream_accept accept, void *arg);
 void stream_on_event(struct stream *s, stream_event event, void *arg);
 
 bool stream_connected(const struct stream *s);
