@@ -67,7 +67,7 @@ check_parameters() {
 	done
 }
 
-# never 4|6: every destination that is left alone.
+# never 4|6: $words are every destination that is left alone.
 never() {
 	# shellcheck disable=SC2086 # lists are split on purpose
 	if [ "$1" = 4 ]; then
@@ -92,17 +92,21 @@ lan_prefixes() {
 
 # IPv6 is on when the kernel has it and the loopback device may use it: taken packets are routed there.
 has_ipv6() {
-	[ -e /proc/net/if_inet6 ] && [ "$(cat /proc/sys/net/ipv6/conf/lo/disable_ipv6 2>/dev/null)" = 0 ]
+	[ -e /proc/net/if_inet6 ] && number_in /proc/sys/net/ipv6/conf/lo/disable_ipv6 && [ "$number" = 0 ]
 }
 
 # route_up 4|6: taken packets are for this machine, whatever their destination says.
 route_up() {
 	ip "-$1" route replace local default dev lo table "$PLAIT_TABLE"
-	found=$(ip "-$1" rule show priority "$PLAIT_PRIORITY")
-	case $found in
-	*"fwmark $PLAIT_MARK/$PLAIT_MASK lookup $PLAIT_TABLE"*) ;;
-	*) ip "-$1" rule add priority "$PLAIT_PRIORITY" fwmark "$PLAIT_MARK/$PLAIT_MASK" lookup "$PLAIT_TABLE" ;;
+	rule_up "$1" 2>/dev/null && return
+	case $(ip "-$1" rule show priority "$PLAIT_PRIORITY") in
+	*"fwmark $PLAIT_MARK/$PLAIT_MASK lookup $PLAIT_TABLE"*) ;; # it was there
+	*) rule_up "$1" ;;
 	esac
+}
+
+rule_up() {
+	ip "-$1" rule add priority "$PLAIT_PRIORITY" fwmark "$PLAIT_MARK/$PLAIT_MASK" lookup "$PLAIT_TABLE"
 }
 
 # route_down: the rules first, so that no rule ever leads into an empty table.
@@ -116,7 +120,10 @@ route_down() {
 # not_bridged: TPROXY gives a packet to its listener where the firewall sees it. With br_netfilter (Docker and others load it) that is
 # inside the bridge already, and on its way up the packet forgets. REDIRECT does not mind.
 not_bridged() {
-	calls=$(cat /proc/sys/net/bridge/bridge-nf-call-iptables /proc/sys/net/bridge/bridge-nf-call-ip6tables 2>/dev/null | tr -d '\n')
+	calls=
+	for table in iptables ip6tables; do
+		number_in /proc/sys/net/bridge/bridge-nf-call-$table && calls=$calls$number
+	done
 	for dev in $PLAIT_LAN; do
 		case $(ip -d link show dev "$dev" type bridge 2>/dev/null) in
 		'') continue ;;
@@ -169,7 +176,8 @@ chain_down() {
 # spare 4|6 CHAIN: the rules of CHAIN that leave a packet alone by its destination.
 spare() {
 	echo "-A $2 -m addrtype --dst-type LOCAL -j RETURN"
-	for prefix in $(never "$1") $(lan_prefixes "$1"); do
+	never "$1"
+	for prefix in $words $(lan_prefixes "$1"); do
 		echo "-A $2 -d $prefix -j RETURN"
 	done
 }

@@ -41,11 +41,6 @@ has_ipv6() {
 	[ -e /proc/net/if_inet6 ]
 }
 
-# A firewall that forwards nothing by itself must be told by its own kind.
-forward_is_dropped() {
-	command -v iptables >/dev/null 2>&1 && iptables -w -S FORWARD 2>/dev/null | grep -q '^-P FORWARD DROP'
-}
-
 # within NUMBER FIRST LAST
 within() {
 	[ "$1" -ge "$2" ] && [ "$1" -le "$3" ]
@@ -71,7 +66,7 @@ settings_down() {
 	for word in $PLAIT_HELD; do
 		path=/proc/sys/${word%%=*}
 		values=${word#*=}
-		if [ "$(cat "$path" 2>/dev/null)" = "${values%%:*}" ]; then
+		if number_in "$path" && [ "$number" = "${values%%:*}" ]; then
 			echo "${values#*:}" >"$path" || :
 		fi
 	done

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # words.sh: what the rules' parameters consist of, for common.sh and tunnel.sh. Not run by itself.
+#
+# A home router takes some milliseconds for each process, so little is done by $(...): what makes a list leaves it in $words.
 
 die() {
 	echo "plait: $*" >&2
@@ -35,14 +37,27 @@ check_numbers() {
 	done
 }
 
-# of_family 4|6 ADDRESS...: those of one family; other words are of none.
+# of_family 4|6 ADDRESS...: $words are those of one family; other words are of none.
 of_family() {
-	family=$1
+	family=$1 words=
 	shift
 	for word; do
 		case $family$word in
 		4*:*) ;;
-		4*.* | 6*:*) echo "$word" ;;
+		4*.* | 6*:*) words="$words $word" ;;
 		esac
 	done
+}
+
+# commas WORD...: $words are "a, b, c".
+commas() {
+	words=
+	for word; do
+		words="$words${words:+, }$word"
+	done
+}
+
+# number_in FILE: $number is what stands in it. (The shell's own read would have the first digit of a kernel setting only.)
+number_in() {
+	number=$(cat "$1" 2>/dev/null)
 }
