@@ -87,7 +87,7 @@ def _sound():
 # --- bad lines, each worse than the other ---
 
 @pytest.mark.parametrize("faults", [
-    {"loss": 1}, {"loss": 5}, {"loss": 20}, {"jitter": 10}, {"reorder": 20}, {"duplicate": 20}, {"corrupt": 2},
+    {"loss": 20}, {"reorder": 20},
     {"loss": 3, "jitter": 10, "reorder": 5, "duplicate": 5, "corrupt": 1},
 ], ids=lambda f: "+".join(f"{k}{v}" for k, v in f.items()))
 def test_bad_lines_deliver_every_byte(bed, faults):

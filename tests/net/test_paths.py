@@ -164,8 +164,7 @@ def test_measures_are_right(topo):
 
 # --- death is known, in either direction ---
 
-@pytest.mark.parametrize("way", ["both", "up", "down"])
-@pytest.mark.parametrize("line", [0, 1])
+@pytest.mark.parametrize("way, line", [("both", 0), ("up", 1), ("down", 0)])
 def test_silent_death_is_known(topo, way, line):
     """After how many milliseconds it is suspected and down is asserted in unit/base/test_health.c."""
     with healthy(topo) as pair, business(topo):

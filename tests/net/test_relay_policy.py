@@ -12,10 +12,9 @@ from inside import connect, end_of, listen, through
 from topology import LAN4, SERVER4, wait_for
 
 MARK = 0x706C0001  # "taken", see iptables/common.sh
-INSIDE4 = ["127.0.0.1", "127.1.2.3", "10.0.0.1", "100.64.0.1", "169.254.169.254", "172.16.0.1", "192.168.0.1", "198.18.0.1",
-           "203.0.113.1", "11.7.0.77", "240.0.0.1"]
-INSIDE6 = ["::1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b::b07:4d", "2002:7f00:1::", "2002:a9fe:a9fe::1", "fd00::1",
-           "2a11:7::77", "2001:db8::1", "fec0::1"]
+# What is inside is listed in unit/remote/test_policy.c; here stands what would arrive somewhere, were it dialled.
+INSIDE4 = ["127.1.2.3", "10.0.0.1", "169.254.169.254", "11.7.0.77"]
+INSIDE6 = ["::1", "64:ff9b::b07:4d", "2002:a9fe:a9fe::1", "fd00::1", "2a11:7::77"]
 
 
 @pytest.fixture(scope="module", name="inside_vps")

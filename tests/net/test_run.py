@@ -120,9 +120,9 @@ def test_two_runs_at_once_take_turns(tmp_path):
 
 # --- what the pages say, tests/docs ---
 
-@pytest.mark.parametrize("text", ["`common/relay/no_such.c`", "`nothing" "_of_this_name()`", "`no_such_option = 3`", "`make nosuch`", "[a](no/such.md)"])
-def test_a_page_that_names_what_is_not_there_is_red(tmp_path, text):
+def test_a_page_that_names_what_is_not_there_is_red(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"As said in `README.md` and `common/relay/relay.c`.\n\n{text}\n")
+    wrong = ["`common/relay/no_such.c`", "`nothing" "_of_this_name()`", "`no_such_option = 3`", "`make nosuch`", "[a](no/such.md)"]
+    page.write_text("\n".join(["As said in `README.md` and `common/relay/relay.c`.", *wrong]) + "\n")
     done = subprocess.run([ROOT / "tests/docs", page], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and f"{page}:3: " in done.stdout, done
+    assert done.returncode == 1 and all(f"{page}:{i + 2}: " in done.stdout for i in range(len(wrong))), done

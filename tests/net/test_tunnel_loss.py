@@ -101,8 +101,7 @@ def test_damaged_datagrams_are_only_lost(topo, engine, lines):
     assert sum(line.stats()["up"]["corrupted"] for line in lines) > 5
 
 
-@pytest.mark.parametrize("way", ["both", "up", "down"])
-@pytest.mark.parametrize("line", [0, 1])
+@pytest.mark.parametrize("way, line", [("both", 0), ("up", 1), ("down", 0)])
 def test_a_line_dies_in_silence(topo, engine, lines, way, line):
     through = grown(engine, "remote", "packets")
     call = tunnel.Flow(topo, "call", 200, 160, count=400)

@@ -136,9 +136,9 @@ def test_filtered_from_the_start(house):
         all_is_well(house)
 
 
-@pytest.mark.parametrize("line", [0, 1])
-def test_filtered_on_one_line(house, line):
+def test_filtered_on_one_line(house):
     """The other one carries the tunnel; this one carries TCP."""
+    line = 0
     with Pair(house) as pair:
         wait_tunnel(pair)
         wait_for(lambda: all(link["path"]["state"] == "up" for link in pair.local.status()["links"]), "both paths")
