@@ -64,14 +64,14 @@ static void client_end(struct client *c)
 	*c = (struct client){ .admin = c->admin, .fd = -1 };
 }
 
-static void on_client(evutil_socket_t fd, short what, void *arg);
+static void admin_client(evutil_socket_t fd, short what, void *arg);
 
 /* Waits for readiness, but never beyond the client's deadline. */
 static void client_wait(struct client *c, short what)
 {
 	uint64_t now = clock_ms(), left = now < c->deadline ? c->deadline - now : 0;
 
-	if (event_assign(c->ev, c->admin->base, c->fd, what, on_client, c) || timer_in_ms(c->ev, left))
+	if (event_assign(c->ev, c->admin->base, c->fd, what, admin_client, c) || timer_in_ms(c->ev, left))
 		client_end(c);
 }
 
@@ -142,7 +142,7 @@ static void client_read(struct client *c)
 	}
 }
 
-static void on_client(evutil_socket_t fd, short what, void *arg)
+static void admin_client(evutil_socket_t fd, short what, void *arg)
 {
 	struct client *c = arg;
 
@@ -167,14 +167,14 @@ static void client_begin(struct admin *a, int fd)
 	}
 	c->fd = fd;
 	c->deadline = clock_ms() + CLIENT_MS;
-	c->ev = event_new(a->base, fd, EV_READ, on_client, c);
+	c->ev = event_new(a->base, fd, EV_READ, admin_client, c);
 	if (c->ev)
 		client_wait(c, EV_READ);
 	else
 		client_end(c);
 }
 
-static void on_accept(evutil_socket_t fd, short what, void *arg)
+static void admin_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct admin *a = arg;
 	int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -190,7 +190,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-static void on_rested(evutil_socket_t fd, short what, void *arg)
+static void admin_rested(evutil_socket_t fd, short what, void *arg)
 {
 	struct admin *a = arg;
 
@@ -313,8 +313,8 @@ struct admin *admin_new(struct event_base *base, const char *path, json_t *(*sta
 	if (strlen(path) >= sizeof(a->at.sun_path))
 		snprintf(err, err_len, "%.200s: longer than a socket's path may be", path);
 	else if (!admin_open(a, err, err_len)) {
-		a->accept_ev = event_new(base, a->fd, EV_READ | EV_PERSIST, on_accept, a);
-		a->rest_ev = evtimer_new(base, on_rested, a);
+		a->accept_ev = event_new(base, a->fd, EV_READ | EV_PERSIST, admin_accept, a);
+		a->rest_ev = evtimer_new(base, admin_rested, a);
 		if (a->accept_ev && a->rest_ev && !event_add(a->accept_ev, NULL))
 			return a;
 	}

@@ -47,7 +47,7 @@ static struct event_base *make_loop(void)
 	return base;
 }
 
-static void on_signal(evutil_socket_t sig, short what, void *arg)
+static void daemon_signal(evutil_socket_t sig, short what, void *arg)
 {
 	struct daemon_base *d = arg;
 
@@ -69,7 +69,7 @@ static int hear_signals(struct daemon_base *d)
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
-		d->signals[i] = evsignal_new(d->base, numbers[i], on_signal, d);
+		d->signals[i] = evsignal_new(d->base, numbers[i], daemon_signal, d);
 		if (!d->signals[i] || event_add(d->signals[i], NULL))
 			return -1;
 	}

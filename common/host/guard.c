@@ -238,7 +238,7 @@ int guard_arm(struct guard *g, const struct script *down)
 
 /* --- is it alive? --- */
 
-static void on_ended(evutil_socket_t fd, short what, void *arg)
+static void guard_ended(evutil_socket_t fd, short what, void *arg)
 {
 	struct guard *g = arg;
 
@@ -255,11 +255,11 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 
 static void watch(struct guard *g, struct event_base *base)
 {
-	event_assign(&g->ended, base, g->fd, EV_READ | EV_PERSIST, on_ended, g);
+	event_assign(&g->ended, base, g->fd, EV_READ | EV_PERSIST, guard_ended, g);
 	event_add(&g->ended, NULL);
 }
 
-static void on_again(evutil_socket_t fd, short what, void *arg)
+static void guard_again_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct guard *g = arg;
 
@@ -279,7 +279,7 @@ void guard_watch(struct guard *g, struct event_base *base)
 {
 	if (!g)
 		return;
-	event_assign(&g->again, base, -1, 0, on_again, g);
+	event_assign(&g->again, base, -1, 0, guard_again_due, g);
 	watch(g, base);
 	g->watched = true;
 }

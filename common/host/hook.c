@@ -76,7 +76,7 @@ static void forget(struct hook *h)
 	h->late = false;
 }
 
-static void on_over(evutil_socket_t fd, short what, void *arg)
+static void hook_ended(evutil_socket_t fd, short what, void *arg)
 {
 	struct hook *h = arg;
 
@@ -100,7 +100,7 @@ static void on_over(evutil_socket_t fd, short what, void *arg)
 static void watch(struct hook *h)
 {
 	h->fd = (int)syscall(SYS_pidfd_open, h->pid, 0);
-	h->over = h->fd < 0 ? NULL : event_new(h->base, h->fd, EV_READ, on_over, h);
+	h->over = h->fd < 0 ? NULL : event_new(h->base, h->fd, EV_READ, hook_ended, h);
 	if (h->over && !timer_in_s(h->over, LIMIT_S))
 		return;
 	log_error("hook %s: its process cannot be watched: %m", h->path);

@@ -47,8 +47,8 @@ _Static_assert(RELAY_CHUNK % WIRE_RECORD_MAX == 0, "a full read makes full recor
 
 #define ROUNDS 4 /* reads a wake-up, then somebody else's turn */
 
-static void on_readable(evutil_socket_t fd, short what, void *arg);
-static void on_writable(evutil_socket_t fd, short what, void *arg);
+static void relay_readable(evutil_socket_t fd, short what, void *arg);
+static void relay_writable(evutil_socket_t fd, short what, void *arg);
 
 /* --- arming --- */
 
@@ -407,7 +407,7 @@ static void drain(struct relay *r)
 	relay_finish(r, r->how);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void relay_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct relay *r = arg;
 
@@ -422,7 +422,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	settle(r);
 }
 
-static void on_writable(evutil_socket_t fd, short what, void *arg)
+static void relay_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct relay *r = arg;
 	int i = index_of(r, fd);
@@ -465,8 +465,8 @@ static void end_init(struct relay *r, int i, int fd)
 
 	e->fd = fd;
 	e->budget = r->budget;
-	event_assign(&e->rd, r->loop->base, fd, EV_READ | EV_PERSIST, on_readable, r);
-	event_assign(&e->wr, r->loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, r);
+	event_assign(&e->rd, r->loop->base, fd, EV_READ | EV_PERSIST, relay_readable, r);
+	event_assign(&e->wr, r->loop->base, fd, EV_WRITE | EV_PERSIST, relay_writable, r);
 }
 
 /* What came before the relay did: what is owed first, then what was read. */

@@ -112,7 +112,7 @@ static void check_paused(struct relay *r)
 }
 
 /* Those that were held: is there room now? */
-static void on_again(evutil_socket_t fd, short what, void *arg)
+static void relay_loop_again_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct relay_loop *loop = arg;
 	struct relay *r, *next;
@@ -127,7 +127,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		timer_in_ms(&loop->again, BRAKE_AGAIN_MS);
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void relay_loop_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct relay_loop *loop = arg;
 	struct relay *r, *next;
@@ -145,7 +145,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-static void on_sweep(evutil_socket_t fd, short what, void *arg)
+static void relay_loop_sweep_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct relay_loop *loop = arg;
 	struct relay *r;
@@ -172,9 +172,9 @@ struct relay_loop *relay_loop_new(struct event_base *base, struct seal *seal, co
 	LIST_INIT(&loop->dead);
 	LIST_INIT(&loop->held);
 	loop->now = clock_ms();
-	event_assign(&loop->tick, base, -1, EV_PERSIST, on_tick, loop);
-	event_assign(&loop->sweep, base, -1, 0, on_sweep, loop);
-	event_assign(&loop->again, base, -1, 0, on_again, loop);
+	event_assign(&loop->tick, base, -1, EV_PERSIST, relay_loop_tick, loop);
+	event_assign(&loop->sweep, base, -1, 0, relay_loop_sweep_due, loop);
+	event_assign(&loop->again, base, -1, 0, relay_loop_again_due, loop);
 	timer_in_ms(&loop->tick, TICK_MS);
 	return loop;
 }
@@ -240,7 +240,7 @@ void relay_loop_free(struct relay_loop *loop)
 	if (!loop)
 		return;
 	relay_loop_clear(loop, NULL);
-	on_sweep(-1, 0, loop);
+	relay_loop_sweep_due(-1, 0, loop);
 	event_del(&loop->tick);
 	event_del(&loop->sweep);
 	event_del(&loop->again);

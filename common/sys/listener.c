@@ -44,7 +44,7 @@ static void rest(struct listener *l, int err)
 	l->rest_ms = l->rest_ms * 2 > REST_MAX_MS ? REST_MAX_MS : l->rest_ms * 2;
 }
 
-static void on_rested(evutil_socket_t fd, short what, void *arg)
+static void listener_rested(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
 
@@ -59,7 +59,7 @@ static bool is_shortage(int err)
 	return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void listener_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
 	struct addr peer;
@@ -92,8 +92,8 @@ struct listener *listener_new(struct event_base *base, int fd, listener_cb cb, v
 	l->cb = cb;
 	l->arg = arg;
 	l->rest_ms = REST_MIN_MS;
-	event_assign(&l->readable, base, fd, EV_READ | EV_PERSIST, on_readable, l);
-	event_assign(&l->rest, base, -1, 0, on_rested, l);
+	event_assign(&l->readable, base, fd, EV_READ | EV_PERSIST, listener_readable, l);
+	event_assign(&l->rest, base, -1, 0, listener_rested, l);
 	event_add(&l->readable, NULL);
 	return l;
 }

@@ -78,7 +78,7 @@ static void tend_timeout(struct resolve *r)
 		event_del(r->timeout_ev);
 }
 
-static void on_socket(evutil_socket_t fd, short what, void *arg)
+static void resolve_socket(evutil_socket_t fd, short what, void *arg)
 {
 	struct watch *w = arg;
 	struct resolve *r = w->r;
@@ -87,7 +87,7 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
 	tend_timeout(r); /* w may be gone */
 }
 
-static void on_timeout(evutil_socket_t fd, short what, void *arg)
+static void resolve_timed_out(evutil_socket_t fd, short what, void *arg)
 {
 	struct resolve *r = arg;
 
@@ -106,7 +106,7 @@ static void watch_end(struct watch *w)
 }
 
 /* c-ares says what it wants of a socket; nothing: it is about to close it. */
-static void on_want(void *arg, ares_socket_t fd, int readable, int writable)
+static void resolve_want(void *arg, ares_socket_t fd, int readable, int writable)
 {
 	struct resolve *r = arg;
 	short what = (short)(EV_PERSIST | (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0));
@@ -123,7 +123,7 @@ static void on_want(void *arg, ares_socket_t fd, int readable, int writable)
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return; /* its timer ends the query */
-	*w = (struct watch){ .r = r, .fd = fd, .ev = event_new(r->base, fd, what, on_socket, w) };
+	*w = (struct watch){ .r = r, .fd = fd, .ev = event_new(r->base, fd, what, resolve_socket, w) };
 	LIST_INSERT_HEAD(&r->watches, w, at);
 	if (!w->ev || event_add(w->ev, NULL))
 		watch_end(w);
@@ -131,7 +131,7 @@ static void on_want(void *arg, ares_socket_t fd, int readable, int writable)
 
 /* Before connect(), which is when the route is chosen. Without the right to mark, it is an ordinary
  * socket. */
-static int on_new_socket(ares_socket_t fd, int type, void *arg)
+static int resolve_new_socket(ares_socket_t fd, int type, void *arg)
 {
 	(void)type;
 	(void)arg;
@@ -275,7 +275,7 @@ static size_t sift_srv(const struct ares_srv_reply *reply, struct srv out[RESOLV
 	return n;
 }
 
-static void on_srv_answer(void *arg, int status, int timeouts, unsigned char *buf, int len)
+static void resolve_srv_answer(void *arg, int status, int timeouts, unsigned char *buf, int len)
 {
 	struct ares_srv_reply *reply = NULL;
 	struct srv found[RESOLVE_SRV_MAX];
@@ -303,7 +303,7 @@ static void on_srv_answer(void *arg, int status, int timeouts, unsigned char *bu
 	round_succeeded(r, !same, SRV_TTL_S);
 }
 
-static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo *answer)
+static void resolve_answer(void *arg, int status, int timeouts, struct ares_addrinfo *answer)
 {
 	struct resolve *r = arg;
 	struct addr found[RESOLVE_MAX];
@@ -341,7 +341,7 @@ static int channel_begin(struct resolve *r)
 		.flags = ARES_FLAG_NOSEARCH,
 		.timeout = TRY_MS,
 		.tries = TRIES,
-		.sock_state_cb = on_want,
+		.sock_state_cb = resolve_want,
 		.sock_state_cb_data = r,
 	};
 	int rc = ares_init_options(&r->channel, &opt,
@@ -350,11 +350,11 @@ static int channel_begin(struct resolve *r)
 	if (rc)
 		return rc;
 	r->have_channel = true;
-	ares_set_socket_configure_callback(r->channel, on_new_socket, NULL);
+	ares_set_socket_configure_callback(r->channel, resolve_new_socket, NULL);
 	return *r->servers ? ares_set_servers_ports_csv(r->channel, r->servers) : 0;
 }
 
-static void on_round(evutil_socket_t fd, short what, void *arg)
+static void resolve_round_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = ARES_AI_NOSORT };
 	struct resolve *r = arg;
@@ -374,15 +374,15 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
 	}
 	r->busy = true;
 	if (r->srv_cb)
-		ares_query(r->channel, r->host, DNS_IN, DNS_SRV, on_srv_answer, r);
+		ares_query(r->channel, r->host, DNS_IN, DNS_SRV, resolve_srv_answer, r);
 	else
-		ares_getaddrinfo(r->channel, r->host, NULL, &hints, on_answer, r);
+		ares_getaddrinfo(r->channel, r->host, NULL, &hints, resolve_answer, r);
 	tend_timeout(r);
 }
 
 /* --- for the rest of the house --- */
 
-static void on_news(evutil_socket_t fd, short what, void *arg)
+static void resolve_news(evutil_socket_t fd, short what, void *arg)
 {
 	struct resolve *r = arg;
 
@@ -423,9 +423,9 @@ static struct resolve *make(struct event_base *base, const char *host, const cha
 	LIST_INIT(&r->watches);
 	r->host = strdup(host);
 	r->servers = without_blanks(servers ? servers : "");
-	r->round_ev = evtimer_new(base, on_round, r);
-	r->timeout_ev = evtimer_new(base, on_timeout, r);
-	r->news_ev = evtimer_new(base, on_news, r);
+	r->round_ev = evtimer_new(base, resolve_round_due, r);
+	r->timeout_ev = evtimer_new(base, resolve_timed_out, r);
+	r->news_ev = evtimer_new(base, resolve_news, r);
 	if (!r->host || !r->servers || !r->round_ev || !r->timeout_ev || !r->news_ev) {
 		resolve_free(r);
 		return NULL;

@@ -314,7 +314,7 @@ uint64_t pmtu_tick(struct pmtu *p, uint64_t now_ms)
 	return next;
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void pmtu_timer_due(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
 	pmtu_tick(arg, clock_ms());
@@ -335,7 +335,7 @@ struct pmtu *pmtu_new(struct event_base *base, struct assoc *a, unsigned reserve
 	p->timed = base;
 	p->awake = true;
 	if (base)
-		evtimer_assign(&p->timer, base, on_timer, p);
+		evtimer_assign(&p->timer, base, pmtu_timer_due, p);
 	return p;
 }
 

@@ -65,11 +65,6 @@ void tunnel_wake(struct tunnel *t, uint32_t us)
 	timer_in_us(&t->tick, us);
 }
 
-static void on_again(void *arg, struct packet *p)
-{
-	tunnel_again(arg, p);
-}
-
 static void judge_paths(struct tunnel *t)
 {
 	for (unsigned n = 0; n < t->view.n; n++) {
@@ -122,7 +117,7 @@ static void wake_later(struct tunnel *t)
 		rest(t);
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void tunnel_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct tunnel *t = arg;
 
@@ -134,7 +129,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	judge_paths(t);
 	tunnel_fec_judge(t);
 	for (unsigned c = WIRE_CLASS_R; c < WIRE_CLASSES; c++)
-		resend_tick(&t->sort[c].resend, &t->view.paths, t->now, on_again, t);
+		resend_tick(&t->sort[c].resend, &t->view.paths, t->now, tunnel_again, t);
 	if (t->fragments)
 		fragments_expire(t->fragments, &t->slab, t->now);
 	tunnel_release(t);
@@ -147,7 +142,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* --- what the association tells --- */
 
-static void on_batch_end(void *arg)
+static void tunnel_batch_end(void *arg)
 {
 	struct tunnel *t = arg;
 
@@ -159,7 +154,7 @@ static void on_batch_end(void *arg)
 	tunnel_wake(t, WATCH_US);
 }
 
-static void on_path(void *arg, unsigned path, enum health_state was)
+static void tunnel_path_changed(void *arg, unsigned path, enum health_state was)
 {
 	struct tunnel *t = arg;
 
@@ -172,7 +167,7 @@ static void on_path(void *arg, unsigned path, enum health_state was)
 		t->on_path(t->watch_arg, path, was);
 }
 
-static void on_frame(void *arg, unsigned path, uint8_t type, const uint8_t *value, size_t len)
+static void tunnel_frame(void *arg, unsigned path, uint8_t type, const uint8_t *value, size_t len)
 {
 	struct tunnel *t = arg;
 
@@ -186,7 +181,7 @@ static void on_frame(void *arg, unsigned path, uint8_t type, const uint8_t *valu
 		pmtu_frame(t->pmtu, path, type, value, len, clock_ms());
 }
 
-static void on_unknown(void *arg)
+static void tunnel_unknown(void *arg)
 {
 	struct tunnel *t = arg;
 
@@ -194,7 +189,7 @@ static void on_unknown(void *arg)
 		t->on_unknown(t->watch_arg);
 }
 
-static void on_mtu(void *arg, unsigned inner)
+static void tunnel_mtu_found(void *arg, unsigned inner)
 {
 	struct tunnel *t = arg;
 
@@ -218,7 +213,7 @@ static void begin(struct tunnel *t)
 	resend_init(&t->sort[WIRE_CLASS_B].resend, &t->slab, 1024, 1 << 20, &b);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		pace_init(&t->path[i].pace, t->now);
-	event_assign(&t->tick, t->base, -1, 0, on_tick, t);
+	event_assign(&t->tick, t->base, -1, 0, tunnel_tick, t);
 }
 
 void tunnel_set_redundancy(struct tunnel *t, enum tunnel_redundancy redundancy)
@@ -229,8 +224,8 @@ void tunnel_set_redundancy(struct tunnel *t, enum tunnel_redundancy redundancy)
 struct tunnel *tunnel_new(struct event_base *base, struct seal *seal, enum assoc_side side, const struct tunnel_config *config,
 			  const struct tunnel_ops *ops, void *arg)
 {
-	static const struct assoc_ops down = { .path = on_path, .got = tunnel_on_got, .copy = tunnel_on_copy, .frame = on_frame,
-					       .unknown = on_unknown, .batch_end = on_batch_end };
+	static const struct assoc_ops down = { .path = tunnel_path_changed, .got = tunnel_on_got, .copy = tunnel_on_copy, .frame = tunnel_frame,
+					       .unknown = tunnel_unknown, .batch_end = tunnel_batch_end };
 	struct tunnel *t = calloc(1, sizeof(*t));
 
 	if (!t)
@@ -242,7 +237,7 @@ struct tunnel *tunnel_new(struct event_base *base, struct seal *seal, enum assoc
 	t->arg = arg;
 	begin(t);
 	t->assoc = assoc_new(base, seal, side, &down, t);
-	t->pmtu = t->assoc ? pmtu_new(base, t->assoc, config->fec == TUNNEL_FEC_OFF ? 0 : WIRE_REPAIR_HDR, on_mtu, t) : NULL;
+	t->pmtu = t->assoc ? pmtu_new(base, t->assoc, config->fec == TUNNEL_FEC_OFF ? 0 : WIRE_REPAIR_HDR, tunnel_mtu_found, t) : NULL;
 	if (!t->pmtu) {
 		tunnel_free(t);
 		return NULL;

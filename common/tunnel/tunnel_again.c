@@ -37,8 +37,9 @@ static void note_lost(struct tunnel *t, const struct packet *p)
 		t->path[__builtin_ctz(p->paths)].lost[p->class]++;
 }
 
-void tunnel_again(struct tunnel *t, struct packet *p)
+void tunnel_again(void *tunnel, struct packet *p)
 {
+	struct tunnel *t = tunnel;
 	uint8_t on = again_on(t, p, p->paths);
 
 	tunnel_tell_pmtu(t, p, p->tries > 1);

@@ -178,7 +178,7 @@ void tunnel_fec_say(struct tunnel *t, unsigned path)
 		assoc_control(t->assoc, path, WIRE_CTL_MEND, &window, sizeof(window));
 }
 
-static void on_mended(void *arg, uint64_t seq, uint8_t *packet, size_t len)
+static void parity_mended(void *arg, uint64_t seq, uint8_t *packet, size_t len)
 {
 	struct parity *f = arg;
 
@@ -195,7 +195,7 @@ void tunnel_fec_repair(struct tunnel *t, const struct assoc_got *got)
 	f->tunnel = t;
 	f->class = got->hdr.class;
 	if (!f->decoder)
-		f->decoder = fec_decoder_new(on_mended, f);
+		f->decoder = fec_decoder_new(parity_mended, f);
 	f->received++;
 	if (f->decoder && fec_repair_in(f->decoder, got->plain, got->len) < 0)
 		counters.tunnel_malformed++;

@@ -264,13 +264,8 @@ void tunnel_ack_due(struct tunnel *t)
 	}
 }
 
-static void on_again(void *arg, struct packet *p)
-{
-	tunnel_again(arg, p);
-}
-
 /* Acknowledged a round trip after a resend: so the first was lost. Sooner: it was only late. */
-static void on_acked(void *arg, const struct packet *p)
+static void tunnel_packet_acked(void *arg, const struct packet *p)
 {
 	struct tunnel *t = arg;
 	uint32_t round = UINT32_MAX;
@@ -290,6 +285,6 @@ void tunnel_on_ack(struct tunnel *t, unsigned path, const uint8_t *value, size_t
 	if (wire_get_ack(&a, value, len) < 0 || a.type != WIRE_DG_DATA || a.class == WIRE_CLASS_CONTROL)
 		return;
 	begin(t);
-	resend_ack(&t->sort[a.class].resend, &a, path, &t->view.paths, t->now, on_again, on_acked, t);
+	resend_ack(&t->sort[a.class].resend, &a, path, &t->view.paths, t->now, tunnel_again, tunnel_packet_acked, t);
 	tunnel_wake(t, 0); /* resends leave with the end of this turn */
 }

@@ -137,7 +137,7 @@ void tunnel_flush(struct tunnel *t);
 void tunnel_drop_backlog(struct tunnel *t, unsigned path);
 
 /* tunnel_again.c */
-void tunnel_again(struct tunnel *t, struct packet *p); /* a resend */
+void tunnel_again(void *tunnel, struct packet *p); /* a resend */
 /* What became of a packet that went out on one path: hints about its length. */
 void tunnel_tell_pmtu(struct tunnel *t, const struct packet *p, bool lost);
 void tunnel_desert(struct tunnel *t); /* what the paths in `deserted` had */

@@ -147,7 +147,7 @@ static void put_in(struct intercept *i)
 	wake_in(i, WATCH_MS);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void intercept_timer_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct intercept *i = arg;
 	enum firewall_state state = firewall_state(i->firewall);
@@ -176,7 +176,7 @@ struct intercept *intercept_new(struct event_base *base, const struct config *co
 	i->relays = relays;
 	i->retry_ms = RETRY_MIN_MS;
 	i->wanted = config->on_vps_down == DOWN_REJECT;
-	event_assign(&i->timer, base, -1, 0, on_timer, i);
+	event_assign(&i->timer, base, -1, 0, intercept_timer_due, i);
 	i->firewall = firewall_new(&(struct firewall_setup){ .what = "interception", .ways = ways_of(config), .dir = config->rules_dir,
 							     .guard = guard, .describe = describe, .arg = i });
 	if (!i->firewall) {

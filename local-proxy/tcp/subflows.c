@@ -54,7 +54,7 @@ static unsigned count_severed(const struct subflows *s)
 	return relay_loop_severed(s->relays, SEVERED_MS, TRIED_MS) + lan_severed(s->lan, SEVERED_MS, TRIED_MS);
 }
 
-static void on_look(evutil_socket_t fd, short what, void *arg)
+static void subflows_look_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct subflows *s = arg;
 	uint64_t now = clock_ms();
@@ -80,7 +80,7 @@ struct subflows *subflows_new(struct event_base *base, struct relay_loop *relays
 	s->pool = pool;
 	s->links = links;
 	s->wan = wan;
-	event_assign(&s->look, base, -1, 0, on_look, s);
+	event_assign(&s->look, base, -1, 0, subflows_look_due, s);
 	return s;
 }
 

@@ -105,7 +105,7 @@ static void fallback_decide(struct fallback *f)
 	wake_in(f, DEAD_TICK_MS);
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void fallback_tick(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
 	fallback_decide(arg);
@@ -137,7 +137,7 @@ void fallback_vps_changed(void *fallback)
 
 /* --- packets --- */
 
-static bool on_offer(void *arg, const uint8_t *packet, size_t len)
+static bool fallback_offer(void *arg, const uint8_t *packet, size_t len)
 {
 	struct fallback *f = arg;
 
@@ -171,8 +171,8 @@ struct fallback *fallback_new(struct event_base *base, struct tundev *tundev, st
 	f->tunnel = tundev_tunnel(tundev);
 	f->vps = vps;
 	f->congestion = congestion;
-	event_assign(&f->tick, base, -1, 0, on_tick, f);
-	tunnel_stream_way(f->tunnel, on_offer, f);
+	event_assign(&f->tick, base, -1, 0, fallback_tick, f);
+	tunnel_stream_way(f->tunnel, fallback_offer, f);
 	return f;
 }
 

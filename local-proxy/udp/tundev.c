@@ -85,7 +85,7 @@ static bool is_ours(const struct tundev *t, const uint8_t *packet, size_t len)
 	return false;
 }
 
-static void on_deliver(void *arg, uint8_t *packet, size_t len)
+static void tundev_deliver(void *arg, uint8_t *packet, size_t len)
 {
 	struct tundev *t = arg;
 
@@ -93,7 +93,7 @@ static void on_deliver(void *arg, uint8_t *packet, size_t len)
 		tun_write(t->tun, packet, len);
 }
 
-static void on_flush(void *arg)
+static void tundev_flush(void *arg)
 {
 	struct tundev *t = arg;
 
@@ -101,7 +101,7 @@ static void on_flush(void *arg)
 		tun_flush(t->tun);
 }
 
-static void on_mtu(void *arg, unsigned mtu)
+static void tundev_mtu_found(void *arg, unsigned mtu)
 {
 	struct tundev *t = arg;
 	int err = t->tun ? tun_set_mtu(t->tun, mtu) : 0;
@@ -118,7 +118,7 @@ static bool is_multicast(const struct tun_packet *p)
 
 /* A read that filled the array may have left more of a super-packet, which no event would tell
  * of. */
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void tundev_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct tundev *t = arg;
 	unsigned n, round = 0;
@@ -230,7 +230,7 @@ static void tundev_decide(struct tundev *t)
 		take_out(t, t->session ? "no link carries the tunnel" : "there is no session with the VPS");
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void tundev_timer_due(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
 	tundev_decide(arg);
@@ -312,7 +312,7 @@ void tundev_vps_changed(void *tundev)
 
 /* --- QUIC --- */
 
-static void on_quic(evutil_socket_t fd, short what, void *arg)
+static void tundev_quic_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct tundev *t = arg;
 	bool reject = quic_is_refused(t->config, t->tunnel);
@@ -343,7 +343,7 @@ static int start_device(struct tundev *t)
 			 errno == ENOENT ? "this kernel has no TUN device (/dev/net/tun)" : strerror(errno));
 		return -1;
 	}
-	event_assign(&t->readable, t->base, tun_fd(t->tun), EV_READ | EV_PERSIST, on_readable, t);
+	event_assign(&t->readable, t->base, tun_fd(t->tun), EV_READ | EV_PERSIST, tundev_readable, t);
 	if (event_add(&t->readable, NULL) || timer_in_ms(&t->quic, QUIC_MS))
 		return -1;
 	t->reject_quic = t->config->quic == QUIC_REJECT;
@@ -368,7 +368,7 @@ void tundev_reload(struct tundev *t)
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct seal *seal, struct guard *guard,
 			  const struct vps_choice *vps)
 {
-	static const struct tunnel_ops ops = { on_deliver, on_flush, on_mtu };
+	static const struct tunnel_ops ops = { tundev_deliver, tundev_flush, tundev_mtu_found };
 	struct tundev *t = calloc(1, sizeof(*t));
 
 	if (!t)
@@ -383,8 +383,8 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 		free(t);
 		return NULL;
 	}
-	event_assign(&t->timer, base, -1, 0, on_timer, t);
-	event_assign(&t->quic, base, -1, EV_PERSIST, on_quic, t);
+	event_assign(&t->timer, base, -1, 0, tundev_timer_due, t);
+	event_assign(&t->quic, base, -1, EV_PERSIST, tundev_quic_due, t);
 	if (start_device(t)) {
 		if (!t->why[0])
 			snprintf(t->why, sizeof(t->why), "%s", strerror(errno));

@@ -109,7 +109,7 @@ static void conn_timed_out(evutil_socket_t fd, short what, void *arg)
 
 /* --- frames --- */
 
-static void on_control_up(void *arg, const uint8_t pin[WIRE_PIN])
+static void conn_up(void *arg, const uint8_t pin[WIRE_PIN])
 {
 	struct control_conn *c = arg;
 	struct wire_hello hello = { .version = WIRE_VERSION };
@@ -147,7 +147,7 @@ static void take_welcome(struct control_conn *c, const uint8_t *value, size_t le
 	c->ops.welcomed(c->arg, c);
 }
 
-static void on_control_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
+static void conn_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
 {
 	struct control_conn *c = arg;
 
@@ -165,21 +165,21 @@ static void on_control_frame(void *arg, uint8_t type, const uint8_t *value, size
 		c->ops.frame(c->arg, c, type, value, len);
 }
 
-static void on_control_down(void *arg, const char *why)
+static void conn_down(void *arg, const char *why)
 {
 	conn_failed(arg, why);
 }
 
-static void on_control_room(void *arg)
+static void conn_room(void *arg)
 {
 	struct control_conn *c = arg;
 
 	c->ops.room(c->arg, c);
 }
 
-static void on_dialled(void *arg, int fd, const struct addr *src)
+static void conn_dialled(void *arg, int fd, const struct addr *src)
 {
-	static const struct control_ops ops = { .up = on_control_up, .frame = on_control_frame, .down = on_control_down, .room = on_control_room };
+	static const struct control_ops ops = { .up = conn_up, .frame = conn_frame, .down = conn_down, .room = conn_room };
 	struct control_conn *c = arg;
 
 	c->dial = NULL;
@@ -209,7 +209,7 @@ struct control_conn *control_conn_new(const struct control_conn_setup *setup, co
 	c->arg = arg;
 	c->since_ms = clock_ms();
 	event_assign(&c->timer, setup->base, -1, 0, conn_timed_out, c);
-	c->dial = dial_start(setup->base, setup->links, targets, count, &setup->opt, on_dialled, c);
+	c->dial = dial_start(setup->base, setup->links, targets, count, &setup->opt, conn_dialled, c);
 	if (!c->dial) {
 		free(c);
 		return NULL;

@@ -139,7 +139,7 @@ static void next_failed(struct vps *v, const char *why)
 	retry_later(v);
 }
 
-static void on_broke(void *arg, struct control_conn *c, const char *why)
+static void vps_broke(void *arg, struct control_conn *c, const char *why)
 {
 	struct vps *v = arg;
 
@@ -156,7 +156,7 @@ static void on_broke(void *arg, struct control_conn *c, const char *why)
 	begin_control_now(v);
 }
 
-static void on_welcomed(void *arg, struct control_conn *c)
+static void vps_welcomed(void *arg, struct control_conn *c)
 {
 	struct vps *v = arg;
 	struct control_conn *old = v->now;
@@ -189,7 +189,7 @@ static void on_welcomed(void *arg, struct control_conn *c)
 	v->ops.session(v->arg, v, true, restarted);
 }
 
-static void on_frame(void *arg, struct control_conn *c, uint8_t type, const uint8_t *value, size_t len)
+static void vps_frame(void *arg, struct control_conn *c, uint8_t type, const uint8_t *value, size_t len)
 {
 	struct vps *v = arg;
 
@@ -199,7 +199,7 @@ static void on_frame(void *arg, struct control_conn *c, uint8_t type, const uint
 		v->ops.packet(v->arg, v, value, len);
 }
 
-static void on_room(void *arg, struct control_conn *c)
+static void vps_room(void *arg, struct control_conn *c)
 {
 	struct vps *v = arg;
 
@@ -217,7 +217,7 @@ static unsigned patience_ms(const struct vps *v)
 
 static void begin_control(struct vps *v)
 {
-	static const struct control_conn_ops ops = { .welcomed = on_welcomed, .frame = on_frame, .room = on_room, .broke = on_broke };
+	static const struct control_conn_ops ops = { .welcomed = vps_welcomed, .frame = vps_frame, .room = vps_room, .broke = vps_broke };
 
 	if (v->next || v->retired || !v->n_targets || event_pending(&v->retry, EV_TIMEOUT, NULL))
 		return;
@@ -236,8 +236,8 @@ static void begin_control_now(struct vps *v)
 
 /* --- time --- */
 
-/* If `now` is well again, or was from the beginning, on_tick() knows better. */
-static void on_retry(evutil_socket_t fd, short what, void *arg)
+/* If `now` is well again, or was from the beginning, vps_tick() knows better. */
+static void vps_retry_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct vps *v = arg;
 
@@ -291,7 +291,7 @@ static void tend_now(struct vps *v, uint64_t now)
 		control_conn_ping(v->now);
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void vps_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct vps *v = arg;
 	uint64_t now = clock_ms();
@@ -309,7 +309,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* --- names --- */
 
-static void on_resolved(void *arg, const struct addr *addrs, size_t count)
+static void vps_resolved(void *arg, const struct addr *addrs, size_t count)
 {
 	struct vps *v = arg;
 
@@ -340,10 +340,10 @@ struct vps *vps_new(const struct vps_house *house, const struct config_vps *c, c
 	v->retry_ms = RETRY_MIN_MS;
 	v->away_ms = v->ticked_ms = clock_ms();
 	LIST_INIT(&v->revokes);
-	event_assign(&v->retry, house->base, -1, 0, on_retry, v);
-	event_assign(&v->tick, house->base, -1, EV_PERSIST, on_tick, v);
+	event_assign(&v->retry, house->base, -1, 0, vps_retry_due, v);
+	event_assign(&v->tick, house->base, -1, EV_PERSIST, vps_tick, v);
 	timer_in_ms(&v->tick, TICK_MS);
-	v->resolve = resolve_new(house->base, host, port, c->resolver, c->private_ok, on_resolved, v);
+	v->resolve = resolve_new(house->base, host, port, c->resolver, c->private_ok, vps_resolved, v);
 	if (!v->resolve) {
 		vps_free(v);
 		return NULL;

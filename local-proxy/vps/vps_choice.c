@@ -152,7 +152,7 @@ static void choose(struct vps_choice *c)
 		use(c, other, "it comes first, and has been well for a minute");
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void vps_choice_tick(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
@@ -161,7 +161,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* --- what the VPSs tell --- */
 
-static void on_session(void *arg, struct vps *v, bool up, bool restarted)
+static void vps_choice_session_changed(void *arg, struct vps *v, bool up, bool restarted)
 {
 	struct vps_choice *c = arg;
 
@@ -179,7 +179,7 @@ static void on_session(void *arg, struct vps *v, bool up, bool restarted)
 		choose(c);
 }
 
-static void on_addresses(void *arg, struct vps *v)
+static void vps_choice_addresses_changed(void *arg, struct vps *v)
 {
 	struct vps_choice *c = arg;
 
@@ -187,7 +187,7 @@ static void on_addresses(void *arg, struct vps *v)
 	watchers_tell(&c->watchers);
 }
 
-static void on_packet(void *arg, struct vps *v, const uint8_t *packet, size_t len)
+static void vps_choice_packet_came(void *arg, struct vps *v, const uint8_t *packet, size_t len)
 {
 	struct vps_choice *c = arg;
 
@@ -195,7 +195,7 @@ static void on_packet(void *arg, struct vps *v, const uint8_t *packet, size_t le
 		c->packet(c->packet_arg, packet, len);
 }
 
-static void on_room(void *arg, struct vps *v)
+static void vps_choice_room(void *arg, struct vps *v)
 {
 	struct vps_choice *c = arg;
 
@@ -234,7 +234,7 @@ static struct member *find(struct vps_choice *c, unsigned section, const char *h
 
 static int admit(struct vps_choice *c, unsigned section, const char *host, uint16_t port, unsigned rank)
 {
-	static const struct vps_ops ops = { on_session, on_addresses, on_packet, on_room };
+	static const struct vps_ops ops = { vps_choice_session_changed, vps_choice_addresses_changed, vps_choice_packet_came, vps_choice_room };
 	struct member *m = find(c, section, host, port);
 
 	if (!m && c->n == VPS_CHOICE_MAX) {
@@ -264,7 +264,7 @@ static uint32_t throw_dice(void *arg)
 	return dice;
 }
 
-static void on_service(void *arg, const struct srv *list, size_t count)
+static void vps_choice_service_resolved(void *arg, const struct srv *list, size_t count)
 {
 	const struct section *s = arg;
 	struct vps_choice *c = s->all;
@@ -292,7 +292,7 @@ static int begin(struct vps_choice *c, struct section *s)
 
 	if (!*config->srv)
 		return admit(c, (unsigned)(s - c->sections), config->host, config->port, 0);
-	s->resolve = resolve_srv_new(c->house.base, config->srv, config->resolver, on_service, s);
+	s->resolve = resolve_srv_new(c->house.base, config->srv, config->resolver, vps_choice_service_resolved, s);
 	return s->resolve ? 0 : -1;
 }
 
@@ -306,7 +306,7 @@ struct vps_choice *vps_choice_new(struct event_base *base, const struct config *
 	c->config = config;
 	c->house = (struct vps_house){ .base = base, .links = links, .relays = relays, .tls = tls, .opt = *opt, .clear = config->clear };
 	seal_random(c->house.boot, sizeof(c->house.boot));
-	event_assign(&c->tick, base, -1, EV_PERSIST, on_tick, c);
+	event_assign(&c->tick, base, -1, EV_PERSIST, vps_choice_tick, c);
 	return c;
 }
 

@@ -109,7 +109,7 @@ static bool look(struct aside *a, struct weigh_second *link)
 	return complete;
 }
 
-static void on_second(evutil_socket_t fd, short what, void *arg)
+static void aside_second(evutil_socket_t fd, short what, void *arg)
 {
 	struct aside *a = arg;
 	struct weigh_second link[CONFIG_LINKS];
@@ -157,7 +157,7 @@ struct aside *aside_new(struct event_base *base, const struct config *config, st
 	*a = (struct aside){ .config = config, .links = links, .roles = roles, .paths = paths, .relays = relays };
 	aside_reload(a);
 	a->nl = netlink_open(NETLINK_ROUTE);
-	a->second = event_new(base, -1, EV_PERSIST, on_second, a);
+	a->second = event_new(base, -1, EV_PERSIST, aside_second, a);
 	if (!a->nl || !a->second || (config->n_links > 1 && timer_in_s(a->second, 1))) {
 		aside_free(a);
 		return NULL;

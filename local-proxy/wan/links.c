@@ -258,7 +258,7 @@ static int links_open(struct links *l, struct event_base *base)
 	return 0;
 }
 
-static void on_tell(evutil_socket_t fd, short what, void *arg)
+static void links_tell_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct links *l = arg;
 
@@ -267,7 +267,7 @@ static void on_tell(evutil_socket_t fd, short what, void *arg)
 	watchers_tell(&l->watchers);
 }
 
-static void on_decide(evutil_socket_t fd, short what, void *arg)
+static void links_decide_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct links *l = arg;
 
@@ -290,7 +290,7 @@ void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum
 		 *v->of[who].why ? ", " : "", v->of[who].why);
 	l->renew[link] |= was == LINKS_OUT && l->use[link] != LINKS_OUT;
 	if (verdicts_standing(v) > was)
-		on_decide(-1, 0, l);
+		links_decide_due(-1, 0, l);
 	else if (!event_pending(&l->decide, EV_TIMEOUT, NULL))
 		timer_in_ms(&l->decide, DEBOUNCE_MS);
 }
@@ -382,8 +382,8 @@ struct links *links_new(struct event_base *base, const struct config *config, ch
 		return NULL;
 	l->config = config;
 	l->n = config->n_links;
-	event_assign(&l->decide, base, -1, 0, on_decide, l);
-	event_assign(&l->tell, base, -1, 0, on_tell, l);
+	event_assign(&l->decide, base, -1, 0, links_decide_due, l);
+	event_assign(&l->tell, base, -1, 0, links_tell_due, l);
 	if (links_open(l, base) < 0)
 		snprintf(err, err_len, "links: %s", strerror(errno));
 	else if (links_refresh(l, true) < 0)

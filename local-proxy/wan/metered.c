@@ -54,7 +54,7 @@ static void metered_verdict(struct metered *m)
 				    rest ? "metered: it rests while there is little to carry" : "");
 }
 
-static void on_second(evutil_socket_t fd, short what, void *arg)
+static void metered_second(evutil_socket_t fd, short what, void *arg)
 {
 	struct metered *m = arg;
 	uint64_t moved = relay_loop_moved(m->relays);
@@ -87,7 +87,7 @@ struct metered *metered_new(struct event_base *base, const struct config *config
 	if (!m)
 		return NULL;
 	*m = (struct metered){ .config = config, .links = links, .relays = relays };
-	m->second = event_new(base, -1, EV_PERSIST, on_second, m);
+	m->second = event_new(base, -1, EV_PERSIST, metered_second, m);
 	if (!m->second || watch(m)) {
 		metered_free(m);
 		return NULL;

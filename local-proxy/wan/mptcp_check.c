@@ -81,7 +81,7 @@ static void hang_up(struct mptcp_check *m)
 	m->phase = IDLE;
 }
 
-static void on_socket(evutil_socket_t fd, short what, void *arg);
+static void mptcp_check_socket(evutil_socket_t fd, short what, void *arg);
 
 static bool wait_for(struct mptcp_check *m, int fd, enum phase phase)
 {
@@ -89,7 +89,7 @@ static bool wait_for(struct mptcp_check *m, int fd, enum phase phase)
 		return false;
 	m->fd = fd;
 	m->phase = phase;
-	event_assign(&m->socket, m->base, fd, EV_WRITE, on_socket, m);
+	event_assign(&m->socket, m->base, fd, EV_WRITE, mptcp_check_socket, m);
 	timer_in_ms(&m->socket, PATIENCE_MS);
 	return true;
 }
@@ -118,7 +118,7 @@ static void is_dropped(struct mptcp_check *m, struct one *one, size_t i)
 	mptcp_check_verdict(m, i, "plain TCP: packets of Multipath TCP are dropped on the way");
 }
 
-static void on_socket(evutil_socket_t fd, short what, void *arg)
+static void mptcp_check_socket(evutil_socket_t fd, short what, void *arg)
 {
 	struct mptcp_check *m = arg;
 	size_t i = m->asked;
@@ -172,7 +172,7 @@ static void look(struct mptcp_check *m)
 	}
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void mptcp_check_timer_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct mptcp_check *m = arg;
 
@@ -188,7 +188,7 @@ struct mptcp_check *mptcp_check_new(struct event_base *base, const struct config
 	if (!m)
 		return NULL;
 	*m = (struct mptcp_check){ .base = base, .config = config, .links = links, .mark = mark, .fd = -1 };
-	event_assign(&m->timer, base, -1, 0, on_timer, m);
+	event_assign(&m->timer, base, -1, 0, mptcp_check_timer_due, m);
 	return m;
 }
 
@@ -216,7 +216,7 @@ void mptcp_check_targets(struct mptcp_check *m, const struct addr *to, size_t n,
 		m->link[i].due_ms = 0;
 	event_del(&m->timer);
 	if (m->n_to && m->config->n_links)
-		on_timer(-1, 0, m);
+		mptcp_check_timer_due(-1, 0, m);
 }
 
 void mptcp_check_links_changed(struct mptcp_check *m)

@@ -184,7 +184,7 @@ static bool is_busy(const struct paths *p, uint64_t now)
 	return p->busy_ms && now - p->busy_ms < BUSY_MS;
 }
 
-static void on_probed(void *arg, bool there)
+static void paths_probed(void *arg, bool there)
 {
 	struct path *o = arg;
 
@@ -215,25 +215,25 @@ static void tcp_probe_if_due(struct path *o, uint64_t now)
 	if (o->probe || !wants_probe(o, now) || (o->probe_ms && now - o->probe_ms < every))
 		return;
 	o->probe_ms = now;
-	o->probe = tcp_probe_new(p->base, &o->from, &o->to, SOCK_SELF_MARK, on_probed, o);
+	o->probe = tcp_probe_new(p->base, &o->from, &o->to, SOCK_SELF_MARK, paths_probed, o);
 }
 
 /* --- paths --- */
 
-static void on_datagram(void *arg, const struct udp_got *got)
+static void paths_datagram(void *arg, const struct udp_got *got)
 {
 	struct path *o = arg;
 
 	assoc_input(o->all->assoc, o->udp, got);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void paths_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct path *o = arg;
 
 	(void)fd;
 	(void)what;
-	udp_receive(o->udp, on_datagram, o);
+	udp_receive(o->udp, paths_datagram, o);
 }
 
 static void path_close(struct path *o)
@@ -267,7 +267,7 @@ static void path_open(struct path *o, const struct addr *from, const struct addr
 	o->from = *from;
 	o->to = *to;
 	o->since_ms = clock_ms();
-	event_assign(&o->readable, p->base, udp_fd(o->udp), EV_READ | EV_PERSIST, on_readable, o);
+	event_assign(&o->readable, p->base, udp_fd(o->udp), EV_READ | EV_PERSIST, paths_readable, o);
 	event_add(&o->readable, NULL);
 	path.udp = o->udp;
 	assoc_set_path(p->assoc, o->id, &path);
@@ -309,7 +309,7 @@ static void refresh(struct paths *p)
 
 /* --- time --- */
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void paths_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct paths *p = arg;
 	uint64_t now = clock_ms(), moved = relay_loop_moved(p->relays);
@@ -348,7 +348,7 @@ struct paths *paths_new(struct event_base *base, const struct config *config, st
 		p->path[i].all = p;
 		p->path[i].id = i;
 	}
-	event_assign(&p->tick, base, -1, EV_PERSIST, on_tick, p);
+	event_assign(&p->tick, base, -1, EV_PERSIST, paths_tick, p);
 	timer_in_ms(&p->tick, TICK_MS);
 	return p;
 }

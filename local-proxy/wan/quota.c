@@ -228,7 +228,7 @@ static void count(struct quota *q, size_t i, uint64_t elapsed_ms)
 	quota_verdict(q, i);
 }
 
-static void on_look(evutil_socket_t fd, short what, void *arg)
+static void quota_look_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct quota *q = arg;
 	uint64_t now = clock_ms(), elapsed = now - q->looked_ms;
@@ -255,14 +255,14 @@ static void read_boot(char *boot, size_t size)
 static bool begin(struct quota *q)
 {
 	q->nl = netlink_open(NETLINK_ROUTE);
-	q->look = event_new(q->base, -1, EV_PERSIST, on_look, q);
+	q->look = event_new(q->base, -1, EV_PERSIST, quota_look_due, q);
 	if (!q->nl || !q->look || timer_in_s(q->look, LOOK_S))
 		return false;
 	read_boot(q->boot, sizeof(q->boot));
 	snprintf(q->path, sizeof(q->path), "%s/quota.json", q->config->state_dir);
 	load(q);
 	q->looked_ms = q->kept_ms = clock_ms();
-	on_look(-1, 0, q);
+	quota_look_due(-1, 0, q);
 	return true;
 }
 
@@ -306,7 +306,7 @@ void quota_reload(struct quota *q)
 		q->link[i].of = q->config->links[i].quota;
 	}
 	if (q->look)
-		on_look(-1, 0, q);
+		quota_look_due(-1, 0, q);
 	else if (any_quota(q) && !begin(q))
 		log_error("quotas cannot be counted: %s", strerror(errno));
 }
@@ -316,7 +316,7 @@ void quota_free(struct quota *q)
 	if (!q)
 		return;
 	if (q->kept) {
-		on_look(-1, 0, q);
+		quota_look_due(-1, 0, q);
 		keep(q);
 	}
 	if (q->look)

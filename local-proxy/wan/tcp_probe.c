@@ -18,7 +18,7 @@ struct tcp_probe {
 	bool there;
 };
 
-static void on_event(evutil_socket_t fd, short what, void *arg)
+static void tcp_probe_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct tcp_probe *p = arg;
 	tcp_probe_cb cb = p->cb;
@@ -38,7 +38,7 @@ struct tcp_probe *tcp_probe_new(struct event_base *base, const struct addr *from
 	p->cb = cb;
 	p->arg = arg;
 	p->fd = sock_dial_tcp_from(to, from, mark);
-	event_assign(&p->ev, base, p->fd, p->fd < 0 ? 0 : EV_WRITE, on_event, p);
+	event_assign(&p->ev, base, p->fd, p->fd < 0 ? 0 : EV_WRITE, tcp_probe_ready, p);
 	timer_in_ms(&p->ev, PATIENCE_MS);
 	return p;
 }

@@ -32,14 +32,14 @@ struct wan {
 	bool session; /* there was one: its loss is news */
 };
 
-static void on_use(void *arg, size_t link)
+static void wan_use_changed(void *arg, size_t link)
 {
 	struct wan *w = arg;
 
 	paths_set_use(w->house.paths, link, roles_use(w->roles, link));
 }
 
-static void on_quota(void *arg, size_t link, enum quota_event event, const char *why)
+static void wan_quota_changed(void *arg, size_t link, enum quota_event event, const char *why)
 {
 	static const char *const names[] = { "quota-warning", "quota-spent", "quota-renewed" };
 	struct wan *w = arg;
@@ -54,8 +54,8 @@ static int wan_build(struct wan *w)
 	const struct wan_house *h = &w->house;
 
 	return (w->nl = netlink_open(NETLINK_ROUTE)) && (w->events = events_new(h->base, h->config)) &&
-	       (w->roles = roles_new(h->config, h->links, on_use, w)) &&
-	       (w->quota = quota_new(h->base, h->config, h->links, on_quota, w)) &&
+	       (w->roles = roles_new(h->config, h->links, wan_use_changed, w)) &&
+	       (w->quota = quota_new(h->base, h->config, h->links, wan_quota_changed, w)) &&
 	       (w->aside = aside_new(h->base, h->config, h->links, w->roles, h->paths, h->relays)) &&
 	       (w->mptcp_check = mptcp_check_new(h->base, h->config, h->links, SOCK_SELF_MARK)) &&
 	       (w->metered = metered_new(h->base, h->config, h->links, h->relays)) ? 0 : -1;
@@ -73,7 +73,7 @@ struct wan *wan_new(const struct wan_house *house)
 		return NULL;
 	}
 	for (size_t i = 0; i < links_count(house->links); i++)
-		on_use(w, i);
+		wan_use_changed(w, i);
 	events_links(w->events, house->links);
 	return w;
 }

@@ -169,7 +169,7 @@ static bool can_become_valid(const struct arrival *in)
 	return wire_get_attach(&a, in->head, in->len) >= 0 || wire_get_knock(&k, in->head, in->len) >= 0;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void acceptor_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct arrival *in = arg;
 	ssize_t n;
@@ -191,7 +191,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		knock_arrived(in);
 }
 
-static void on_clock(evutil_socket_t fd, short what, void *arg)
+static void acceptor_clock_due(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
@@ -231,15 +231,15 @@ void acceptor_take(struct acceptor *acc, int fd)
 	in->acceptor = acc;
 	in->fd = fd;
 	in->accepted_ms = clock_ms();
-	event_assign(&in->rd, acc->base, fd, EV_READ | EV_PERSIST, on_readable, in);
-	event_assign(&in->clock, acc->base, -1, 0, on_clock, in);
+	event_assign(&in->rd, acc->base, fd, EV_READ | EV_PERSIST, acceptor_readable, in);
+	event_assign(&in->clock, acc->base, -1, 0, acceptor_clock_due, in);
 	TAILQ_INSERT_TAIL(&acc->arrivals, in, link);
 	event_add(&in->rd, NULL);
 	timer_in_s(&in->clock, HEADER_S);
-	on_readable(fd, EV_READ, in); /* most say at once what they are */
+	acceptor_readable(fd, EV_READ, in); /* most say at once what they are */
 }
 
-static void on_accept(void *arg, int fd, const struct addr *peer)
+static void acceptor_accept(void *arg, int fd, const struct addr *peer)
 {
 	(void)peer;
 	acceptor_take(arg, fd);
@@ -259,7 +259,7 @@ int acceptor_listen(struct acceptor *acc, const struct config *config, const str
 		snprintf(err, err_len, "cannot listen on %s: %s", at, strerror(errno));
 		return -1;
 	}
-	acc->listener = listener_new(acc->base, fd, on_accept, acc);
+	acc->listener = listener_new(acc->base, fd, acceptor_accept, acc);
 	if (acc->listener)
 		log_info("listening on %s", at);
 	else

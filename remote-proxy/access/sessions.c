@@ -240,7 +240,7 @@ static void control_conn_revoke(struct control_conn *c, const uint8_t *value, si
 
 /* --- callbacks of a control connection --- */
 
-static void on_up(void *arg, const uint8_t pin[WIRE_PIN])
+static void sessions_up(void *arg, const uint8_t pin[WIRE_PIN])
 {
 	struct control_conn *c = arg;
 	char text[SEAL_B64_LEN];
@@ -256,7 +256,7 @@ static void on_up(void *arg, const uint8_t pin[WIRE_PIN])
 	control_conn_hush(c);
 }
 
-static void on_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
+static void sessions_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
 {
 	struct control_conn *c = arg;
 
@@ -276,14 +276,14 @@ static void on_frame(void *arg, uint8_t type, const uint8_t *value, size_t len)
 	/* Others are for a later version. */
 }
 
-static void on_room(void *arg)
+static void sessions_room(void *arg)
 {
 	struct control_conn *c = arg;
 
 	fallback_room(c->all->fallback, c->user, c->control);
 }
 
-static void on_down(void *arg, const char *why)
+static void sessions_down(void *arg, const char *why)
 {
 	struct control_conn *c = arg;
 
@@ -299,7 +299,7 @@ static void on_down(void *arg, const char *why)
 
 void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms)
 {
-	static const struct control_ops ops = { .up = on_up, .frame = on_frame, .down = on_down, .room = on_room };
+	static const struct control_ops ops = { .up = sessions_up, .frame = sessions_frame, .down = sessions_down, .room = sessions_room };
 	struct control_conn *c = calloc(1, sizeof(*c));
 	uint64_t passed = clock_ms() - accepted_ms;
 
@@ -366,7 +366,7 @@ static void check_callers(struct sessions *s, uint64_t now)
 	}
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void sessions_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct sessions *s = arg;
 	struct known_session *e, *next;
@@ -432,7 +432,7 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 	TAILQ_INIT(&s->controls);
 	identity_secret(id, "plait sid", s->secret);
 	seal_random(s->boot, sizeof(s->boot));
-	event_assign(&s->tick, base, -1, EV_PERSIST, on_tick, s);
+	event_assign(&s->tick, base, -1, EV_PERSIST, sessions_tick, s);
 	timer_in_s(&s->tick, 1);
 	return s;
 }

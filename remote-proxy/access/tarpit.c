@@ -84,7 +84,7 @@ static void stranger_free(struct stranger *s)
 	free(s);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void tarpit_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct stranger *s = arg;
 	size_t room = SWALLOW - s->swallowed;
@@ -102,7 +102,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		event_del(&s->rd); /* only the clock is left */
 }
 
-static void on_end(evutil_socket_t fd, short what, void *arg)
+static void tarpit_time_is_up(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
@@ -141,8 +141,8 @@ void tarpit_take(struct tarpit *t, int fd, uint64_t accepted_ms)
 	}
 	s->tarpit = t;
 	s->fd = fd;
-	event_assign(&s->rd, t->base, fd, EV_READ | EV_PERSIST, on_readable, s);
-	event_assign(&s->end, t->base, -1, 0, on_end, s);
+	event_assign(&s->rd, t->base, fd, EV_READ | EV_PERSIST, tarpit_readable, s);
+	event_assign(&s->end, t->base, -1, 0, tarpit_time_is_up, s);
 	TAILQ_INSERT_TAIL(&t->hanging, s, link);
 	event_add(&s->rd, NULL);
 	timer_in_ms(&s->end, silence_left_ms(accepted_ms));

@@ -229,20 +229,20 @@ static void take(struct demux *d, const struct udp_got *got)
 
 /* Packets wait in the datagrams they came in until their batch is over; then the next one takes
  * their place. */
-static void on_datagram(void *arg, const struct udp_got *got)
+static void demux_datagram(void *arg, const struct udp_got *got)
 {
 	take(arg, got);
 	if (!got->more)
 		batch_end(arg);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void demux_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct demux *d = arg;
 
 	(void)fd;
 	(void)what;
-	udp_receive(d->udp, on_datagram, d);
+	udp_receive(d->udp, demux_datagram, d);
 }
 
 /* --- life --- */
@@ -264,7 +264,7 @@ struct demux *demux_new(struct event_base *base, const struct config *config, st
 		log_warn("no datagrams at %s: %s; links are tried by TCP", addr_print(&config->listen, text), strerror(errno));
 		return d;
 	}
-	event_assign(&d->readable, base, udp_fd(d->udp), EV_READ | EV_PERSIST, on_readable, d);
+	event_assign(&d->readable, base, udp_fd(d->udp), EV_READ | EV_PERSIST, demux_readable, d);
 	event_add(&d->readable, NULL);
 	return d;
 }

@@ -34,7 +34,7 @@ struct fallback {
 	const char *congestion;
 };
 
-static bool on_offer(void *arg, const uint8_t *packet, size_t len)
+static bool fallback_offer(void *arg, const uint8_t *packet, size_t len)
 {
 	struct fallback_user *s = arg;
 
@@ -92,7 +92,7 @@ void fallback_tunnel(struct fallback *f, const struct user *user, struct tunnel 
 	s->tunnel = tunnel;
 	if (!tunnel)
 		return;
-	tunnel_stream_way(tunnel, on_offer, s);
+	tunnel_stream_way(tunnel, fallback_offer, s);
 	carry(s);
 }
 

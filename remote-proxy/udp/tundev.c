@@ -68,7 +68,7 @@ struct tundev {
 
 /* --- out of the tunnels --- */
 
-static void on_deliver(void *arg, uint8_t *packet, size_t len)
+static void tundev_deliver(void *arg, uint8_t *packet, size_t len)
 {
 	struct user_tunnel *p = arg;
 
@@ -76,14 +76,14 @@ static void on_deliver(void *arg, uint8_t *packet, size_t len)
 		tun_write(p->dev->tun, packet, len);
 }
 
-static void on_flush(void *arg)
+static void tundev_flush(void *arg)
 {
 	struct user_tunnel *p = arg;
 
 	tun_flush(p->dev->tun);
 }
 
-static void on_mtu(void *arg, unsigned mtu)
+static void tundev_mtu_found(void *arg, unsigned mtu)
 {
 	struct user_tunnel *p = arg;
 
@@ -118,7 +118,7 @@ static void end_batch(struct tundev *t)
 
 /* A read that filled the array may have left more of a super-packet, which no event would tell
  * of. */
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void tundev_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct tundev *t = arg;
 	unsigned n, round = 0;
@@ -186,7 +186,7 @@ static int sync_routes(struct tundev *t, bool in)
 	return err;
 }
 
-static void on_routes_due(evutil_socket_t fd, short what, void *arg)
+static void tundev_routes_due(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
 	sync_routes(arg, true);
@@ -196,7 +196,7 @@ static void on_routes_due(evutil_socket_t fd, short what, void *arg)
 
 static struct assoc *raise(void *arg, struct user *user)
 {
-	static const struct tunnel_ops ops = { on_deliver, on_flush, on_mtu };
+	static const struct tunnel_ops ops = { tundev_deliver, tundev_flush, tundev_mtu_found };
 	struct tundev *t = arg;
 	struct user_tunnel *p = &t->tunnels[user_index(user)];
 
@@ -320,7 +320,7 @@ static int start(struct tundev *t)
 		snprintf(t->why, sizeof(t->why), "no routes to the inner addresses");
 		return -1;
 	}
-	event_assign(&t->readable, t->base, tun_fd(t->tun), EV_READ | EV_PERSIST, on_readable, t);
+	event_assign(&t->readable, t->base, tun_fd(t->tun), EV_READ | EV_PERSIST, tundev_readable, t);
 	return event_add(&t->readable, NULL);
 }
 
@@ -358,7 +358,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	t->config = config;
 	t->seal = seal;
 	t->fallback = fallback;
-	event_assign(&t->routes_due, base, -1, 0, on_routes_due, t);
+	event_assign(&t->routes_due, base, -1, 0, tundev_routes_due, t);
 	for (unsigned u = 0; u < CONFIG_USERS; u++)
 		t->tunnels[u] = (struct user_tunnel){ .dev = t, .user = u };
 	if (!config->tunnel) {
