@@ -93,8 +93,8 @@ static void user_defaults(void *entry)
 {
 	struct config_user *u = entry;
 
-	u->relays = 2000;
-	u->opens = 200;
+	u->relays = 8000;
+	u->opens = 2000;
 	u->buffer = 64 << 20;
 }
 

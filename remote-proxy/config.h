@@ -28,8 +28,8 @@ struct config_user {	/* [user NAME] */
 	char name[32];
 	bool gone;		/* his section is not there any more: an empty place */
 	uint8_t pin[WIRE_PIN];	/* key = base64 */
-	uint32_t relays;	/* relays = 2000 */
-	uint32_t opens;		/* opens = 200 a second, burst twice that */
+	uint32_t relays;	/* relays = 8000 */
+	uint32_t opens;		/* opens = 2000 a second, burst twice that */
 	uint64_t buffer;	/* buffer = 64M, bytes held in user space for this user */
 	struct addr inner[2];	/* inner = one IPv4 and/or IPv6 address of the pools, instead of the next free one */
 	size_t n_inner;

@@ -8,7 +8,7 @@ $(BUILD)/unit/$(1)/%: tests/unit/$(1)/%.c $$(LIB_$(1))
 	@mkdir -p $$(@D)
 	$$(call run,TEST,$$@) $$(CC) $$(ALL_CFLAGS) $$(INC_$(1)) -Itests/unit -o $$@ $$< $$(LIB_$(1)) $$(ALL_LDFLAGS) $$(if $$(filter base,$(1)),,$$(LIBS)) -lcmocka
 endef
-USES_local_client := client_retry pool upstream dial control_conn vps vps_choice revoke
+USES_local_client := client_retry sources pool upstream dial control_conn vps vps_choice revoke
 USES_remote_inner_addrs := policy
 USES_local_vps := revoke
 room_obj = $(foreach room,$(2),$(filter %/$(room).o,$(call obj,$(1)-proxy)))

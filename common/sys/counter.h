@@ -16,6 +16,7 @@
 	X(dials_failed, "destinations that could not be reached")               \
 	X(refused_policy, "opens refused by policy")                            \
 	X(refused_limit, "opens refused by a cap")                              \
+	X(opens_waited, "opens that waited for their device's turn")            \
 	X(opens_warm, "opens that found a warm connection")                     \
 	X(opens_cold, "opens that had to make one")                             \
 	X(opens_clear, "opens granted without our own encryption: TLS inside")  \

@@ -21,11 +21,11 @@
  * A client that is reset before ACCEPT is still opened and its bytes still delivered, the reset
  * behind them, as without us.
  *
- *   FIRST --> UP --> OPENED --> HEARD --> DOUBT --> SERVED
- *     |       ^ |      |           |        |         |
- *     v       | v      +-----------+---+----+---------+--> OVER: a relay, or reset
- *    SESSION -+-+                      v
- *       ^------------------------ UNSERVED: once more
+ *   FIRST --> TURN --> UP --> OPENED --> HEARD --> DOUBT --> SERVED
+ *                |     ^ |      |           |        |         |
+ *                v     | v      +-----------+---+----+---------+--> OVER: a relay, or reset
+ *               SESSION -+                      v
+ *                ^------------------------ UNSERVED: once more
  *
  * Whatever ends a client marks it OVER; it is freed when what the loop had to tell it has been
  * told. */
@@ -48,6 +48,7 @@
 #define DIAL_MS 30000
 #define SESSION_MS 5000  /* without a session */
 #define ATTACH_MS 1500
+#define TURN_MS 60000
 #define AWAY "the VPS is away"
 
 void client_wake_in(struct client *c, unsigned ms)
@@ -74,7 +75,7 @@ void client_sweep(struct client *c)
 	vps_revoke_cancel(c->revoke);
 	if (c->fd >= 0) {
 		sock_close_reset(c->fd);
-		--*c->count;
+		turn_free(c->turn);
 	}
 	free(c->kept);
 	free(c);
@@ -100,19 +101,16 @@ void client_fail(struct client *c, const char *why)
 
 static void client_relay_ended(void *arg, enum relay_end how, const uint64_t bytes[2])
 {
-	unsigned *count = arg;
-
 	(void)how;
-	--*count;
+	turn_free(arg);
 	counters.bytes_up += bytes[RELAY_NEAR];
 	counters.bytes_down += bytes[RELAY_WAN];
 }
 
 static void become_relay(struct client *c)
 {
-	struct relay_setup setup = { .done = client_relay_ended, .arg = c->count };
+	struct relay_setup setup = { .done = client_relay_ended, .arg = c->turn };
 	struct upstream *u = c->up;
-	unsigned *count = c->count;
 
 	setup.fd[RELAY_NEAR] = c->fd;
 	setup.got_eof = c->near == NEAR_EOF;
@@ -126,7 +124,7 @@ static void become_relay(struct client *c)
 		counters.fallbacks++;
 	event_del(&c->rd);
 	if (!relay_new(c->house->relays, &setup))
-		--*count;
+		turn_free(c->turn);
 	c->fd = -1;
 	c->state = OVER;
 }
@@ -250,6 +248,22 @@ static int keep(struct client *c, const uint8_t *data, size_t len)
 	return c->state >= OPENED && c->up ? upstream_send(c->up, data, len) : 0;
 }
 
+static void client_granted(void *arg)
+{
+	client_go(arg);
+	client_sweep(arg);
+}
+
+static void ask_turn(struct client *c)
+{
+	if (turn_ask(c->turn, client_granted, c)) {
+		client_go(c);
+		return;
+	}
+	c->state = TURN;
+	client_wake_in(c, TURN_MS);
+}
+
 static void read_client(struct client *c)
 {
 	uint8_t buf[WIRE_RECORD_MAX];
@@ -265,7 +279,9 @@ static void read_client(struct client *c)
 	}
 	read_if_room(c);
 	if (c->state == FIRST)
-		client_go(c);
+		ask_turn(c);
+	else if (c->state == TURN && c->near == NEAR_RESET)
+		client_fail(c, "it gave up before its turn");
 }
 
 static void client_readable(evutil_socket_t fd, short what, void *arg)
@@ -306,7 +322,10 @@ static void time_is_up(struct client *c)
 {
 	switch (c->state) {
 	case FIRST:
-		client_go(c);
+		ask_turn(c);
+		break;
+	case TURN:
+		client_fail(c, "its device has opened more than the VPS allows ([user] opens, relays), and it waited a minute");
 		break;
 	case SESSION:
 		if (vps_choice_session(c->house->vps))
@@ -373,18 +392,18 @@ static bool is_tls_port(uint16_t port)
 	return false;
 }
 
-void client_new(const struct lan_house *house, struct client_list *list, unsigned *count, int fd,
+void client_new(const struct lan_house *house, struct client_list *list, struct turn *turn, int fd,
 		 const struct addr *src, const struct addr *dst)
 {
 	struct client *c = calloc(1, sizeof(*c));
 
 	if (!c) {
+		turn_free(turn);
 		sock_close_reset(fd);
 		return;
 	}
 	c->house = house;
-	c->count = count;
-	++*count;
+	c->turn = turn;
 	c->fd = fd;
 	c->src = *src;
 	c->dst = *dst;

@@ -7,13 +7,14 @@
 #include <sys/queue.h>
 
 #include "lan.h"
+#include "sources.h"
 
 struct client;
 LIST_HEAD(client_list, client);
 
-/* Begins; owns fd. It takes itself out of the list when it has become a relay or has failed
- * (`count` goes down when the connection is over, not before). */
-void client_new(const struct lan_house *house, struct client_list *list, unsigned *count, int fd,
+/* Begins; owns fd and turn, which lasts until the connection is over. It takes itself out of the
+ * list when it has become a relay or has failed. */
+void client_new(const struct lan_house *house, struct client_list *list, struct turn *turn, int fd,
 		 const struct addr *src, const struct addr *dst);
 
 /* There is a session, perhaps with another VPS. */

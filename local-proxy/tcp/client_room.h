@@ -9,6 +9,7 @@
 
 enum state {
 	FIRST,	  /* waiting for the client's first bytes */
+	TURN,	  /* for its device's turn */
 	SESSION,  /* for a session, or for the next try */
 	UP,	  /* for an upstream to connect, or to be attached */
 	OPENED,	  /* for ACCEPT; from here on OPEN was sent */
@@ -24,7 +25,7 @@ enum near { NEAR_OPEN, NEAR_EOF, NEAR_RESET };
 struct client {
 	const struct lan_house *house;
 	LIST_ENTRY(client) link;
-	unsigned *count;
+	struct turn *turn;
 	int fd;
 	enum state state;
 	enum near near; /* what the client's connection has come to */

@@ -4,8 +4,9 @@
  * Theory of operation. Under TPROXY the accepted socket's own name is where the client wanted to
  * go; under REDIRECT conntrack remembers it. Both are known before a byte is read. Three kinds of
  * connection have no business here and are reset: one made straight to our port, one to the VPS
- * (the rules exempt it; if it comes all the same, something loops), and one more than max_relays;
- * and all others while the VPS is away. Everything else becomes a client connection (client.c). */
+ * (the rules exempt it; if it comes all the same, something loops), and one more than its device may
+ * have of max_relays (sources.c); and all others while the VPS is away. Everything else becomes a
+ * client connection (client.c). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "listener.h"
 #include "log.h"
 #include "sock.h"
+#include "sources.h"
 
 struct lan {
 	struct lan_house house;
@@ -27,7 +29,7 @@ struct lan {
 	bool redirect;
 	bool session; /* there was one when last looked at */
 	bool away; /* the VPS, for so long that nobody should wait for it */
-	unsigned count; /* client connections: until ACCEPT, and relays */
+	struct sources *sources;
 	struct client_list clients;
 	struct log_limit said;
 };
@@ -53,6 +55,7 @@ static void refuse(struct lan *l, int fd, const struct addr *src, const char *wh
 static void lan_accepted(void *arg, int fd, const struct addr *src)
 {
 	struct lan *l = arg;
+	struct turn *turn;
 	struct addr dst;
 
 	if (destination(l, fd, &dst)) {
@@ -61,15 +64,15 @@ static void lan_accepted(void *arg, int fd, const struct addr *src)
 	} else if (vps_choice_is_target(l->house.vps, &dst)) {
 		counters.intercept_loops++;
 		refuse(l, fd, src, "it goes to the VPS itself, which is never intercepted: is there a loop?");
-	} else if (l->count >= l->house.config->max_relays) {
-		counters.refused_limit++;
-		refuse(l, fd, src, "max_relays reached");
 	} else if (l->away) {
 		refuse(l, fd, src, "the VPS is away");
+	} else if (!(turn = turn_new(l->sources, src))) {
+		counters.refused_limit++;
+		refuse(l, fd, src, "max_relays reached, or what one device may have of them");
 	} else {
 		vps_choice_wanted(l->house.vps);
 		paths_busy(l->house.paths);
-		client_new(&l->house, &l->clients, &l->count, fd, src, &dst);
+		client_new(&l->house, &l->clients, turn, fd, src, &dst);
 	}
 }
 
@@ -85,6 +88,11 @@ struct lan *lan_new(const struct lan_house *house, char *err, size_t err_len)
 	l->away = house->config->on_vps_down == DOWN_REJECT;
 	l->redirect = house->config->intercept == INTERCEPT_REDIRECT;
 	LIST_INIT(&l->clients);
+	l->sources = sources_new(house->base, house->config->max_relays);
+	if (!l->sources) {
+		free(l);
+		return NULL;
+	}
 	fd = sock_listen_lan(&at, !l->redirect);
 	if (fd < 0)
 		snprintf(err, err_len, "cannot listen on port %u for the LAN: %s", at.port, strerror(errno));
@@ -92,6 +100,7 @@ struct lan *lan_new(const struct lan_house *house, char *err, size_t err_len)
 		close(fd);
 	if (l->listener)
 		return l;
+	sources_free(l->sources);
 	free(l);
 	return NULL;
 }
@@ -104,6 +113,7 @@ void lan_free(struct lan *l)
 		return;
 	while ((c = LIST_FIRST(&l->clients)))
 		client_free(c);
+	sources_free(l->sources);
 	listener_free(l->listener);
 	free(l);
 }
@@ -117,8 +127,11 @@ void lan_vps_changed(void *lan)
 {
 	struct lan *l = lan;
 	bool up = vps_choice_session(l->house.vps) != NULL, lost = l->session && !up;
+	const struct wire_welcome *w = vps_choice_welcome(l->house.vps);
 	struct client *c, *next;
 
+	if (w)
+		sources_allow(l->sources, w->relays, w->opens);
 	if (up != l->session)
 		l->away = !up;
 	l->session = up;
@@ -159,7 +172,8 @@ unsigned lan_severed(struct lan *l, unsigned least_ms, unsigned most_ms)
 
 json_t *lan_status(const struct lan *l)
 {
-	return json_pack("{s:i, s:s, s:i, s:i, s:b}", "port", (int)l->house.config->lan_port, "intercept",
-			 l->redirect ? "redirect" : "tproxy", "connections", (int)l->count, "max",
-			 (int)l->house.config->max_relays, "paused", listener_paused(l->listener));
+	return json_pack("{s:i, s:s, s:i, s:i, s:i, s:b}", "port", (int)l->house.config->lan_port, "intercept",
+			 l->redirect ? "redirect" : "tproxy", "connections", (int)sources_connections(l->sources), "max",
+			 (int)l->house.config->max_relays, "waiting", (int)sources_waiting(l->sources), "paused",
+			 listener_paused(l->listener));
 }

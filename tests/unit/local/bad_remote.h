@@ -158,7 +158,7 @@ struct house {
 	struct pool *pool;
 	struct lan_house lan;
 	struct client_list clients;
-	unsigned count;
+	struct sources *sources;
 
 	uint8_t pin[WIRE_PIN], boot[16];
 	int door, lan_door; /* listening */
@@ -516,7 +516,7 @@ static int house_client(struct house *h, const char *first)
 	assert_true(near >= 0);
 	assert_int_equal(addr_parse(&dst, "11.9.0.2", 7001), 0);
 	h->asked = NULL;
-	client_new(&h->lan, &h->clients, &h->count, near, &src, &dst);
+	client_new(&h->lan, &h->clients, turn_new(h->sources, &src), near, &src, &dst);
 	return fd;
 }
 
@@ -601,6 +601,7 @@ static void gateway_begin(struct house *h)
 	vps_choice_on_restart(h->vps, house_vps_restarted, h);
 	vps_choice_watch(h->vps, house_vps_changed, h);
 	assert_int_equal(vps_choice_start(h->vps), 0);
+	h->sources = sources_new(h->base, 1000);
 	h->lan_door = listen_at(&h->lan_addr);
 	h->lan = (struct lan_house){ .base = h->base, .config = &h->config, .vps = h->vps, .pool = h->pool, .relays = h->relays,
 				     .seal = h->seal[0] };
@@ -664,7 +665,8 @@ static int house_teardown(void **state)
 	relay_loop_free(h->relays);
 	while (LIST_FIRST(&h->clients))
 		client_free(LIST_FIRST(&h->clients));
-	assert_int_equal(h->count, 0);
+	assert_int_equal(sources_connections(h->sources), 0);
+	sources_free(h->sources);
 	pool_free(h->pool);
 	vps_choice_free(h->vps);
 	close(h->lan_door);

@@ -43,8 +43,8 @@ static void defaults(void **state)
 	assert_int_equal(c.dial_s, 15);
 	assert_int_equal(c.n_users, 1);
 	assert_string_equal(c.users[0].name, "bob");
-	assert_int_equal(c.users[0].relays, 2000);
-	assert_int_equal(c.users[0].opens, 200);
+	assert_int_equal(c.users[0].relays, 8000);
+	assert_int_equal(c.users[0].opens, 2000);
 	assert_int_equal(c.users[0].buffer, 64 << 20);
 }
 
