@@ -29,7 +29,7 @@ json_t *remote_status(void *remote)
 			 "kernel", machine_kernel(&r->caps), "memory", machine_memory(),
 			 "sessions", (json_int_t)sessions_count(r->sessions),
 			 "relays", (json_int_t)users_relays(r->users), "relays_max", (json_int_t)r->config.max_relays,
-			 "strangers", (json_int_t)tarpit_strangers(r->tarpit),
+			 "strangers", (json_int_t)places_taken(r->places),
 			 "dialling", (json_int_t)requests_dialling(r->requests), "users", users_status(r->users),
 			 "return_routes", return_routes_status(r->return_routes), "gateways", demux_status(r->demux),
 			 "tunnel", tundev_status(r->tundev), "counters", admin_counters());

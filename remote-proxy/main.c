@@ -15,6 +15,7 @@
 #include "machine.h"
 #include "options.h"
 #include "own_addrs.h"
+#include "places.h"
 #include "policy.h"
 #include "relay.h"
 #include "reload.h"
@@ -76,10 +77,10 @@ static int remote_build(struct remote *r, char *err, size_t err_len)
 	    !(r->fallback = fallback_new(congestion)) ||
 	    !(r->tundev = tundev_new(base, c, r->policy, r->seal, r->guard, r->fallback, err, err_len)) ||
 	    !(r->demux = demux_new(base, c, r->seal, tundev_why(r->tundev) ? NULL : &tundev_ops, r->tundev)) ||
-	    !(r->tarpit = tarpit_new(base)) ||
+	    !(r->places = places_new()) || !(r->tarpit = tarpit_new(base)) ||
 	    !(r->sessions = sessions_new(base, c, r->identity, r->users, r->tarpit, r->demux, r->fallback)) ||
 	    !(r->requests = requests_new(base, c, r->policy, r->seal, r->relays, r->return_routes)) ||
-	    !(r->acceptor = acceptor_new(base, pin, &(struct acceptor_rooms){ r->seal, r->sessions, r->requests, r->tarpit })))
+	    !(r->acceptor = acceptor_new(base, pin, &(struct acceptor_rooms){ r->seal, r->sessions, r->requests, r->places, r->tarpit })))
 		return -1;
 	relay_loop_congestion(r->relays, congestion);
 	return 0;
@@ -110,6 +111,7 @@ static void remote_end(struct remote *r)
 	requests_free(r->requests);
 	sessions_free(r->sessions);
 	tarpit_free(r->tarpit);
+	places_free(r->places);
 	demux_free(r->demux);
 	tundev_free(r->tundev);
 	fallback_free(r->fallback);

@@ -28,6 +28,7 @@ struct remote {
 	struct fallback *fallback;
 	struct tundev *tundev;
 	struct demux *demux;
+	struct places *places;
 	struct tarpit *tarpit;
 	struct sessions *sessions;
 	struct requests *requests;

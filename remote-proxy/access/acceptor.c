@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Theory of operation
  *
- * A arrival is a connection that has not said yet what it is. It has ten seconds for its first
+ * An arrival is a connection that has not said yet what it is. It has ten seconds for its first
  * bytes. They are read one message deep: never more than a KNOCK, or, when the first
  * byte says ATTACH, than an ATTACH, because what follows belongs to TLS or to the record
  * layer. Then it is passed on, and the acceptor knows it no more:
@@ -36,8 +36,8 @@
 
 struct arrival {
 	struct acceptor *acceptor;
+	struct place *place;
 	int fd;
-	uint64_t accepted_ms;
 	size_t len;
 	uint8_t head[WIRE_ATTACH_LEN];
 	struct event rd, clock;
@@ -69,27 +69,29 @@ static int arrival_sweep(struct arrival *in)
 static void arrival_hush(struct arrival *in)
 {
 	struct tarpit *tarpit = in->acceptor->to.tarpit;
-	uint64_t accepted_ms = in->accepted_ms;
+	struct place *place = in->place;
 
-	tarpit_take(tarpit, arrival_sweep(in), accepted_ms);
+	tarpit_take(tarpit, arrival_sweep(in), place);
 }
 
-static void arrival_turn_out(struct arrival *in)
+static void arrival_turn_out(void *arrival)
 {
-	tarpit_leave(in->acceptor->to.tarpit);
+	struct arrival *in = arrival;
+
+	place_free(in->place);
 	sock_close_reset(arrival_sweep(in));
 }
 
 static void knock_arrived(struct arrival *in)
 {
 	struct sessions *sessions = in->acceptor->to.sessions;
-	uint64_t accepted_ms = in->accepted_ms;
+	struct place *place = in->place;
 	struct wire_knock k;
 
 	if (wire_get_knock(&k, in->head, in->len) <= 0 || !session_knock_ok(&k, in->acceptor->pin))
 		arrival_hush(in);
 	else
-		sessions_control(sessions, arrival_sweep(in), accepted_ms);
+		sessions_control(sessions, arrival_sweep(in), place);
 }
 
 static bool may_send_reset(struct acceptor *acc)
@@ -148,8 +150,8 @@ static void attach_arrived(struct arrival *in)
 	request.ctr = a.ctr;
 	request.up = keys[0];
 	request.down = keys[1];
+	place_free(in->place);
 	arrival_sweep(in);
-	tarpit_leave(acc->to.tarpit);
 	requests_enter(acc->to.requests, &request);
 	seal_wipe(keys, sizeof(keys));
 	seal_wipe(&request, sizeof(request));
@@ -198,39 +200,20 @@ static void acceptor_clock_due(evutil_socket_t fd, short what, void *arg)
 	arrival_hush(arg);
 }
 
-/* Whoever comes may be a user. When the places are taken, one who was found out already makes room,
- * or else whoever has been here longest: a user authenticates in a round trip or two. */
-static bool find_place(struct acceptor *acc)
+void acceptor_take(struct acceptor *acc, int fd, const struct addr *peer)
 {
-	struct arrival *oldest = TAILQ_FIRST(&acc->arrivals);
+	struct place *place = place_new(acc->to.places, peer);
+	struct arrival *in = place ? calloc(1, sizeof(*in)) : NULL;
 
-	if (tarpit_enter(acc->to.tarpit))
-		return true;
-	if (!tarpit_evict(acc->to.tarpit) && !sessions_evict(acc->to.sessions, oldest ? oldest->accepted_ms : UINT64_MAX)) {
-		if (!oldest)
-			return false;
-		arrival_turn_out(oldest);
-	}
-	return tarpit_enter(acc->to.tarpit);
-}
-
-void acceptor_take(struct acceptor *acc, int fd)
-{
-	struct arrival *in;
-
-	if (!find_place(acc)) {
-		sock_close_reset(fd);
-		return;
-	}
-	in = calloc(1, sizeof(*in));
 	if (!in) {
-		tarpit_leave(acc->to.tarpit);
+		place_free(place);
 		sock_close_reset(fd);
 		return;
 	}
 	in->acceptor = acc;
+	in->place = place;
+	place_give(place, false, arrival_turn_out, in);
 	in->fd = fd;
-	in->accepted_ms = clock_ms();
 	event_assign(&in->rd, acc->base, fd, EV_READ | EV_PERSIST, acceptor_readable, in);
 	event_assign(&in->clock, acc->base, -1, 0, acceptor_clock_due, in);
 	TAILQ_INSERT_TAIL(&acc->arrivals, in, link);
@@ -241,8 +224,7 @@ void acceptor_take(struct acceptor *acc, int fd)
 
 static void acceptor_accept(void *arg, int fd, const struct addr *peer)
 {
-	(void)peer;
-	acceptor_take(arg, fd);
+	acceptor_take(arg, fd, peer);
 }
 
 int acceptor_listen(struct acceptor *acc, const struct config *config, const struct sock_caps *caps, char *err, size_t err_len)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "places.h"
 #include "requests.h"
 #include "seal.h"
 #include "sessions.h"
@@ -19,6 +20,7 @@ struct acceptor_rooms { /* where the acceptor leads to; all stay the caller's */
 	struct seal *seal;
 	struct sessions *sessions;
 	struct requests *requests;
+	struct places *places;
 	struct tarpit *tarpit;
 };
 
@@ -29,7 +31,7 @@ void acceptor_free(struct acceptor *acc);
 /* Opens the port. 0, or -1 and a sentence in err. */
 int acceptor_listen(struct acceptor *acc, const struct config *config, const struct sock_caps *caps, char *err, size_t err_len);
 
-/* A connection that was accepted and not read yet. Owns fd. */
-void acceptor_take(struct acceptor *acc, int fd);
+/* A connection from there that was accepted and not read yet. Owns fd. */
+void acceptor_take(struct acceptor *acc, int fd, const struct addr *peer);
 
 #endif

@@ -38,10 +38,11 @@
 struct control_conn {
 	struct sessions *all;
 	struct control *control;
-	struct user *user;   /* NULL: still a stranger */
+	struct place *place; /* while he is a stranger */
+	struct user *user;   /* NULL: he is */
 	struct known_session *entry; /* NULL: no HELLO yet, or its session went */
 	bool greeted;
-	uint64_t accepted_ms, heard_ms;
+	uint64_t heard_ms;
 	TAILQ_ENTRY(control_conn) link;
 };
 
@@ -115,7 +116,7 @@ static void control_conn_bye(struct control_conn *c, const char *why)
 /* A stranger after all: it learns nothing from that. */
 static void control_conn_hush(struct control_conn *c)
 {
-	tarpit_take(c->all->tarpit, control_release(c->control), c->accepted_ms);
+	tarpit_take(c->all->tarpit, control_release(c->control), c->place);
 	control_conn_free(c);
 }
 
@@ -248,7 +249,8 @@ static void sessions_up(void *arg, const uint8_t pin[WIRE_PIN])
 	c->user = users_find(c->all->users, pin);
 	c->heard_ms = clock_ms();
 	if (c->user) {
-		tarpit_leave(c->all->tarpit);
+		place_free(c->place);
+		c->place = NULL;
 		return;
 	}
 	seal_b64(text, pin);
@@ -297,41 +299,36 @@ static void sessions_down(void *arg, const char *why)
 	control_conn_free(c);
 }
 
-void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms)
+static void control_conn_turn_out(void *control_conn)
+{
+	struct control_conn *c = control_conn;
+
+	place_free(c->place);
+	sock_close_reset(control_release(c->control));
+	control_conn_free(c);
+}
+
+void sessions_control(struct sessions *s, int fd, struct place *place)
 {
 	static const struct control_ops ops = { .up = sessions_up, .frame = sessions_frame, .down = sessions_down, .room = sessions_room };
 	struct control_conn *c = calloc(1, sizeof(*c));
-	uint64_t passed = clock_ms() - accepted_ms;
+	uint64_t passed = clock_ms() - place_since_ms(place);
 
 	if (!c) {
-		tarpit_take(s->tarpit, fd, accepted_ms);
+		tarpit_take(s->tarpit, fd, place);
 		return;
 	}
 	c->all = s;
-	c->accepted_ms = accepted_ms;
+	c->place = place;
+	place_give(place, false, control_conn_turn_out, c);
 	c->control = control_new(s->base, s->tls, fd, NULL, &ops, c);
 	if (!c->control) {
-		tarpit_leave(s->tarpit);
+		place_free(place);
 		free(c);
 		return;
 	}
 	control_hurry(c->control, passed < HANDSHAKE_MS ? HANDSHAKE_MS - passed : 0);
 	TAILQ_INSERT_TAIL(&s->controls, c, link);
-}
-
-bool sessions_evict(struct sessions *s, uint64_t before_ms)
-{
-	struct control_conn *c;
-
-	TAILQ_FOREACH(c, &s->controls, link)
-		if (!c->user)
-			break;
-	if (!c || c->accepted_ms >= before_ms)
-		return false;
-	tarpit_leave(s->tarpit);
-	sock_close_reset(control_release(c->control));
-	control_conn_free(c);
-	return true;
 }
 
 void sessions_drop(struct sessions *s, const struct user *user)
@@ -450,8 +447,7 @@ void sessions_free(struct sessions *s)
 	if (!s)
 		return;
 	while ((c = TAILQ_FIRST(&s->controls))) {
-		if (!c->user)
-			tarpit_leave(s->tarpit);
+		place_free(c->place);
 		control_conn_bye(c, "the remote is stopping");
 	}
 	while (s->by_sid)

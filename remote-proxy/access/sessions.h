@@ -25,13 +25,8 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 void sessions_on_welcome(struct sessions *s, void (*fill)(const void *arg, const struct user *user, struct wire_welcome *w), const void *arg);
 void sessions_free(struct sessions *s);					 /* says BYE to all */
 
-/* A connection whose knock was right: TLS follows. Owns fd; it is still a stranger (tarpit_enter
- * was called). */
-void sessions_control(struct sessions *s, int fd, uint64_t accepted_ms);
-
-/* Resets whoever has been in the handshake longest, if accepted before that moment; false: there is
- * none. */
-bool sessions_evict(struct sessions *s, uint64_t before_ms);
+/* A connection whose knock was right: TLS follows. Owns fd and the place: he is a stranger still. */
+void sessions_control(struct sessions *s, int fd, struct place *place);
 
 /* Ends all that this user has here. */
 void sessions_drop(struct sessions *s, const struct user *user);

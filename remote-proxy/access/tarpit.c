@@ -5,10 +5,8 @@
  * wrong. No byte is sent, up to 64 KiB are read and thrown away, and between 10 and 15 s after
  * the connection was accepted, at a random moment, it is reset. The moment counts from the
  * accept, so it is the same whether the first byte was wrong, or a tag, or nothing ever
- * came; and a stranger that sends FIN or falls silent waits for the same moment.
- *
- * Strangers are counted from the accept on, also while their first bytes are being collected. There
- * are at most 512; for the next one somebody has to go, because the next one may be a user. */
+ * came; and a stranger that sends FIN or falls silent waits for the same moment. He keeps the place
+ * that he had from the accept on (places.c), and is turned out of it before others are. */
 #include "tarpit.h"
 
 #include <errno.h>
@@ -23,13 +21,13 @@
 #include "sock.h"
 #include "timer.h"
 
-#define STRANGERS_MAX 512
 #define SILENCE_MS 10000
 #define SILENCE_SPREAD_MS 5000
 #define SWALLOW 65536
 
 struct stranger {
 	struct tarpit *tarpit;
+	struct place *place;
 	int fd;
 	size_t swallowed;
 	struct event rd, end;
@@ -38,7 +36,6 @@ struct stranger {
 
 struct tarpit {
 	struct event_base *base;
-	unsigned strangers;
 	TAILQ_HEAD(, stranger) hanging; /* in order of arrival */
 	uint8_t sink[4096];
 };
@@ -54,33 +51,15 @@ struct tarpit *tarpit_new(struct event_base *base)
 	return t;
 }
 
-bool tarpit_enter(struct tarpit *t)
+static void stranger_free(void *stranger)
 {
-	if (t->strangers >= STRANGERS_MAX) {
-		counters.quiet_overflow++;
-		return false;
-	}
-	t->strangers++;
-	return true;
-}
+	struct stranger *s = stranger;
 
-void tarpit_leave(struct tarpit *t)
-{
-	t->strangers--;
-}
-
-unsigned tarpit_strangers(const struct tarpit *t)
-{
-	return t->strangers;
-}
-
-static void stranger_free(struct stranger *s)
-{
 	event_del(&s->rd);
 	event_del(&s->end);
 	sock_close_reset(s->fd);
 	TAILQ_REMOVE(&s->tarpit->hanging, s, link);
-	tarpit_leave(s->tarpit);
+	place_free(s->place);
 	free(s);
 }
 
@@ -109,14 +88,6 @@ static void tarpit_time_is_up(evutil_socket_t fd, short what, void *arg)
 	stranger_free(arg);
 }
 
-bool tarpit_evict(struct tarpit *t)
-{
-	if (TAILQ_EMPTY(&t->hanging))
-		return false;
-	stranger_free(TAILQ_FIRST(&t->hanging));
-	return true;
-}
-
 /* How long from now: a moment that depends on nothing but the accept and chance. */
 static uint64_t silence_left_ms(uint64_t accepted_ms)
 {
@@ -129,30 +100,32 @@ static uint64_t silence_left_ms(uint64_t accepted_ms)
 	return passed < ms ? ms - passed : 0;
 }
 
-void tarpit_take(struct tarpit *t, int fd, uint64_t accepted_ms)
+void tarpit_take(struct tarpit *t, int fd, struct place *place)
 {
 	struct stranger *s = calloc(1, sizeof(*s));
 
 	counters.quiet++;
 	if (!s) {
 		sock_close_reset(fd);
-		tarpit_leave(t);
+		place_free(place);
 		return;
 	}
 	s->tarpit = t;
+	s->place = place;
+	place_give(place, true, stranger_free, s);
 	s->fd = fd;
 	event_assign(&s->rd, t->base, fd, EV_READ | EV_PERSIST, tarpit_readable, s);
 	event_assign(&s->end, t->base, -1, 0, tarpit_time_is_up, s);
 	TAILQ_INSERT_TAIL(&t->hanging, s, link);
 	event_add(&s->rd, NULL);
-	timer_in_ms(&s->end, silence_left_ms(accepted_ms));
+	timer_in_ms(&s->end, silence_left_ms(place_since_ms(place)));
 }
 
 void tarpit_free(struct tarpit *t)
 {
 	if (!t)
 		return;
-	while (tarpit_evict(t))
-		;
+	while (!TAILQ_EMPTY(&t->hanging))
+		stranger_free(TAILQ_FIRST(&t->hanging));
 	free(t);
 }

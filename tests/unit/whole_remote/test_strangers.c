@@ -164,7 +164,7 @@ static void all_were_met_with_silence(struct crowd *c)
 		was_met_with_silence(&c->s[i]);
 	assert_int_equal(counters.quiet, c->n);
 	assert_int_equal(counters.quiet_overflow, 0);
-	assert_int_equal(tarpit_strangers(c->w->r.tarpit), 0);
+	assert_int_equal(places_taken(c->w->r.places), 0);
 	assert_false(world_heard(c->w, "dialled!"));
 	crowd_free(c);
 }
@@ -494,7 +494,7 @@ static void the_honest_are_served_meanwhile(void **state)
 	for (unsigned i = 0; i < 200; i++)
 		say(come(c, "HTTP"), "GET / HTTP/1.1\r\n\r\n", i % 2 ? 18 : 0);
 	world_pass(w, 3000);
-	assert_int_equal(tarpit_strangers(w->r.tarpit), 200);
+	assert_int_equal(places_taken(w->r.places), 200);
 	begin = world_ms();
 	up = upstream_new(gateway_call(w, USER_B));
 	assert_int_equal(upstream_open(up, NULL, "x"), WIRE_OK);

@@ -120,7 +120,7 @@ void world_admit(struct world *w, int *remote_fd)
 	assert_true(fd >= 0);
 	if (remote_fd)
 		*remote_fd = fd;
-	acceptor_take(w->r.acceptor, fd);
+	acceptor_take(w->r.acceptor, fd, &peer);
 }
 
 int world_connect(struct world *w, int *remote_fd)
@@ -272,11 +272,12 @@ static void remote_start(struct world *w)
 	relay_loop_congestion(w->r.relays, "");
 	w->r.fallback = fallback_new("");
 	w->r.demux = demux_new(w->base, w->config, w->r.seal, NULL, NULL);
+	w->r.places = places_new();
 	w->r.tarpit = tarpit_new(w->base);
 	w->r.sessions = sessions_new(w->base, w->config, w->key[REMOTE], w->r.users, w->r.tarpit, w->r.demux, w->r.fallback);
 	w->r.requests = requests_new(w->base, w->config, w->r.policy, w->r.seal, w->r.relays, NULL);
 	identity_pin(w->key[REMOTE], w->pin);
-	w->r.acceptor = acceptor_new(w->base, w->pin, &(struct acceptor_rooms){ w->r.seal, w->r.sessions, w->r.requests, w->r.tarpit });
+	w->r.acceptor = acceptor_new(w->base, w->pin, &(struct acceptor_rooms){ w->r.seal, w->r.sessions, w->r.requests, w->r.places, w->r.tarpit });
 	assert_non_null(w->r.acceptor);
 }
 
@@ -288,6 +289,7 @@ static void remote_stop(struct world *w)
 	demux_free(w->r.demux);
 	fallback_free(w->r.fallback);
 	tarpit_free(w->r.tarpit);
+	places_free(w->r.places);
 	relay_loop_free(w->r.relays);
 	assert_int_equal(users_relays(w->r.users), 0);
 	seal_free(w->r.seal);

@@ -66,6 +66,7 @@ struct world {
 		struct seal *seal;
 		struct relay_loop *relays;
 		struct users *users;
+		struct places *places;
 		struct tarpit *tarpit;
 		struct demux *demux;
 		struct fallback *fallback;
