@@ -181,10 +181,13 @@ def test_refusals_are_resets_at_the_client(topo):
             dialled = target.dialled
             more = connect(topo.lan, SERVER4, target.port)
             more.sendall(b"one too many")
-            assert ending(more) == ("reset", b"")
+            wait_for(lambda: pair.local.status()["lan"]["waiting"] == 1, "it waits")
             assert target.dialled == dialled
-            wait_for(lambda: "out of resources (64)" in pair.local.logged(), "the log says why")
             for s in mine:
                 s.sendall(b"still")
                 assert s.recv(10) == b"still"
+            abort(mine.pop())
+            assert more.recv(20) == b"one too many"
+            assert pair.remote.status()["counters"]["refused_limit"] == 0
+            for s in [more, *mine]:
                 abort(s)
