@@ -25,6 +25,7 @@
 	X(attach_forged, "attaches that did not authenticate")                  \
 	X(attach_replayed, "attaches seen before")                              \
 	X(attach_unknown, "attaches to a session we do not know")               \
+	X(knocks_replayed, "knocks heard before")                               \
 	X(quiet, "strangers met with silence")                                  \
 	X(quiet_overflow, "strangers reset early: too many")                    \
 	X(records_forged, "records that did not open")                          \

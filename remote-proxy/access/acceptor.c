@@ -6,7 +6,7 @@
  * byte says ATTACH, than an ATTACH, because what follows belongs to TLS or to the record
  * layer. Then it is passed on, and the acceptor knows it no more:
  *
- *   KNOCK with the right mac              -> sessions (still a stranger)
+ *   KNOCK with the right mac, never heard -> sessions (still a stranger)
  *   ATTACH that its session admits        -> requests
  *   ATTACH whose session we once made     -> RESET, then tarpit: an OPEN follows, and closing
  *                                            before it is read would abort the RESET
@@ -25,6 +25,7 @@
 
 #include "clock.h"
 #include "counter.h"
+#include "knocks.h"
 #include "listener.h"
 #include "log.h"
 #include "return_routes.h"
@@ -52,6 +53,7 @@ struct acceptor {
 	uint64_t resets_s; /* the second that `resets` counts in */
 	unsigned resets;
 	TAILQ_HEAD(, arrival) arrivals; /* in order of arrival */
+	struct knocks knocks;
 };
 
 /* Frees all but the socket. */
@@ -88,10 +90,14 @@ static void knock_arrived(struct arrival *in)
 	struct place *place = in->place;
 	struct wire_knock k;
 
-	if (wire_get_knock(&k, in->head, in->len) <= 0 || !session_knock_ok(&k, in->acceptor->pin))
+	if (wire_get_knock(&k, in->head, in->len) <= 0 || !session_knock_ok(&k, in->acceptor->pin)) {
 		arrival_hush(in);
-	else
+	} else if (!knocks_is_new(&in->acceptor->knocks, k.nonce)) {
+		counters.knocks_replayed++;
+		arrival_hush(in);
+	} else {
 		sessions_control(sessions, arrival_sweep(in), place);
+	}
 }
 
 static bool may_send_reset(struct acceptor *acc)

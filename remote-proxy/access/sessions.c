@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Theory of operation
+/* sessions: what the control connections of the users agreed on, and who may attach.
  *
- * A control connection is first a stranger in the TLS handshake, then a user who has
- * five seconds to say HELLO. The answer is WELCOME, and with it a session exists: an entry in
- * the table by sid. Whoever is no user, or fails the handshake, is handed to `tarpit`.
+ * Theory of operation. A control connection is first a STRANGER in the TLS handshake, then a user
+ * whose HELLO is due (HELLO_DUE) within five seconds. The answer is WELCOME; he is GREETED, and with it
+ * a session exists: an entry in the table by sid. Whoever is no user, or fails the handshake, is
+ * handed to `tarpit`.
  *
  * A session outlives its control by GRACE: the gateway may have lost one line only, and its
  * attached connections and its REVOKEs are still good when it comes back with a new
@@ -35,13 +36,15 @@
 #define GRACE_MS 60000
 #define SESSIONS_A_USER 4
 
+enum state { STRANGER, HELLO_DUE, GREETED };
+
 struct control_conn {
 	struct sessions *all;
 	struct control *control;
-	struct place *place; /* while he is a stranger */
-	struct user *user;   /* NULL: he is */
+	enum state state;
+	struct place *place; /* a stranger's */
+	struct user *user;   /* NULL: a stranger's */
 	struct known_session *entry; /* NULL: no HELLO yet, or its session went */
-	bool greeted;
 	uint64_t heard_ms;
 	TAILQ_ENTRY(control_conn) link;
 };
@@ -199,7 +202,7 @@ static void control_conn_greet(struct control_conn *c, const uint8_t *value, siz
 	uint8_t out[WIRE_WELCOME_LEN];
 	struct wire_hello h;
 
-	if (c->greeted || wire_get_hello(&h, value, len) <= 0 || h.version != WIRE_VERSION) {
+	if (c->state == GREETED || wire_get_hello(&h, value, len) <= 0 || h.version != WIRE_VERSION) {
 		control_conn_bye(c, "unexpected HELLO or version");
 		return;
 	}
@@ -208,7 +211,7 @@ static void control_conn_greet(struct control_conn *c, const uint8_t *value, siz
 		control_conn_bye(c, "out of memory");
 		return;
 	}
-	c->greeted = true;
+	c->state = GREETED;
 	fill_welcome(c, &w);
 	wire_put_welcome(out, &w);
 	control_send(c->control, WIRE_WELCOME, out, sizeof(out));
@@ -249,6 +252,7 @@ static void sessions_up(void *arg, const uint8_t pin[WIRE_PIN])
 	c->user = users_find(c->all->users, pin);
 	c->heard_ms = clock_ms();
 	if (c->user) {
+		c->state = HELLO_DUE;
 		place_free(c->place);
 		c->place = NULL;
 		return;
@@ -265,7 +269,7 @@ static void sessions_frame(void *arg, uint8_t type, const uint8_t *value, size_t
 	c->heard_ms = clock_ms();
 	if (type == WIRE_HELLO)
 		control_conn_greet(c, value, len);
-	else if (!c->greeted)
+	else if (c->state != GREETED)
 		control_conn_bye(c, "HELLO comes first");
 	else if (type == WIRE_PING && control_send(c->control, WIRE_PONG, value, len) < 0)
 		control_conn_bye(c, "answers are not read");
@@ -289,7 +293,7 @@ static void sessions_down(void *arg, const char *why)
 {
 	struct control_conn *c = arg;
 
-	if (!c->user) {
+	if (c->state == STRANGER) {
 		log_limited(&c->all->said, "control: a stranger failed the handshake: %s", why);
 		control_conn_hush(c);
 		return;
@@ -354,9 +358,9 @@ static void check_callers(struct sessions *s, uint64_t now)
 
 	for (c = TAILQ_FIRST(&s->controls); c; c = next) {
 		next = TAILQ_NEXT(c, link);
-		if (!c->user)
+		if (c->state == STRANGER)
 			continue; /* its handshake has a clock of its own */
-		if (!c->greeted && now - c->heard_ms > HELLO_MS)
+		if (c->state == HELLO_DUE && now - c->heard_ms > HELLO_MS)
 			control_conn_bye(c, "no HELLO in time");
 		else if (now - c->heard_ms > SILENT_MS)
 			control_conn_bye(c, "nothing heard for 90 s");
