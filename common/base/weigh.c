@@ -167,6 +167,11 @@ static bool weigh_one(struct weigh *w, const struct weigh_second *link, size_t n
 	return judge(l, &link[i], beside(w, link, n, i, way), limit, way, now_ms);
 }
 
+void weigh_forget(struct weigh *w, size_t link)
+{
+	w->link[link] = (struct weigh_link){ 0 };
+}
+
 void weigh_hint(struct weigh *w, size_t link, uint64_t down, uint64_t up)
 {
 	w->link[link].peak[0] = down;

@@ -41,6 +41,9 @@ struct weigh { /* all zero: nothing known */
 /* Known beforehand: so many bytes a second, down and up (0: not). */
 void weigh_hint(struct weigh *w, size_t link, uint64_t down, uint64_t up);
 
+/* Another line, perhaps: all that was found out of this link is forgotten, its verdict too. */
+void weigh_forget(struct weigh *w, size_t link);
+
 /* A second has passed. True when some link's verdict is another now. */
 bool weigh_second(struct weigh *w, const struct weigh_second *link, size_t n, uint64_t now_ms);
 

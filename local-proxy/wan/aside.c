@@ -5,7 +5,10 @@
  * when nothing moves, nothing is read. A second counts only if most of what the devices carried was
  * the relays': a link that is full of something else says nothing about what it could do for them.
  * The verdict goes to `links`, which makes the link a backup, on running connections too, and to
- * UDP, which keeps sending copies on it. Probes go on all the while. */
+ * UDP, which keeps sending copies on it. Probes go on all the while.
+ *
+ * A link whose addresses are all others than before may have another line behind its device: what
+ * was found out of the one before is forgotten. */
 #include "aside.h"
 
 #include <errno.h>
@@ -35,6 +38,7 @@ struct aside {
 	struct event *second;
 	struct weigh weigh;
 	bool aside[CONFIG_LINKS]; /* as told to others */
+	struct addr address[CONFIG_LINKS][2]; /* IPv4, IPv6: the last ones; any: none yet */
 	struct rtnl_stats last[CONFIG_LINKS];
 	uint64_t moved;
 	unsigned still; /* seconds in which the relays moved nothing, in a row */
@@ -176,14 +180,37 @@ void aside_free(struct aside *a)
 	free(a);
 }
 
+static bool is_another(struct aside *a, size_t link)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+	bool same = false, changed = false;
+	struct addr now;
+
+	for (int i = 0; i < 2; i++) {
+		struct addr *was = &a->address[link][i];
+
+		if (!links_address(a->links, link, families[i], &now))
+			continue;
+		same |= addr_same_ip(was, &now);
+		changed |= !addr_is_any(was) && !addr_same_ip(was, &now);
+		*was = now;
+	}
+	return changed && !same;
+}
+
 void aside_links_changed(struct aside *a)
 {
 	bool present[CONFIG_LINKS];
 
-	for (size_t i = 0; i < a->config->n_links; i++)
+	for (size_t i = 0; i < a->config->n_links; i++) {
+		if (is_another(a, i)) {
+			weigh_forget(&a->weigh, i);
+			weigh_hint(&a->weigh, i, a->hint[i].down / 8, a->hint[i].up / 8);
+		}
 		present[i] = is_in(a, i);
-	if (weigh_present(&a->weigh, present, a->config->n_links))
-		tell(a);
+	}
+	weigh_present(&a->weigh, present, a->config->n_links);
+	tell(a);
 }
 
 void aside_status(const struct aside *a, size_t link, json_t *o)

@@ -34,6 +34,10 @@ def test_a_line_that_slows_the_others_is_put_aside(up):
         house.topo.line[0].plug()
         wait_for(lambda: house.rate(0, 0.5) > 1_000_000, "the first carries again")
         assert house.link("wan2")["state"] == "aside"
+        house.topo.gw.ip("addr del 192.168.2.2/24 dev wan2", "addr add 192.168.2.60/24 dev wan2", "addr del 2a11:2::2/64 dev wan2",
+                         "addr add 2a11:2::60/64 dev wan2 nodad", "route replace default via 192.168.2.1 dev wan2 metric 200",
+                         "route replace default via fe80::1 dev wan2 metric 200")
+        settled(house, "wan2", "up", 10)  # for all that is known it is another line
 
 
 def test_a_line_that_got_better_is_taken_back_when_there_is_more_to_carry():

@@ -191,9 +191,24 @@ static void a_verdict_holds_beside_its_betters_only(void **state)
 	assert_false(w.link[1].aside);
 }
 
+/* Another line behind the device is judged as one that nothing is known of, with as many seconds. */
+static void another_line_begins_anew(void **state)
+{
+	(void)state;
+	seconds(10, 19, 0.9);
+	assert_true(w.link[1].aside);
+	weigh_forget(&w, 1);
+	assert_false(w.link[1].aside);
+	assert_int_equal(w.link[1].peak[0], 0);
+	assert_true(w.link[0].peak[0] > 0);
+	assert_int_equal(seconds(60, 19, 15), 0);
+	assert_false(w.link[1].aside);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(another_line_begins_anew, begin),
 		cmocka_unit_test_setup(a_line_that_brings_little_is_put_aside, begin),
 		cmocka_unit_test_setup(one_that_brings_its_part_stays, begin),
 		cmocka_unit_test_setup(a_far_line_must_bring_more, begin),
