@@ -477,6 +477,7 @@ def _catch_signals():
         signal.signal(signal.SIGTERM, _on_signal)
 
 
+LOOK_S = 0.03  # a daemon's whole status is made for each look, on two cores for four tests at a time
 LIMIT_S = 60  # catches what never happens; how long something may take is asserted where the clock is passed in, or a figure
 
 
@@ -486,7 +487,7 @@ def within(seconds, condition):
     while not condition():
         if time.monotonic() >= end:
             return False
-        time.sleep(0.01)
+        time.sleep(LOOK_S)
     return True
 
 
@@ -498,4 +499,4 @@ def wait_for(condition, what):
         if value:
             return value
         assert time.monotonic() < end, f"not within {LIMIT_S} s: {what}"
-        time.sleep(0.01)
+        time.sleep(LOOK_S)
