@@ -169,6 +169,16 @@ bool addr_same_ip(const struct addr *a, const struct addr *b)
 	return memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
 }
 
+struct addr addr_site(const struct addr *a)
+{
+	struct addr site = *a;
+
+	site.port = 0;
+	if (!addr_is_v4(a))
+		memset(site.ip + 8, 0, 8);
+	return site;
+}
+
 bool addr_is_any(const struct addr *a)
 {
 	static const uint8_t zero[16];

@@ -56,6 +56,9 @@ const char *addr_print_ip(const struct addr *a, char buf[ADDR_STRLEN]);
 bool addr_equal(const struct addr *a, const struct addr *b); /* ip and port */
 bool addr_same_ip(const struct addr *a, const struct addr *b);
 bool addr_is_any(const struct addr *a); /* 0.0.0.0 or :: */
+/* Whose it is, as far as an address tells: itself, or of IPv6 its /64, of which a house has all. The
+ * port is 0. */
+struct addr addr_site(const struct addr *a);
 bool addr_is_loopback(const struct addr *a);
 bool addr_is_linklocal(const struct addr *a);
 

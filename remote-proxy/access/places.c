@@ -35,7 +35,7 @@ struct place {
 struct source { /* where strangers come from */
 	UT_hash_handle hh;
 	struct places *all;
-	uint8_t prefix[16];
+	struct addr site;
 	unsigned n;
 	TAILQ_HEAD(, place) here; /* in order of arrival */
 };
@@ -47,22 +47,19 @@ struct places {
 
 static struct source *source_get(struct places *all, const struct addr *peer)
 {
+	struct addr site = addr_site(peer);
 	struct source *s;
-	uint8_t prefix[16];
 
-	memcpy(prefix, peer->ip, sizeof(prefix));
-	if (!addr_is_v4(peer))
-		memset(prefix + 8, 0, 8);
-	HASH_FIND(hh, all->table, prefix, sizeof(prefix), s);
+	HASH_FIND(hh, all->table, site.ip, sizeof(site.ip), s);
 	if (s)
 		return s;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
 	s->all = all;
-	memcpy(s->prefix, prefix, sizeof(prefix));
+	s->site = site;
 	TAILQ_INIT(&s->here);
-	HASH_ADD(hh, all->table, prefix, sizeof(s->prefix), s);
+	HASH_ADD(hh, all->table, site.ip, sizeof(s->site.ip), s);
 	return s;
 }
 

@@ -191,9 +191,28 @@ static void prefix_every_length(void **st)
 	}
 }
 
+static void whose_an_address_is(void **state)
+{
+	static const char *const both[][2] = {
+		{ "11.1.2.3:99", "11.1.2.3:0" },
+		{ "[2001:db8:1:2:3:4:5:6]:99", "[2001:db8:1:2::]:0" },
+		{ "[2001:db8:1:2::]:0", "[2001:db8:1:2::]:0" },
+	};
+	char text[ADDR_STRLEN];
+	struct addr a;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(both) / sizeof(*both); i++) {
+		assert_int_equal(addr_parse(&a, both[i][0], 0), 0);
+		a = addr_site(&a);
+		assert_string_equal(addr_print(&a, text), both[i][1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(whose_an_address_is),
 		cmocka_unit_test(text_both_ways),
 		cmocka_unit_test(bad_text_changes_nothing),
 		cmocka_unit_test(sockaddr_of_either_family),
