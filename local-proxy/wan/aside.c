@@ -200,17 +200,18 @@ static bool is_another(struct aside *a, size_t link)
 
 void aside_links_changed(struct aside *a)
 {
-	bool present[CONFIG_LINKS];
+	bool present[CONFIG_LINKS], changed = false;
 
 	for (size_t i = 0; i < a->config->n_links; i++) {
 		if (is_another(a, i)) {
+			changed = true;
 			weigh_forget(&a->weigh, i);
 			weigh_hint(&a->weigh, i, a->hint[i].down / 8, a->hint[i].up / 8);
 		}
 		present[i] = is_in(a, i);
 	}
-	weigh_present(&a->weigh, present, a->config->n_links);
-	tell(a);
+	if (weigh_present(&a->weigh, present, a->config->n_links) || changed)
+		tell(a);
 }
 
 void aside_status(const struct aside *a, size_t link, json_t *o)
