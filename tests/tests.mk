@@ -150,8 +150,8 @@ sim-bin:
 	@$(MAKE) --no-print-directory BUILD=build-sim OPT=-O1 SAN= build-sim/sim/sim
 sim: sim-bin
 	@SIM_JOBS=$$(nproc) build-sim/sim/sim $(FIRST) $(SEEDS)
-# Those that have found something: a link off and on again that was dead or alone, an answer with no way back.
-SIM_FOUND := 108 1046 1943 4490
+# Those in which a number was used twice, before a session had its keys for itself.
+SIM_FOUND := 137 221 243 267
 check-sim: sim-bin
 	@SIM_JOBS=$$(nproc) build-sim/sim/sim 1 100
 	@for seed in $(SIM_FOUND); do build-sim/sim/sim $$seed 1 || exit 1; done
