@@ -21,13 +21,11 @@
  *
  * Left out: congestion control beyond a window that grows, delayed acknowledgements, window
  * updates that get lost, MP_FAIL, REMOVE_ADDR and announced addresses. */
-#include "stream.h"
+#include "stream_room.h"
 
 #include <errno.h>
-#include <linux/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/queue.h>
 
 #include "fd.h"
@@ -35,115 +33,14 @@
 #include "sim.h"
 #include "sim_clock.h"
 
-#ifndef IPPROTO_MPTCP
-#define IPPROTO_MPTCP 262
-#endif
-#define LEVEL_MPTCP 284
-#define INFO_MPTCP 1
-#define INFO_TCP 2
-#define INFO_ADDRS 3
-
 #define SEGMENT 4096
 #define HEADER 60
-#define SNDBUF (256 << 10)
-#define RCVBUF (512 << 10)
 #define WINDOW_FIRST (14 << 10)
 #define WINDOW_MAX (256 << 10)
 #define RTO_MIN (200 * MS)
 #define BACKOFF_MAX 6
 #define SYN_TRIES 7
-#define SUBFLOWS 9
 #define SEVERED (60 * SECOND)
-#define GAPS 64
-
-enum side { CLIENT, SERVER };
-
-struct segment {
-	TAILQ_ENTRY(segment) entry;
-	struct direction *d;
-	uint64_t from, to;
-	int sub;	/* the subflow that it flies on */
-	uint64_t acked; /* what its acknowledgement says */
-	bool arrived;
-	struct alarm alarm;
-};
-TAILQ_HEAD(segments, segment);
-
-struct direction {
-	struct connection *c;
-	enum side from;
-	uint8_t *bytes; /* base .. written */
-	size_t room;
-	uint64_t base, acked, next, written, received, read;
-	bool fin;
-	struct segments flying, lost;
-	struct {
-		uint64_t from, to;
-	} gap[GAPS]; /* what came out of order */
-	unsigned n_gaps;
-};
-
-struct subflow {
-	struct connection *c;
-	int line;
-	struct in_addr addr;
-	bool up, backup;
-	unsigned tries; /* SYNs of its join */
-	struct alarm join;
-	uint64_t joined_us;
-	struct subflow_way {
-		struct subflow *sub;
-		enum side from;
-		uint64_t flying, window, acked, heard_us, sent_us;
-		unsigned backoff;
-		bool stale;
-		struct alarm timeout;
-	} way[2];
-};
-
-struct stream {
-	struct connection *c;
-	enum side side;
-	enum host host;
-	int fd; /* -1: somebody outside has it */
-	stream_event event;
-	void *arg;
-	struct sockaddr_in name;
-	bool bound, open, linger0;
-	int error; /* it died of that */
-	uint32_t lowat;
-	struct {
-		bool on;
-		unsigned idle, every, tries, lost;
-		struct alarm alarm;
-	} probe; /* SO_KEEPALIVE, seconds */
-};
-
-struct connection {
-	LIST_ENTRY(connection) entry;
-	struct stream end[2];
-	struct direction d[2]; /* by the side that sends */
-	struct subflow sub[SUBFLOWS];
-	unsigned n_subs, tries;
-	bool wants_mptcp, mptcp, connected, served;
-	enum host to_host;
-	uint16_t to_port; /* where it arrives, which may not be where it wants to go */
-	struct alarm syn, severed;
-};
-
-struct listener {
-	LIST_ENTRY(listener) entry;
-	enum host host;
-	int fd;
-	struct sockaddr_in at;
-	bool mptcp;
-	stream_accept accept; /* of one outside */
-	uint64_t slow_us;     /* at most, until it answers a SYN */
-	void *arg;
-	unsigned idle, every, tries; /* keep-alive, for who arrives */
-	struct stream *queue[256];
-	unsigned n;
-};
 
 static LIST_HEAD(, connection) connections;
 static LIST_HEAD(, listener) listeners;
@@ -185,14 +82,9 @@ static void die(struct stream *s, int error)
 	tell(s);
 }
 
-static struct stream *other(struct stream *s)
-{
-	return &s->c->end[!s->side];
-}
-
 /* --- subflows --- */
 
-static int way_on_line(enum side from)
+int side_way(enum side from)
 {
 	return from == CLIENT ? UP : DOWN;
 }
@@ -206,7 +98,7 @@ static bool sub_here(const struct subflow *s)
 
 static bool sub_passes(const struct subflow *s, enum side from)
 {
-	return s->up && sub_here(s) && line_passes(&lines[s->line], way_on_line(from));
+	return s->up && sub_here(s) && line_passes(&lines[s->line], side_way(from));
 }
 
 static bool sub_works(const struct subflow *s)
@@ -216,7 +108,7 @@ static bool sub_works(const struct subflow *s)
 
 static uint64_t sub_send(struct subflow *s, enum side from, uint32_t bytes)
 {
-	return sub_here(s) ? line_send(&lines[s->line], way_on_line(from), bytes + HEADER) : NEVER;
+	return sub_here(s) ? line_send(&lines[s->line], side_way(from), bytes + HEADER) : NEVER;
 }
 
 static uint64_t timeout_us(const struct subflow_way *w)
@@ -406,7 +298,7 @@ static void probe_due(void *arg)
 			 (s->probe.lost ? s->probe.every : s->probe.idle) * SECOND);
 }
 
-static void probe_begin(struct stream *s)
+void stream_probe(struct stream *s)
 {
 	if (s->probe.on && s->c->connected && s->open)
 		alarm_in(&s->probe.alarm, s->probe.idle * SECOND);
@@ -560,7 +452,7 @@ static void fly(struct direction *d, struct segment *g, struct subflow_way *w)
 	const struct line *l = &lines[w->sub->line];
 
 	if (at == NEVER && sub_passes(w->sub, d->from))
-		at = clock_now() + l->way[way_on_line(d->from)].delay_us + line_rtt(l);
+		at = clock_now() + l->way[side_way(d->from)].delay_us + line_rtt(l);
 	g->sub = (int)(w->sub - d->c->sub);
 	g->arrived = false;
 	w->flying += len;
@@ -604,7 +496,7 @@ static void pump(struct direction *d)
 
 static void send_syn(void *arg);
 
-static struct connection *connection_new(void)
+struct connection *connection_new(void)
 {
 	struct connection *c = sim_alloc(sizeof(*c));
 
@@ -622,9 +514,7 @@ static struct connection *connection_new(void)
 	return c;
 }
 
-static const struct fd_ops stream_ops, listener_ops;
-
-static struct listener *find_listener(enum host host, const struct sockaddr_in *to, uint16_t port)
+struct listener *listener_find(enum host host, const struct sockaddr_in *to, uint16_t port)
 {
 	struct listener *l;
 
@@ -635,11 +525,16 @@ static struct listener *find_listener(enum host host, const struct sockaddr_in *
 	return NULL;
 }
 
+void listener_add(struct listener *l)
+{
+	LIST_INSERT_HEAD(&listeners, l, entry);
+}
+
 static void enter_queue(void *arg)
 {
 	struct connection *c = arg;
 	struct stream *s = &c->end[SERVER];
-	struct listener *l = find_listener(c->to_host, &s->name, c->to_port);
+	struct listener *l = listener_find(c->to_host, &s->name, c->to_port);
 
 	if (!c->end[CLIENT].open || c->end[CLIENT].error) {
 		s->open = false;     /* its client has gone again: nobody gets it to see */
@@ -670,7 +565,7 @@ static void connected(void *arg)
 	c->sub[0].up = true;
 	c->sub[0].joined_us = clock_now();
 	alarm_clear(&c->syn);
-	probe_begin(&c->end[CLIENT]);
+	stream_probe(&c->end[CLIENT]);
 	tell(&c->end[CLIENT]);
 	alarm_once(l->way[UP].delay_us, enter_queue, c);
 	pump(&c->d[CLIENT]);
@@ -679,7 +574,7 @@ static void connected(void *arg)
 static void syn_arrives(void *arg)
 {
 	struct connection *c = arg;
-	struct listener *l = find_listener(c->to_host, &c->end[SERVER].name, c->to_port);
+	struct listener *l = listener_find(c->to_host, &c->end[SERVER].name, c->to_port);
 	struct subflow *s = &c->sub[0];
 	uint64_t at = sub_send(s, SERVER, 0);
 
@@ -718,8 +613,8 @@ static void send_syn(void *arg)
 	alarm_in(&c->syn, SECOND << c->tries++);
 }
 
-static int begin(struct connection *c, int line, const struct sockaddr_in *to, enum host at,
-		 uint16_t port)
+int connection_begin(struct connection *c, int line, const struct sockaddr_in *to, enum host at,
+		     uint16_t port)
 {
 	struct subflow *s = sub_new(c, line, c->end[CLIENT].name.sin_addr);
 
@@ -819,12 +714,12 @@ int stream_error(const struct stream *s)
 	return s->error;
 }
 
-static bool at_eof(const struct direction *d)
+bool direction_at_eof(const struct direction *d)
 {
 	return d->fin && d->received == end_of(d) && d->read == d->written;
 }
 
-static uint64_t readable_bytes(const struct direction *d)
+uint64_t direction_readable(const struct direction *d)
 {
 	uint64_t upto = d->received < d->written ? d->received : d->written;
 
@@ -834,7 +729,7 @@ static uint64_t readable_bytes(const struct direction *d)
 ssize_t stream_read(struct stream *s, void *buf, size_t len)
 {
 	struct direction *d = &s->c->d[!s->side];
-	uint64_t n = readable_bytes(d);
+	uint64_t n = direction_readable(d);
 
 	n = n < len ? n : len;
 	if (n) {
@@ -846,10 +741,10 @@ ssize_t stream_read(struct stream *s, void *buf, size_t len)
 	}
 	if (s->error)
 		return -s->error;
-	return at_eof(d) ? 0 : -EAGAIN;
+	return direction_at_eof(d) ? 0 : -EAGAIN;
 }
 
-static uint64_t room_for(const struct stream *s)
+uint64_t stream_space(const struct stream *s)
 {
 	const struct direction *d = &s->c->d[s->side];
 	uint64_t waits = d->written - d->acked,
@@ -861,7 +756,7 @@ static uint64_t room_for(const struct stream *s)
 ssize_t stream_write(struct stream *s, const void *buf, size_t len)
 {
 	struct direction *d = &s->c->d[s->side];
-	uint64_t n = room_for(s);
+	uint64_t n = stream_space(s);
 
 	if (s->error || !s->c->connected)
 		return s->error ? -s->error : -EAGAIN;
@@ -905,7 +800,7 @@ void stream_close(struct stream *s, bool reset)
 		return;
 	if (s->side == CLIENT && !s->c->connected)
 		s->c->end[SERVER].open = false; /* what the SYN has made there goes again */
-	if (reset || (s->c->connected && readable_bytes(in))) {
+	if (reset || (s->c->connected && direction_readable(in))) {
 		if (s->c->connected || s->side == SERVER)
 			send_reset(s->c, s->side);
 		s->error = ECONNABORTED; /* nothing is sent any more */
@@ -935,7 +830,7 @@ struct stream *stream_dial(int line, enum host at_host, const struct sockaddr_in
 	s->name = *from;
 	s->event = event;
 	s->arg = arg;
-	begin(c, line, to, at_host, at_port);
+	connection_begin(c, line, to, at_host, at_port);
 	return s;
 }
 
@@ -949,339 +844,7 @@ void stream_serve(const struct sockaddr_in *at, uint64_t slow_us, stream_accept 
 				.slow_us = slow_us,
 				.accept = accept,
 				.arg = arg };
-	LIST_INSERT_HEAD(&listeners, l, entry);
-}
-
-/* --- sockets of the daemons --- */
-
-static uint32_t stream_ready(void *obj)
-{
-	struct stream *s = obj;
-	const struct direction *in = &s->c->d[!s->side];
-	uint32_t r = 0;
-
-	if (s->error)
-		return EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP;
-	if (!s->c->connected)
-		return s->c->end[CLIENT].name.sin_family && s->c->to_port ? 0 : EPOLLHUP;
-	if (readable_bytes(in) || at_eof(in))
-		r |= EPOLLIN | EPOLLRDNORM;
-	if (at_eof(in))
-		r |= EPOLLRDHUP;
-	if (room_for(s))
-		r |= EPOLLOUT;
-	return r;
-}
-
-static ssize_t socket_read(void *obj, const struct iovec *iov, int n)
-{
-	ssize_t all = 0, r = 0;
-
-	for (int i = 0; i < n; i++) {
-		r = stream_read(obj, iov[i].iov_base, iov[i].iov_len);
-		if (r <= 0)
-			break;
-		all += r;
-		if ((size_t)r < iov[i].iov_len)
-			break;
-	}
-	return all ? all : r;
-}
-
-static ssize_t socket_write(void *obj, const struct iovec *iov, int n)
-{
-	ssize_t all = 0, r = 0;
-
-	for (int i = 0; i < n; i++) {
-		r = stream_write(obj, iov[i].iov_base, iov[i].iov_len);
-		if (r < 0)
-			break;
-		all += r;
-		if ((size_t)r < iov[i].iov_len)
-			break;
-	}
-	return all ? all : r;
-}
-
-static void socket_close(void *obj)
-{
-	struct stream *s = obj;
-
-	s->fd = -1;
-	stream_close(s, s->linger0);
-}
-
-static int socket_bind(void *obj, const struct sockaddr *sa)
-{
-	struct stream *s = obj;
-
-	s->name = *(const struct sockaddr_in *)sa;
-	s->bound = true;
-	return 0;
-}
-
-static int socket_connect(void *obj, const struct sockaddr *sa)
-{
-	struct stream *s = obj;
-	const struct sockaddr_in *to = (const struct sockaddr_in *)sa;
-	int line;
-
-	if (s->host != GATEWAY)
-		line = line_net(s->host);
-	else
-		line = s->bound && s->name.sin_addr.s_addr ? line_of(s->name.sin_addr) :
-							     line_default();
-	if (line < 0)
-		return s->bound ? -EADDRNOTAVAIL : -ENETUNREACH;
-	if (line < LINES)
-		s->name.sin_addr = lines[line].addr;
-	s->name.sin_family = AF_INET;
-	s->name.sin_port = noise_port();
-	return begin(s->c, line, to, s->host == GATEWAY ? line_vps(to->sin_addr) : OUTSIDE,
-		     to->sin_port);
-}
-
-static int socket_shut(void *obj)
-{
-	stream_shut(obj);
-	return 0;
-}
-
-static int socket_name(void *obj, bool peer, struct sockaddr_storage *sa)
-{
-	struct stream *s = obj;
-
-	if (peer && !s->c->connected)
-		return -ENOTCONN;
-	memset(sa, 0, sizeof(*sa));
-	memcpy(sa, peer ? &other(s)->name : &s->name, sizeof(struct sockaddr_in));
-	return 0;
-}
-
-static int socket_set(void *obj, int level, int option, const void *value, socklen_t len)
-{
-	struct stream *s = obj;
-
-	(void)len;
-	if (level == SOL_SOCKET && option == SO_LINGER)
-		s->linger0 = ((const struct linger *)value)->l_onoff;
-	if (level == IPPROTO_TCP && option == TCP_NOTSENT_LOWAT)
-		s->lowat = *(const uint32_t *)value;
-	if (level == IPPROTO_TCP && option == TCP_KEEPIDLE)
-		s->probe.idle = *(const unsigned *)value;
-	if (level == IPPROTO_TCP && option == TCP_KEEPINTVL)
-		s->probe.every = *(const unsigned *)value;
-	if (level == IPPROTO_TCP && option == TCP_KEEPCNT) {
-		s->probe.tries = *(const unsigned *)value;
-		s->probe.on = true; /* the last that sock_keepalive() sets */
-		probe_begin(s);
-	}
-	return 0;
-}
-
-struct sub_head {
-	uint32_t size, count, kernel_size, user_size;
-};
-
-static void fill_info(struct tcp_info *info, const struct stream *s, const struct subflow *sub)
-{
-	const struct subflow_way *w = &sub->way[s->side];
-	uint64_t now = clock_now();
-
-	*info = (struct tcp_info){ .tcpi_state = 1,
-				   .tcpi_snd_mss = 1448,
-				   .tcpi_bytes_acked = w->acked };
-	info->tcpi_rtt = info->tcpi_min_rtt = (uint32_t)line_rtt(&lines[sub->line]);
-	info->tcpi_last_ack_recv = (uint32_t)((now - w->heard_us) / MS);
-	info->tcpi_last_data_sent = (uint32_t)((now - w->sent_us) / MS);
-	info->tcpi_delivery_rate = lines[sub->line].way[way_on_line(s->side)].rate;
-	info->tcpi_pacing_rate = 2 * info->tcpi_delivery_rate;
-	info->tcpi_delivery_rate_app_limited = 1;
-}
-
-static int get_subflows(const struct stream *s, int option, void *value, socklen_t *len)
-{
-	struct sub_head *head = value;
-	uint8_t *at = (uint8_t *)value + sizeof(*head);
-	size_t each = option == INFO_TCP ? sizeof(struct tcp_info) :
-					   2 * sizeof(struct sockaddr_storage);
-
-	head->count = 0;
-	for (unsigned i = 0; i < s->c->n_subs; i++) {
-		const struct subflow *sub = &s->c->sub[i];
-		struct sockaddr_in *name = (struct sockaddr_in *)(void *)at;
-
-		if (!sub->up || at + each > (uint8_t *)value + *len)
-			continue;
-		head->count++;
-		if (option == INFO_TCP) {
-			fill_info((struct tcp_info *)(void *)at, s, sub);
-		} else {
-			struct sockaddr_in *peer =
-				(struct sockaddr_in *)(void *)(at +
-							       sizeof(struct sockaddr_storage));
-
-			memset(at, 0, each);
-			*name = s->c->end[CLIENT].name;
-			name->sin_addr = sub->addr;
-			*peer = s->c->end[SERVER].name;
-			if (s->side == SERVER) {
-				struct sockaddr_in swap = *name;
-
-				*name = *peer;
-				*peer = swap;
-			}
-		}
-		at += each;
-	}
-	*len = (socklen_t)(at - (uint8_t *)value);
-	return 0;
-}
-
-static int socket_get(void *obj, int level, int option, void *value, socklen_t *len)
-{
-	struct stream *s = obj;
-	unsigned up = 0;
-
-	if (level == SOL_SOCKET && option == SO_ERROR) {
-		*(int *)value = s->error;
-		return 0;
-	}
-	if (level == IPPROTO_TCP && option == TCP_INFO && !s->c->mptcp) {
-		fill_info(value, s, &s->c->sub[0]);
-		return 0;
-	}
-	if (level != LEVEL_MPTCP || !s->c->mptcp)
-		return -EOPNOTSUPP;
-	if (option == INFO_TCP || option == INFO_ADDRS)
-		return get_subflows(s, option, value, len);
-	if (option != INFO_MPTCP)
-		return -EOPNOTSUPP;
-	for (unsigned i = 0; i < s->c->n_subs; i++)
-		up += s->c->sub[i].up;
-	memset(value, 0, *len);
-	*(uint8_t *)value = (uint8_t)(up ? up - 1 : 0);
-	return 0;
-}
-
-static int socket_outq(void *obj)
-{
-	struct stream *s = obj;
-	const struct direction *d = &s->c->d[s->side];
-
-	return (int)(d->written - (d->acked < d->written ? d->acked : d->written));
-}
-
-static int socket_listen(void *obj);
-
-static const struct fd_ops stream_ops = {
-	.ready = stream_ready,
-	.read = socket_read,
-	.write = socket_write,
-	.close = socket_close,
-	.bind = socket_bind,
-	.listen = socket_listen,
-	.connect = socket_connect,
-	.shut = socket_shut,
-	.name = socket_name,
-	.set = socket_set,
-	.get = socket_get,
-	.outq = socket_outq,
-};
-
-int stream_socket(int protocol)
-{
-	struct connection *c = connection_new();
-	struct stream *s = &c->end[CLIENT];
-
-	c->wants_mptcp = protocol == IPPROTO_MPTCP;
-	s->host = proc_current();
-	s->open = true;
-	s->fd = fd_new(&stream_ops, s);
-	return s->fd;
-}
-
-/* --- listening --- */
-
-static uint32_t listener_ready(void *obj)
-{
-	return ((struct listener *)obj)->n ? EPOLLIN : 0;
-}
-
-static int listener_accept(void *obj, struct sockaddr_storage *peer)
-{
-	struct listener *l = obj;
-	struct stream *s;
-
-	if (!l->n)
-		return -EAGAIN;
-	s = l->queue[0];
-	memmove(&l->queue[0], &l->queue[1], --l->n * sizeof(l->queue[0]));
-	memset(peer, 0, sizeof(*peer));
-	memcpy(peer, &other(s)->name, sizeof(struct sockaddr_in));
-	s->fd = fd_new_of(l->host, &stream_ops, s);
-	s->probe.idle = l->idle;
-	s->probe.every = l->every;
-	s->probe.tries = l->tries;
-	s->probe.on = l->tries != 0;
-	probe_begin(s);
-	return s->fd;
-}
-
-static void listener_close(void *obj)
-{
-	struct listener *l = obj;
-
-	for (unsigned i = 0; i < l->n; i++)
-		stream_close(l->queue[i], true);
-	LIST_REMOVE(l, entry);
-	free(l);
-}
-
-static int listener_name(void *obj, bool peer, struct sockaddr_storage *sa)
-{
-	struct listener *l = obj;
-
-	(void)peer;
-	memset(sa, 0, sizeof(*sa));
-	memcpy(sa, &l->at, sizeof(l->at));
-	return 0;
-}
-
-static int listener_set(void *obj, int level, int option, const void *value, socklen_t len)
-{
-	(void)obj, (void)level, (void)option, (void)value, (void)len;
-	return 0;
-}
-
-static const struct fd_ops listener_ops = {
-	.ready = listener_ready,
-	.accept = listener_accept,
-	.close = listener_close,
-	.name = listener_name,
-	.set = listener_set,
-};
-
-static int socket_listen(void *obj)
-{
-	struct stream *s = obj;
-	struct listener *l = sim_alloc(sizeof(*l));
-
-	if (find_listener(s->host, &s->name, s->name.sin_port)) {
-		free(l);
-		return -EADDRINUSE;
-	}
-	*l = (struct listener){ .host = s->host,
-				.fd = s->fd,
-				.at = s->name,
-				.mptcp = s->c->wants_mptcp,
-				.idle = s->probe.idle,
-				.every = s->probe.every,
-				.tries = s->probe.tries };
-	LIST_INSERT_HEAD(&listeners, l, entry);
-	fd_become(s->fd, &listener_ops, l);
-	s->open = false;
-	return 0;
+	listener_add(l);
 }
 
 /* --- the end of the world --- */
