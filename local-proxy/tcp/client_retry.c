@@ -9,8 +9,9 @@
  * than the one before, and all of them CONNECT_MS.
  *
  * Served, or unknowable, and the upstream dead: the client is reset, never answered twice. Unless
- * OPEN asked to be kept, as it does while the links are uneasy or when it leaves together with ATTACH: then RESUME asks for the same
- * destination on another upstream, and what the client said behind OPEN follows it again. */
+ * OPEN asked to be kept, as it does while the links are uneasy or when it leaves together with
+ * ATTACH: then RESUME asks for the same destination on another upstream, and what the client said
+ * behind OPEN follows it again. */
 #include <string.h>
 
 #include "client_room.h"

@@ -10,9 +10,9 @@
  *             so that normally the gateway ends it first. An OPEN that came right behind its
  *             ATTACH is served at once, and ATTACHED then goes along with ACCEPT.
  *   CONNECTING
- *             OPEN was granted; the destination is being connected. The user's relay is counted from here on. WAN is not read, so what follows OPEN waits in the
- *             kernel; its death is looked for four times a second, because a loop that
- *             does not read cannot tell.
+ *             OPEN was granted; the destination is being connected. The user's relay is counted
+ *             from here on. WAN is not read, so what follows OPEN waits in the kernel; its death
+ *             is looked for four times a second, because a loop that does not read cannot tell.
  *   CONNECTED It gets the early data, and has FIRST_MS to answer: what it says
  *             by then goes inside ACCEPT. In a segment of its own it would go out by another
  *             line, because the kernel's scheduler spreads what follows unacknowledged data.
