@@ -31,7 +31,7 @@ json_t *gateway_status(void *gateway)
 	uint8_t pin[TLS_PIN];
 
 	paths_status(g->paths, links);
-	identity_pin(g->identity, pin);
+	identity_pin(g->program.identity, pin);
 	seal_b64(b64, pin);
 	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}",
 			 "version", PLAIT_VERSION, "connected", vps_choice_session(g->vps) != NULL,
@@ -39,7 +39,7 @@ json_t *gateway_status(void *gateway)
 			 "uneasy", links_uneasy(g->links), "pool", pool_status(g->pool),
 			 "tunnel", tundev_status(g->tundev), "lan", lan_status(g->lan),
 			 "rules", intercept_mode(g->intercept), "relays", (int)relay_loop_count(g->relays),
-			 "kernel", machine_kernel(&g->caps), "memory", machine_memory(), "counters", admin_counters());
+			 "kernel", machine_kernel(&g->program.caps), "memory", machine_memory(), "counters", admin_counters());
 }
 
 /* Everybody reads the config where it always was; who made something of it is told. Nobody is in
@@ -62,7 +62,7 @@ json_t *gateway_reload(void *gateway, const char *rest)
 	char err[ERR] = "out of memory";
 
 	(void)rest;
-	if (!next || !answer || config_load(next, g->conf, err, sizeof(err))) {
+	if (!next || !answer || config_load(next, g->program.conf, err, sizeof(err))) {
 		json_decref(answer);
 		answer = reload_refused(err);
 	} else {

@@ -7,19 +7,12 @@
 #include <jansson.h>
 
 #include "config.h"
-#include "daemon.h"
-#include "sock.h"
+#include "program.h"
 
 struct gateway {
+	struct program program;
 	struct config config;
-	const char *conf; /* the file it came from */
-	struct guard *guard;
-	struct identity *identity;
-	struct daemon_base loop;
-	struct sock_caps caps;
 	struct tls_ctx *tls;
-	struct admin *admin;
-	struct tune *tune;
 	struct seal *seal;
 	struct relay_loop *relays;
 	struct links *links;

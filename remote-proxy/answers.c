@@ -26,7 +26,7 @@ json_t *remote_status(void *remote)
 
 	return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}",
 			 "version", PLAIT_VERSION, "listen", addr_print(&r->config.listen, at),
-			 "kernel", machine_kernel(&r->caps), "memory", machine_memory(),
+			 "kernel", machine_kernel(&r->program.caps), "memory", machine_memory(),
 			 "sessions", (json_int_t)sessions_count(r->sessions),
 			 "relays", (json_int_t)users_relays(r->users), "relays_max", (json_int_t)r->config.max_relays,
 			 "strangers", (json_int_t)places_taken(r->places),
@@ -73,7 +73,7 @@ json_t *remote_reload(void *remote, const char *rest)
 	json_t *answer = reload_begin();
 	char err[ERR] = "out of memory";
 	struct remote *r = remote;
-	bool fine = next && now && answer && !config_load(next, r->conf, err, sizeof(err));
+	bool fine = next && now && answer && !config_load(next, r->program.conf, err, sizeof(err));
 
 	(void)rest;
 	if (fine) {

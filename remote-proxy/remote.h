@@ -7,18 +7,11 @@
 #include <jansson.h>
 
 #include "config.h"
-#include "daemon.h"
-#include "sock.h"
+#include "program.h"
 
 struct remote {
+	struct program program;
 	struct config config;
-	const char *conf; /* the file it came from */
-	struct guard *guard;
-	struct identity *identity;
-	struct daemon_base loop;
-	struct sock_caps caps;
-	struct admin *admin;
-	struct tune *tune;
 	struct policy *policy;
 	struct own_addrs *own_addrs;
 	struct return_routes *return_routes;

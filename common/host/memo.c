@@ -20,7 +20,7 @@
 #define DIR "/run/plait"
 #define HEAD "plait kernel settings 1\n"
 #define TAIL "end\n"
-#define SIZE_MAX_B 1024
+#define SIZE_MAX_B 8192
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -68,7 +68,7 @@ static const char *parse(const char *at, struct memo *m)
 {
 	int end = 0;
 
-	if (sscanf(at, "%63[^ \n] %ld %ld%n", m->key, &m->was, &m->set, &end) != 3 || at[end] != '\n')
+	if (sscanf(at, "%63[^ \n] %ld %ld%n", m->key, &m->was, &m->set, &end) != 3 || at[end] != '\n' || strstr(m->key, "../"))
 		return NULL;
 	return at + end + 1;
 }

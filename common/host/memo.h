@@ -6,11 +6,11 @@
 
 #include <stddef.h>
 
-#define MEMO_MAX 8
+#define MEMO_MAX 72
 #define MEMO_PATH 108
 
 struct memo {
-	char key[64]; /* without blanks */
+	char key[64]; /* without blanks, and never up and out ("../") */
 	long was, set;
 };
 

@@ -62,14 +62,4 @@ int mptcp_pm_set_limits(struct mptcp_pm *pm, const struct mptcp_limits *l);
  * a negative errno. */
 int mptcp_pm_sync(struct mptcp_pm *pm, struct mptcp_endpoint *want, size_t n, uint8_t first, uint8_t last);
 
-/* Raises the limits to at least `want` (never lowers them) and remembers in `was` what they were
- * the first time; `now` is what we set. Restore puts `was` back unless somebody changed them since.
- * Start with a zeroed struct. */
-struct mptcp_raised {
-	struct mptcp_limits was, now;
-	bool raised;
-};
-int mptcp_pm_raise(struct mptcp_pm *pm, const struct mptcp_limits *want, struct mptcp_raised *r);
-void mptcp_pm_restore(struct mptcp_pm *pm, struct mptcp_raised *r);
-
 #endif

@@ -15,7 +15,7 @@ static int sysctl_open(const char *path, int flags)
 	return open(full, flags | O_CLOEXEC);
 }
 
-static int sysctl_read(const char *path, long *value)
+int sysctl_read(const char *path, long *value)
 {
 	char text[32] = "";
 	int fd = sysctl_open(path, O_RDONLY);
@@ -31,7 +31,7 @@ static int sysctl_read(const char *path, long *value)
 	return 0;
 }
 
-static int sysctl_write(const char *path, long value)
+int sysctl_write(const char *path, long value)
 {
 	char text[32];
 	int len = snprintf(text, sizeof(text), "%ld\n", value), err = 0;
@@ -43,38 +43,4 @@ static int sysctl_write(const char *path, long value)
 		err = -errno;
 	close(fd);
 	return err;
-}
-
-int sysctl_look(struct sysctl *s)
-{
-	int err = sysctl_read(s->path, &s->was);
-
-	if (!err && s->least && s->was > s->want)
-		s->want = s->was;
-	return err;
-}
-
-int sysctl_apply(struct sysctl *s)
-{
-	int err = sysctl_look(s);
-
-	if (err || s->was == s->want)
-		return err;
-	err = sysctl_write(s->path, s->want);
-	s->changed = !err;
-	return err;
-}
-
-bool sysctl_is(const struct sysctl *s)
-{
-	long is;
-
-	return sysctl_read(s->path, &is) == 0 && is == s->want;
-}
-
-void sysctl_restore(struct sysctl *s)
-{
-	if (s->changed && sysctl_is(s))
-		sysctl_write(s->path, s->was);
-	s->changed = false;
 }

@@ -83,10 +83,9 @@ int tun_set_mtu(struct tun *t, unsigned mtu)
 static void set_conf(const struct tun *t, const char *family, const char *what, long value)
 {
 	char path[96];
-	struct sysctl s = { .path = path, .want = value };
 
 	snprintf(path, sizeof(path), "net/%s/conf/%s/%s", family, t->name, what);
-	sysctl_apply(&s); /* it goes with the device */
+	sysctl_write(path, value); /* it goes with the device */
 }
 
 static int bring_up(struct tun *t, unsigned mtu)

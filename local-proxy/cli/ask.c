@@ -3,14 +3,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "admin.h"
-#include "config.h"
 #include "links_table.h"
-#include "reload.h"
 
 static void sleep_ms(long ms)
 {
@@ -75,21 +72,7 @@ static int ask_link(const char *path, const struct options *o)
 	return fflush(stdout) ? 1 : 0;
 }
 
-int ask(const struct options *o)
+int ask(const char *control, const struct options *o)
 {
-	static struct config config;
-	const char *path = o->socket;
-	char err[320];
-
-	if (!path && config_load(&config, o->conf, err, sizeof(err))) {
-		fprintf(stderr, "%s: %s\n", o->prog, err);
-		return EX_CONFIG;
-	}
-	if (!path)
-		path = config.control;
-	if (o->verb == OPTIONS_RELOAD)
-		return reload_ask(path, stdout);
-	if (o->verb == OPTIONS_LINKS)
-		return ask_links(path, o);
-	return o->verb == OPTIONS_LINK ? ask_link(path, o) : admin_ask(path, "status", o->json, stdout);
+	return o->verb == OPTIONS_LINKS ? ask_links(control, o) : ask_link(control, o);
 }

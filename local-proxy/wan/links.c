@@ -122,15 +122,6 @@ static uint32_t endpoint_flags(const struct links *l, size_t i)
 	return flags;
 }
 
-static void links_sync_limits(struct links *l)
-{
-	struct mptcp_limits want = {.subflows = MPTCP_PM_MAX, .add_addr_accepted = l->mixed ? 2 : 0};
-	int err = mptcp_pm_raise(l->pm, &want, &l->raised);
-
-	if (err)
-		log_warn("MPTCP limits: %s", mptcp_pm_error(l->pm));
-}
-
 /* Its subflows go now; the sync that follows makes new ones. */
 static void links_renew(struct links *l, size_t i)
 {
@@ -152,7 +143,8 @@ static void links_sync_endpoints(struct links *l)
 	if (!l->pm)
 		return;
 	l->mixed = mixed(l);
-	links_sync_limits(l);
+	if (l->mixed)
+		settings_raise(l->settings, SETTINGS_MPTCP_ADD_ADDR, 2);
 	for (size_t i = 0; i < l->n; i++) {
 		if (l->renew[i])
 			links_renew(l, i);
@@ -374,13 +366,14 @@ bool links_address(const struct links *l, size_t link, int family, struct addr *
 	return true;
 }
 
-struct links *links_new(struct event_base *base, const struct config *config, char *err, size_t err_len)
+struct links *links_new(struct event_base *base, const struct config *config, struct settings *settings, char *err, size_t err_len)
 {
 	struct links *l = calloc(1, sizeof(*l));
 
 	if (!l)
 		return NULL;
 	l->config = config;
+	l->settings = settings;
 	l->n = config->n_links;
 	event_assign(&l->decide, base, -1, 0, links_decide_due, l);
 	event_assign(&l->tell, base, -1, 0, links_tell_due, l);
@@ -408,10 +401,8 @@ void links_free(struct links *l)
 	event_del(&l->decide);
 	event_del(&l->tell);
 	rtnl_monitor_free(l->monitor);
-	if (l->pm) {
+	if (l->pm)
 		mptcp_pm_sync(l->pm, NULL, 0, MPTCP_PM_LINKS, MPTCP_PM_LINKS_END);
-		mptcp_pm_restore(l->pm, &l->raised);
-	}
 	if (l->nl)
 		rtnl_sync(l->nl, &nothing, &rtnl_range_links);
 	mptcp_pm_close(l->pm);

@@ -11,13 +11,14 @@
 
 #include "addr.h"
 #include "config.h"
+#include "settings.h"
 #include "sock_subflow.h"
 
 struct links;
 
 /* Cleans what a crashed run left behind, then sets up tables, rules, endpoints and limits and
  * follows the kernel from then on. NULL, and a sentence in err. */
-struct links *links_new(struct event_base *base, const struct config *config, char *err, size_t err_len);
+struct links *links_new(struct event_base *base, const struct config *config, struct settings *settings, char *err, size_t err_len);
 /* Who is told, from the loop, whenever the answer of links_sources() may be another one. */
 void links_watch(struct links *l, void (*told)(void *arg), void *arg);
 

@@ -10,6 +10,7 @@
 #include "links.h"
 #include "mptcp_pm.h"
 #include "rtnl.h"
+#include "settings.h"
 #include "verdicts.h"
 #include "watchers.h"
 
@@ -19,7 +20,7 @@ struct links {
 	struct netlink *nl;
 	struct mptcp_pm *pm; /* NULL: a kernel without MPTCP */
 	struct rtnl_monitor *monitor;
-	struct mptcp_raised raised;
+	struct settings *settings;
 	struct link link[CONFIG_LINKS];
 	struct verdicts verdicts[CONFIG_LINKS];
 	enum links_standing use[CONFIG_LINKS];

@@ -43,7 +43,6 @@ struct return_routes {
 	struct netlink *nl;
 	struct mptcp_pm *pm; /* NULL: a kernel without MPTCP */
 	struct rtnl_monitor *monitor;
-	struct mptcp_raised raised;
 	struct mptcp_endpoint announced[2];
 	size_t n_announced;
 	size_t routes, learnt;
@@ -237,10 +236,6 @@ static void return_routes_news(void *arg)
 
 static void return_routes_mptcp(struct return_routes *r)
 {
-	const struct mptcp_limits want = {.subflows = MPTCP_PM_MAX};
-
-	if (mptcp_pm_raise(r->pm, &want, &r->raised) < 0)
-		log_warn("MPTCP limits: %s", mptcp_pm_error(r->pm));
 	for (size_t i = 0; i < r->config->n_announce && i < 2; i++) {
 		r->announced[i] = (struct mptcp_endpoint){
 			.addr = r->config->announce[i],
@@ -304,10 +299,8 @@ void return_routes_free(struct return_routes *r)
 	if (!r)
 		return;
 	rtnl_monitor_free(r->monitor);
-	if (r->pm) {
+	if (r->pm)
 		mptcp_pm_sync(r->pm, NULL, 0, MPTCP_PM_EGRESS, MPTCP_PM_EGRESS_END);
-		mptcp_pm_restore(r->pm, &r->raised);
-	}
 	if (r->nl)
 		rtnl_sync(r->nl, &nothing, &rtnl_range_return_routes);
 	mptcp_pm_close(r->pm);

@@ -31,10 +31,10 @@
 #include "fallback.h"
 #include "firewall.h"
 #include "forwarding.h"
-#include "hold.h"
 #include "inner_addrs.h"
 #include "log.h"
 #include "rtnl_own.h"
+#include "settings.h"
 #include "tun.h"
 #include "tunnel.h"
 
@@ -59,7 +59,8 @@ struct tundev {
 	struct inner_addrs *inner_addrs;
 	struct tun *tun;
 	struct netlink *nl;
-	struct hold *hold;
+	struct settings *settings;
+	size_t settings_before; /* those that others hold */
 	struct event readable, routes_due;
 	char why[ERR];
 	struct tun_packet packet[TUN_PACKETS];
@@ -246,7 +247,7 @@ static void forward(struct tundev *t)
 {
 	struct addr a;
 
-	forwarding_on(t->hold, inner_addrs_own(t->inner_addrs, AF_INET, &a), inner_addrs_own(t->inner_addrs, AF_INET6, &a));
+	forwarding_on(t->settings, inner_addrs_own(t->inner_addrs, AF_INET, &a), inner_addrs_own(t->inner_addrs, AF_INET6, &a));
 }
 
 static size_t own_hosts(const struct config *c, struct prefix *out)
@@ -264,9 +265,9 @@ static int describe(void *arg, bool undo, struct script *out)
 	const struct tundev *t = arg;
 	const struct config *c = t->config;
 	struct prefix open[CONFIG_PREFIXES];
-	char held[HOLD_TEXT];
+	char held[SETTINGS_TEXT];
 
-	if (undo && (script_set_range(out, &rtnl_range_nat) || script_setenv(out, "PLAIT_HELD", "%s", hold_print(t->hold, held))))
+	if (undo && (script_set_range(out, &rtnl_range_nat) || script_setenv(out, "PLAIT_HELD", "%s", settings_print(t->settings, t->settings_before, held))))
 		return -1;
 	return script_setenv(out, "PLAIT_TUN", "%s", c->tunnel_device) ||
 	       script_set_prefixes(out, "PLAIT_MASQUERADE", c->pools, c->nat ? c->n_pools : 0) ||
@@ -305,8 +306,7 @@ static int open_device(struct tundev *t)
 static int start(struct tundev *t)
 {
 	t->nl = netlink_open(NETLINK_ROUTE);
-	t->hold = hold_new();
-	if (!t->nl || !t->hold) {
+	if (!t->nl) {
 		snprintf(t->why, sizeof(t->why), "%s", strerror(errno));
 		return -1;
 	}
@@ -333,15 +333,14 @@ static void stop(struct tundev *t)
 	firewall_take_out(t->firewall);
 	tun_close(t->tun);
 	t->tun = NULL;
-	hold_free(t->hold);
-	t->hold = NULL;
+	settings_back_to(t->settings, t->settings_before);
 	if (t->nl)
 		netlink_close(t->nl);
 	t->nl = NULL;
 }
 
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard, struct fallback *fallback, char *err, size_t err_len)
+			  struct guard *guard, struct settings *settings, struct fallback *fallback, char *err, size_t err_len)
 {
 	struct tundev *t = calloc(1, sizeof(*t));
 
@@ -358,6 +357,8 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	t->config = config;
 	t->seal = seal;
 	t->fallback = fallback;
+	t->settings = settings;
+	t->settings_before = settings_count(settings);
 	event_assign(&t->routes_due, base, -1, 0, tundev_routes_due, t);
 	for (unsigned u = 0; u < CONFIG_USERS; u++)
 		t->tunnels[u] = (struct user_tunnel){ .dev = t, .user = u };

@@ -14,6 +14,7 @@
 #include "guard.h"
 #include "policy.h"
 #include "seal.h"
+#include "settings.h"
 #include "wire.h"
 
 struct tundev;
@@ -22,7 +23,7 @@ struct tundev;
  * tunnel, and tundev_why() says why. NULL, and a sentence in err: this machine cannot be used as
  * it is configured. */
 struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard, struct fallback *fallback, char *err, size_t err_len);
+			  struct guard *guard, struct settings *settings, struct fallback *fallback, char *err, size_t err_len);
 /* Before the config becomes `next`: -1, and a sentence in err: it cannot. Behind it: makes the rest
  * true. */
 int tundev_renew(struct tundev *t, const struct config *next, char *err, size_t err_len);

@@ -159,7 +159,6 @@ static void ask_rtnl(uint8_t what)
 static void ask_pm(void)
 {
 	struct mptcp_pm *pm = mptcp_pm_open();
-	struct mptcp_raised raised = { .raised = false };
 	struct mptcp_endpoint e[MPTCP_PM_MAX] = { { .id = MPTCP_PM_LINKS, .flags = MPTCP_PM_SUBFLOW } };
 
 	if (!pm)
@@ -167,8 +166,6 @@ static void ask_pm(void)
 	MUST(!addr_parse(&e[0].addr, "192.0.2.1", 0));
 	mptcp_pm_sync(pm, e, 1, MPTCP_PM_LINKS, MPTCP_PM_LINKS_END);
 	MUST(mptcp_pm_dump(pm, e, MPTCP_PM_MAX) <= MPTCP_PM_MAX);
-	mptcp_pm_raise(pm, &(struct mptcp_limits){ 8, 2 }, &raised);
-	mptcp_pm_restore(pm, &raised);
 	mptcp_pm_close(pm);
 }
 

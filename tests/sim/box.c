@@ -268,32 +268,16 @@ unsigned box_settings_left(enum host host)
 	return n;
 }
 
-int sysctl_look(struct sysctl *s)
+int sysctl_read(const char *path, long *value)
 {
-	s->was = *setting(here(), s->path);
-	if (s->least && s->was > s->want)
-		s->want = s->was;
+	*value = *setting(here(), path);
 	return 0;
 }
 
-int sysctl_apply(struct sysctl *s)
+int sysctl_write(const char *path, long value)
 {
-	sysctl_look(s);
-	s->changed = s->was != s->want;
-	*setting(here(), s->path) = s->want;
+	*setting(here(), path) = value;
 	return 0;
-}
-
-bool sysctl_is(const struct sysctl *s)
-{
-	return *setting(here(), s->path) == s->want;
-}
-
-void sysctl_restore(struct sysctl *s)
-{
-	if (s->changed && sysctl_is(s))
-		*setting(here(), s->path) = s->was;
-	s->changed = false;
 }
 
 void memo_path(char path[MEMO_PATH], const char *program)

@@ -79,7 +79,7 @@ static void test_damaged(void **state)
 	static const char *const bad[] = {
 		"", HEAD, HEAD "a 1 2\n", HEAD "a 1 2\nen", HEAD "a 1\nend\n", HEAD "a 1 x\nend\n", HEAD "a 1 2 3\nend\n",
 		HEAD "end\nend\n", HEAD "a 1 2\nend", "plait kernel settings 2\na 1 2\nend\n", "a 1 2\nend\n",
-		HEAD "1 1 1\n2 1 1\n3 1 1\n4 1 1\n5 1 1\n6 1 1\n7 1 1\n8 1 1\n9 1 1\nend\n",
+		HEAD "../../etc/a 1 2\nend\n", HEAD "net/../../a 1 2\nend\n",
 		HEAD "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 1 2\nend\n",
 	};
 
@@ -89,19 +89,33 @@ static void test_damaged(void **state)
 	assert_int_equal(load_text(HEAD "a 1 2\nend\n"), 1);
 }
 
+static void test_too_many(void **state)
+{
+	char text[2048] = HEAD;
+	size_t len = strlen(text);
+
+	(void)state;
+	for (int i = 0; i < MEMO_MAX; i++)
+		len += (size_t)sprintf(text + len, "%d 1 1\n", i);
+	strcpy(text + len, "end\n");
+	assert_int_equal(load_text(text), MEMO_MAX);
+	strcpy(text + len, "more 1 1\nend\n");
+	assert_int_equal(load_text(text), 0);
+}
+
 static void test_not_ours(void **state)
 {
 	static const char good[] = HEAD "a 1 2\nend\n", zero[] = HEAD "a 1 2\nend\n\0more";
 	struct memo got[MEMO_MAX];
-	char other[MEMO_PATH + 8], *large = calloc(1, 5000);
+	char other[MEMO_PATH + 8], *large = calloc(1, 50000);
 
 	(void)state;
 	put(good, sizeof(good) - 1, 0622);
 	assert_int_equal(memo_load(path, got), 0);
 	put(zero, sizeof(zero) - 1, 0600);
 	assert_int_equal(memo_load(path, got), 0);
-	memset(large, 'a', 5000);
-	put(large, 5000, 0600);
+	memset(large, 'a', 50000);
+	put(large, 50000, 0600);
 	assert_int_equal(memo_load(path, got), 0);
 	free(large);
 	put(good, sizeof(good) - 1, 0600);
@@ -120,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_there_and_back),
 		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_not_ours),
 	};
 

@@ -58,35 +58,10 @@ static void sync_leaves_what_is_not_ours(void **state)
 	mptcp_pm_close(pm);
 }
 
-static void limits_go_up_and_back(void **state)
-{
-	struct mptcp_pm *pm = open_or_skip();
-	const struct mptcp_limits want = {8, 0}, lower = {1, 0}, other = {5, 1};
-	struct mptcp_raised r = {.raised = false};
-	struct mptcp_limits before, is;
-
-	(void)state;
-	assert_int_equal(mptcp_pm_get_limits(pm, &before), 0);
-	assert_int_equal(mptcp_pm_raise(pm, &want, &r), 0);
-	assert_int_equal(mptcp_pm_raise(pm, &lower, &r), 0);
-	assert_int_equal(mptcp_pm_get_limits(pm, &is), 0);
-	assert_int_equal(is.subflows, 8);
-	mptcp_pm_restore(pm, &r);
-	assert_int_equal(mptcp_pm_get_limits(pm, &is), 0);
-	assert_int_equal(is.subflows, before.subflows);
-	assert_int_equal(mptcp_pm_raise(pm, &want, &r), 0);
-	assert_int_equal(mptcp_pm_set_limits(pm, &other), 0);
-	mptcp_pm_restore(pm, &r);
-	assert_int_equal(mptcp_pm_get_limits(pm, &is), 0);
-	assert_int_equal(is.subflows, 5);
-	mptcp_pm_close(pm);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sync_leaves_what_is_not_ours),
-		cmocka_unit_test(limits_go_up_and_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
