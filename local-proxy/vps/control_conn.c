@@ -9,7 +9,7 @@
  *   WELCOMED   the session's keys are derived, pings of the VPS are answered, other frames are
  *              the owner's. There is no timer: the owner judges.
  *   BROKEN     no connection any more. The session, if there was one, stays until
- *              control_conn_free(), since the VPS keeps it for a minute too.
+ *              control_conn_end(), since the VPS keeps it for a minute too.
  *
  * conn_enter() makes every transition, and conn_failed() says what an end means in the state it met.
  *
@@ -33,6 +33,7 @@
 enum state { DIALLING, KNOCKING, GREETING, WELCOMED, BROKEN };
 
 struct control_conn {
+	SLIST_ENTRY(control_conn) over;
 	enum state state;
 	const struct control_conn_setup *setup;
 	struct control_conn_ops ops;
@@ -56,13 +57,23 @@ static void hang_up(struct control_conn *c)
 	c->control = NULL;
 }
 
-void control_conn_free(struct control_conn *c)
+void control_conn_end(struct control_conn *c, struct control_conn_over *over)
 {
 	if (!c)
 		return;
 	hang_up(c);
-	session_put(c->session);
-	free(c);
+	SLIST_INSERT_HEAD(over, c, over);
+}
+
+void control_conn_sweep(struct control_conn_over *over)
+{
+	struct control_conn *c;
+
+	while ((c = SLIST_FIRST(over))) {
+		SLIST_REMOVE_HEAD(over, over);
+		session_put(c->session);
+		free(c);
+	}
 }
 
 static void conn_enter(struct control_conn *c, enum state state)

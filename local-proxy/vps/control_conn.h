@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "control.h"
 #include "links.h"
@@ -15,6 +16,7 @@
 #include "tls.h"
 
 struct control_conn;
+SLIST_HEAD(control_conn_over, control_conn);
 
 struct control_conn_setup { /* all of it outlives the connection */
 	struct event_base *base;
@@ -26,7 +28,7 @@ struct control_conn_setup { /* all of it outlives the connection */
 	bool clear;
 };
 
-/* Any of them may free it. None is called from inside a function here. */
+/* Any of them may end it. None is called from inside a function here. */
 struct control_conn_ops {
 	void (*welcomed)(void *arg, struct control_conn *c);
 	/* What is not answered here. */
@@ -40,7 +42,9 @@ struct control_conn_ops {
 /* Dials; it has patience_ms until it is connected. NULL: no memory. */
 struct control_conn *control_conn_new(const struct control_conn_setup *setup, const struct addr *targets, size_t count, unsigned patience_ms,
 		      const struct control_conn_ops *ops, void *arg);
-void control_conn_free(struct control_conn *c); /* NULL is fine */
+/* Mark: hangs up, and calls nobody any more. NULL is fine. And sweep, when nothing of it runs. */
+void control_conn_end(struct control_conn *c, struct control_conn_over *over);
+void control_conn_sweep(struct control_conn_over *over);
 
 struct session *control_conn_session(const struct control_conn *c); /* NULL before WELCOME. Not a reference */
 const struct wire_welcome *control_conn_welcome(const struct control_conn *c); /* of that session */

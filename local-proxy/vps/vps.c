@@ -64,6 +64,7 @@ struct vps {
 	bool booted, retired;
 	uint64_t well_ms;   /* since when all is well; 0: it is not */
 	struct control_conn *now, *next, *old;
+	struct control_conn_over over;
 	uint64_t old_ms;    /* since when `old` is */
 	uint64_t lost_ms;   /* since when the connection of `now` is broken; 0: it is not */
 	uint64_t begun_ms;  /* when the last attempt was */
@@ -71,7 +72,7 @@ struct vps {
 	uint64_t wanted_ms; /* when a connection of the LAN last did */
 	uint64_t ticked_ms;
 	unsigned retry_ms, failures, dial_ms; /* dial_ms: how long a dial took that succeeded */
-	struct event retry, tick;
+	struct event retry, tick, sweep;
 	struct revoke_list revokes;
 	struct log_limit said;
 };
@@ -117,12 +118,29 @@ static void retry_later(struct vps *v)
 	v->retry_ms = v->retry_ms * 2 > max ? max : v->retry_ms * 2;
 }
 
+static void vps_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	struct vps *v = arg;
+
+	(void)fd, (void)what;
+	control_conn_sweep(&v->over);
+}
+
+/* It may be the one whose callback runs. */
+static void vps_part(struct vps *v, struct control_conn **c)
+{
+	if (!*c)
+		return;
+	control_conn_end(*c, &v->over);
+	*c = NULL;
+	event_active(&v->sweep, 0, 0);
+}
+
 static void drop_old(struct vps *v)
 {
 	if (v->old)
 		control_conn_send(v->old, WIRE_BYE, "rekey", 5);
-	control_conn_free(v->old);
-	v->old = NULL;
+	vps_part(v, &v->old);
 }
 
 static void next_failed(struct vps *v, const char *why)
@@ -132,8 +150,7 @@ static void next_failed(struct vps *v, const char *why)
 	if (v->n_targets)
 		addr_print(&v->targets[0], text);
 	log_limited(&v->said, "VPS %s (%s): %s", v->host, text, why);
-	control_conn_free(v->next);
-	v->next = NULL;
+	vps_part(v, &v->next);
 	v->failures++;
 	resolve_failed(v->resolve);
 	retry_later(v);
@@ -251,8 +268,7 @@ static void give_up_session(struct vps *v, uint64_t now)
 	log_warn("no session with %s any more", v->host);
 	revoke_answer_all(&v->revokes);
 	drop_old(v);
-	control_conn_free(v->now);
-	v->now = NULL;
+	vps_part(v, &v->now);
 	v->lost_ms = 0;
 	v->well_ms = 0;
 	v->away_ms = now;
@@ -342,6 +358,7 @@ struct vps *vps_new(const struct vps_house *house, const struct config_vps *c, c
 	LIST_INIT(&v->revokes);
 	event_assign(&v->retry, house->base, -1, 0, vps_retry_due, v);
 	event_assign(&v->tick, house->base, -1, EV_PERSIST, vps_tick, v);
+	event_assign(&v->sweep, house->base, -1, 0, vps_sweep, v);
 	timer_in_ms(&v->tick, TICK_MS);
 	v->resolve = resolve_new(house->base, host, port, c->resolver, c->private_ok, vps_resolved, v);
 	if (!v->resolve) {
@@ -358,13 +375,15 @@ void vps_free(struct vps *v)
 	if (v->now)
 		control_conn_send(v->now, WIRE_BYE, "stopping", 8);
 	drop_old(v);
-	control_conn_free(v->now);
-	control_conn_free(v->next);
+	vps_part(v, &v->now);
+	vps_part(v, &v->next);
+	control_conn_sweep(&v->over);
 	while (LIST_FIRST(&v->revokes))
 		revoke_free(LIST_FIRST(&v->revokes));
 	resolve_free(v->resolve);
 	event_del(&v->retry);
 	event_del(&v->tick);
+	event_del(&v->sweep);
 	free(v);
 }
 

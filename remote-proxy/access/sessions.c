@@ -69,8 +69,8 @@ struct sessions {
 	struct fallback *fallback;
 	struct tls_ctx *tls;
 	struct known_session *by_sid;
-	TAILQ_HEAD(, control_conn) controls; /* in order of arrival */
-	struct event tick;
+	TAILQ_HEAD(, control_conn) controls, over; /* in order of arrival */
+	struct event tick, sweep;
 	struct log_limit said;
 	uint8_t secret[32], boot[16];
 	void (*fill)(const void *arg, const struct user *user, struct wire_welcome *w);
@@ -99,28 +99,43 @@ static void known_session_orphan(struct known_session *e)
 
 /* --- controls --- */
 
-static void control_conn_free(struct control_conn *c)
+/* Marked only: what calls it may be its own callback. */
+static void control_conn_part(struct control_conn *c)
 {
 	TAILQ_REMOVE(&c->all->controls, c, link);
+	TAILQ_INSERT_TAIL(&c->all->over, c, link);
+	event_active(&c->all->sweep, 0, 0);
 	if (c->user)
 		fallback_left(c->all->fallback, c->user, c->control);
 	if (c->entry)
 		known_session_orphan(c->entry);
-	free(c);
+	c->entry = NULL;
+}
+
+static void sessions_sweep(evutil_socket_t fd, short what, void *sessions)
+{
+	struct sessions *s = sessions;
+	struct control_conn *c;
+
+	(void)fd, (void)what;
+	while ((c = TAILQ_FIRST(&s->over))) {
+		TAILQ_REMOVE(&s->over, c, link);
+		free(c);
+	}
 }
 
 static void control_conn_bye(struct control_conn *c, const char *why)
 {
 	control_send(c->control, WIRE_BYE, why, strlen(why));
 	control_free(c->control);
-	control_conn_free(c);
+	control_conn_part(c);
 }
 
 /* A stranger after all: it learns nothing from that. */
 static void control_conn_hush(struct control_conn *c)
 {
 	tarpit_take(c->all->tarpit, control_release(c->control), c->place);
-	control_conn_free(c);
+	control_conn_part(c);
 }
 
 static void known_session_end(struct sessions *s, struct known_session *e, const char *why)
@@ -300,7 +315,7 @@ static void sessions_down(void *arg, const char *why)
 	}
 	log_info("user %s: control connection ended: %s", user_config(c->user)->name, why);
 	control_free(c->control);
-	control_conn_free(c);
+	control_conn_part(c);
 }
 
 static void control_conn_turn_out(void *control_conn)
@@ -309,7 +324,7 @@ static void control_conn_turn_out(void *control_conn)
 
 	place_free(c->place);
 	sock_close_reset(control_release(c->control));
-	control_conn_free(c);
+	control_conn_part(c);
 }
 
 void sessions_control(struct sessions *s, int fd, struct place *place)
@@ -431,9 +446,11 @@ struct sessions *sessions_new(struct event_base *base, const struct config *conf
 	s->demux = demux;
 	s->fallback = fallback;
 	TAILQ_INIT(&s->controls);
+	TAILQ_INIT(&s->over);
 	identity_secret(id, "plait sid", s->secret);
 	seal_random(s->boot, sizeof(s->boot));
 	event_assign(&s->tick, base, -1, EV_PERSIST, sessions_tick, s);
+	event_assign(&s->sweep, base, -1, 0, sessions_sweep, s);
 	timer_in_s(&s->tick, 1);
 	return s;
 }
@@ -456,6 +473,8 @@ void sessions_free(struct sessions *s)
 	}
 	while (s->by_sid)
 		known_session_free(s, s->by_sid);
+	sessions_sweep(-1, 0, s);
+	event_del(&s->sweep);
 	event_del(&s->tick);
 	tls_ctx_free(s->tls);
 	seal_wipe(s->secret, sizeof(s->secret));

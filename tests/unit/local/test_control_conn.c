@@ -16,6 +16,7 @@
 
 static struct event_base *base;
 static struct control_conn *conn;
+static struct control_conn_over over;
 static dial_cb dialled;
 static const struct control_ops *control;
 static void *control_arg;
@@ -125,7 +126,8 @@ static int begin(void **state)
 static int end(void **state)
 {
 	(void)state;
-	control_conn_free(conn);
+	control_conn_end(conn, &over);
+	control_conn_sweep(&over);
 	event_base_free(base);
 	return 0;
 }

@@ -47,9 +47,14 @@ struct control_conn *control_conn_new(const struct control_conn_setup *setup, co
 	return t;
 }
 
-void control_conn_free(struct control_conn *t)
+void control_conn_end(struct control_conn *t, struct control_conn_over *over)
 {
-	(void)t;
+	(void)t, (void)over;
+}
+
+void control_conn_sweep(struct control_conn_over *over)
+{
+	(void)over;
 }
 
 struct session *control_conn_session(const struct control_conn *t)
