@@ -35,11 +35,12 @@ json_t *gateway_status(void *gateway)
 	seal_b64(b64, pin);
 	return json_pack("{s:s, s:b, s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:s, s:i, s:o, s:o, s:o}",
 			 "version", PLAIT_VERSION, "connected", vps_choice_session(g->vps) != NULL,
-			 "key", b64, "vps", vps_choice_status(g->vps), "links", links,
-			 "uneasy", links_uneasy(g->links), "pool", pool_status(g->pool),
-			 "tunnel", tundev_status(g->tundev), "lan", lan_status(g->lan),
-			 "rules", intercept_mode(g->intercept), "relays", (int)relay_loop_count(g->relays),
-			 "kernel", machine_kernel(&g->program.caps), "memory", machine_memory(), "counters", admin_counters());
+			 "key", b64, "vps", vps_choice_status(g->vps), "links", links, "uneasy",
+			 links_uneasy(g->links), "pool", pool_status(g->pool), "tunnel",
+			 tundev_status(g->tundev), "lan", lan_status(g->lan), "rules",
+			 intercept_mode(g->intercept), "relays", (int)relay_loop_count(g->relays),
+			 "kernel", machine_kernel(&g->program.caps), "memory", machine_memory(),
+			 "counters", admin_counters());
 }
 
 /* Everybody reads the config where it always was; who made something of it is told. Nobody is in

@@ -19,7 +19,8 @@
 #define HALF_IDLE_S 300
 #define WAN_KEEPALIVE_S 60
 
-static int gateway_configure(void *gateway, const char *conf, struct program_wants *wants, char *err, size_t err_len)
+static int gateway_configure(void *gateway, const char *conf, struct program_wants *wants,
+			     char *err, size_t err_len)
 {
 	struct config *c = &((struct gateway *)gateway)->config;
 
@@ -46,10 +47,14 @@ static int gateway_build(void *gateway, char *err, size_t err_len)
 	    !(g->vps = vps_choice_new(base, c, g->links, g->relays, g->tls, &wan)) ||
 	    !(g->tundev = tundev_new(base, c, g->seal, p->guard, g->vps)) ||
 	    !(g->fallback = fallback_new(base, g->tundev, g->vps, congestion)) ||
-	    !(g->paths = paths_new(base, c, g->links, g->vps, g->relays, tundev_tunnel(g->tundev))) ||
-	    !(g->wan = wan_new(&(struct wan_house){ base, c, g->links, g->vps, g->paths, tundev_tunnel(g->tundev), g->relays })) ||
+	    !(g->paths = paths_new(base, c, g->links, g->vps, g->relays,
+				   tundev_tunnel(g->tundev))) ||
+	    !(g->wan = wan_new(&(struct wan_house){ base, c, g->links, g->vps, g->paths,
+						    tundev_tunnel(g->tundev), g->relays })) ||
 	    !(g->pool = pool_new(base, c, g->links, g->vps, g->seal)) ||
-	    !(g->lan = lan_new(&(struct lan_house){ base, c, g->links, g->vps, g->paths, g->pool, g->relays, g->seal }, err, err_len)) ||
+	    !(g->lan = lan_new(&(struct lan_house){ base, c, g->links, g->vps, g->paths, g->pool,
+						    g->relays, g->seal },
+			       err, err_len)) ||
 	    !(g->subflows = subflows_new(base, g->relays, g->lan, g->pool, g->links, g->wan)) ||
 	    !(g->intercept = intercept_new(base, c, p->guard, g->vps, g->lan, g->relays)))
 		return -1;
@@ -117,10 +122,18 @@ static void gateway_end(void *gateway)
 int main(int argc, char **argv)
 {
 	static const struct program_ops ops = {
-		.name = "plait-local", .conf = PLAIT_SYSCONFDIR "/plait/plait-local.conf", .links = true,
-		.root_size = sizeof(struct gateway), .configure = gateway_configure, .build = gateway_build,
-		.wire = gateway_wire, .start = gateway_start, .end = gateway_end,
-		.status = gateway_status, .reload = gateway_reload, .ask = ask,
+		.name = "plait-local",
+		.conf = PLAIT_SYSCONFDIR "/plait/plait-local.conf",
+		.links = true,
+		.root_size = sizeof(struct gateway),
+		.configure = gateway_configure,
+		.build = gateway_build,
+		.wire = gateway_wire,
+		.start = gateway_start,
+		.end = gateway_end,
+		.status = gateway_status,
+		.reload = gateway_reload,
+		.ask = ask,
 	};
 
 	return program_main(&ops, argc, argv);

@@ -27,15 +27,17 @@ json_t *remote_status(void *remote)
 	return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}",
 			 "version", PLAIT_VERSION, "listen", addr_print(&r->config.listen, at),
 			 "kernel", machine_kernel(&r->program.caps), "memory", machine_memory(),
-			 "sessions", (json_int_t)sessions_count(r->sessions),
-			 "relays", (json_int_t)users_relays(r->users), "relays_max", (json_int_t)r->config.max_relays,
-			 "strangers", (json_int_t)places_taken(r->places),
-			 "dialling", (json_int_t)requests_dialling(r->requests), "users", users_status(r->users),
-			 "return_routes", return_routes_status(r->return_routes), "gateways", demux_status(r->demux),
+			 "sessions", (json_int_t)sessions_count(r->sessions), "relays",
+			 (json_int_t)users_relays(r->users), "relays_max",
+			 (json_int_t)r->config.max_relays, "strangers",
+			 (json_int_t)places_taken(r->places), "dialling",
+			 (json_int_t)requests_dialling(r->requests), "users",
+			 users_status(r->users), "return_routes",
+			 return_routes_status(r->return_routes), "gateways", demux_status(r->demux),
 			 "tunnel", tundev_status(r->tundev), "counters", admin_counters());
 }
 
-static void drop_users(struct remote *r)
+static void answers_drop_users(struct remote *r)
 {
 	for (unsigned i = 0; i < r->config.n_users; i++) {
 		struct user *user = users_at(r->users, i);
@@ -62,7 +64,7 @@ static int adopt(struct remote *r, struct config *now, const struct config *next
 	r->config = *now;
 	log_level = r->config.log;
 	users_reload(r->users);
-	drop_users(r);
+	answers_drop_users(r);
 	tundev_reload(r->tundev);
 	return 0;
 }

@@ -244,7 +244,8 @@ static void tell_user(const struct config_user *u, bool taken, inifile_differs t
 	told(arg, text, taken);
 }
 
-static void drop_users(struct config *is, const struct config *next, inifile_differs told, void *arg)
+static void config_drop_users(struct config *is, const struct config *next, inifile_differs told,
+			      void *arg)
 {
 	for (size_t i = 0; i < is->n_users; i++) {
 		if (is->users[i].gone || place_of(next, is->users[i].pin) < next->n_users)
@@ -254,7 +255,8 @@ static void drop_users(struct config *is, const struct config *next, inifile_dif
 	}
 }
 
-static void add_user(struct config *is, const struct config_user *user, size_t at, inifile_differs told, void *arg)
+static void config_add_user(struct config *is, const struct config_user *user, size_t at,
+			    inifile_differs told, void *arg)
 {
 	tell_user(user, at < CONFIG_USERS, told, arg);
 	if (at == CONFIG_USERS)
@@ -266,7 +268,7 @@ static void add_user(struct config *is, const struct config_user *user, size_t a
 void config_adopt(struct config *is, const struct config *next, const bool busy[CONFIG_USERS], inifile_differs told, void *arg)
 {
 	inifile_adopt(sections, is, next, told, arg);
-	drop_users(is, next, told, arg);
+	config_drop_users(is, next, told, arg);
 	for (size_t i = 0; i < next->n_users; i++) {
 		const struct config_user *user = &next->users[i];
 		size_t at = place_of(is, user->pin);
@@ -274,6 +276,6 @@ void config_adopt(struct config *is, const struct config *next, const bool busy[
 		if (at < is->n_users)
 			adopt_user(&is->users[at], user, told, arg);
 		else
-			add_user(is, user, free_place(is, busy), told, arg);
+			config_add_user(is, user, free_place(is, busy), told, arg);
 	}
 }

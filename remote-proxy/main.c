@@ -20,7 +20,8 @@
 
 #define HALF_IDLE_S 300
 
-static int remote_configure(void *remote, const char *conf, struct program_wants *wants, char *err, size_t err_len)
+static int remote_configure(void *remote, const char *conf, struct program_wants *wants, char *err,
+			    size_t err_len)
 {
 	struct config *c = &((struct remote *)remote)->config;
 
@@ -41,16 +42,25 @@ static int remote_build(void *remote, char *err, size_t err_len)
 	uint8_t pin[WIRE_PIN];
 
 	identity_pin(p->identity, pin);
-	if (!(r->policy = policy_new(c)) || !(r->own_addrs = own_addrs_new(base, r->policy, err, err_len)) ||
-	    !(r->return_routes = return_routes_new(base, c, err, err_len)) || !(r->users = users_new(c)) ||
-	    !(r->seal = seal_new()) || !(r->relays = relay_loop_new(base, r->seal, &limits)) ||
+	if (!(r->policy = policy_new(c)) ||
+	    !(r->own_addrs = own_addrs_new(base, r->policy, err, err_len)) ||
+	    !(r->return_routes = return_routes_new(base, c, err, err_len)) ||
+	    !(r->users = users_new(c)) || !(r->seal = seal_new()) ||
+	    !(r->relays = relay_loop_new(base, r->seal, &limits)) ||
 	    !(r->fallback = fallback_new(congestion)) ||
-	    !(r->tundev = tundev_new(base, c, r->policy, r->seal, p->guard, p->settings, r->fallback, err, err_len)) ||
-	    !(r->demux = demux_new(base, c, r->seal, tundev_why(r->tundev) ? NULL : &tundev_ops, r->tundev)) ||
+	    !(r->tundev = tundev_new(base, c, r->policy, r->seal, p->guard, p->settings,
+				     r->fallback, err, err_len)) ||
+	    !(r->demux = demux_new(base, c, r->seal, tundev_why(r->tundev) ? NULL : &tundev_ops,
+				   r->tundev)) ||
 	    !(r->places = places_new()) || !(r->tarpit = tarpit_new(base)) ||
-	    !(r->sessions = sessions_new(base, c, p->identity, r->users, r->tarpit, r->demux, r->fallback)) ||
-	    !(r->requests = requests_new(base, c, r->policy, r->seal, r->relays, r->return_routes)) ||
-	    !(r->acceptor = acceptor_new(base, pin, &(struct acceptor_rooms){ r->seal, r->sessions, r->requests, r->places, r->tarpit })))
+	    !(r->sessions = sessions_new(base, c, p->identity, r->users, r->tarpit, r->demux,
+					 r->fallback)) ||
+	    !(r->requests = requests_new(base, c, r->policy, r->seal, r->relays,
+					 r->return_routes)) ||
+	    !(r->acceptor = acceptor_new(base, pin,
+					 &(struct acceptor_rooms){ r->seal, r->sessions,
+								   r->requests, r->places,
+								   r->tarpit })))
 		return -1;
 	relay_loop_congestion(r->relays, congestion);
 	return 0;
@@ -97,9 +107,16 @@ static void remote_end(void *remote)
 int main(int argc, char **argv)
 {
 	static const struct program_ops ops = {
-		.name = "plait-remote", .conf = PLAIT_SYSCONFDIR "/plait/plait-remote.conf", .root_size = sizeof(struct remote),
-		.configure = remote_configure, .build = remote_build, .wire = remote_wire, .start = remote_start,
-		.end = remote_end, .status = remote_status, .reload = remote_reload,
+		.name = "plait-remote",
+		.conf = PLAIT_SYSCONFDIR "/plait/plait-remote.conf",
+		.root_size = sizeof(struct remote),
+		.configure = remote_configure,
+		.build = remote_build,
+		.wire = remote_wire,
+		.start = remote_start,
+		.end = remote_end,
+		.status = remote_status,
+		.reload = remote_reload,
 	};
 
 	return program_main(&ops, argc, argv);

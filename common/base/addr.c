@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* addr: see addr.h. IPv4 and IPv6 are told apart here and nowhere else. */
 #include "addr.h"
 
 #include <arpa/inet.h>

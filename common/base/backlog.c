@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* backlog: see backlog.h. */
 #include "backlog.h"
 
 #define SLACK_US 10000 /* between two looks of who keeps the limit, and their delay */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Theory of operation
+/* classify: what an inner packet is, and what it deserves: R (urgent), F (fluent) or B (bulk).
+ *
+ * Theory of operation
  *
  * Headers. inner_parse() reads what routing would: the IP header, the chain of IPv6 extension
  * headers, the ports. A packet whose own length is not the length of what came is refused, so
  * nobody behind has to think about trailing or missing bytes.
  *
  * Classes. The question is what a lost or late packet costs.
- * - R (redundant): loss hurts at once and a copy costs next to nothing. ICMP, DNS, NTP; small packets; the first packets of any flow
- *   (all handshakes); flows that are slow; what the sender marked as urgent (EF, CS5 to CS7, AF4x).
+ * - R (redundant): loss hurts at once and a copy costs next to nothing. ICMP, DNS, NTP; small
+ * packets; the first packets of any flow (all handshakes); flows that are slow; what the sender
+ * marked as urgent (EF, CS5 to CS7, AF4x).
  * - F (fluent): 1 to 10 Mbit/s, a video call or a game streamed: one good line, and resends.
  * - B (bulk): what is faster, and would fill any line it is given.
  * A small packet stays R in a fast flow (acknowledgements), until there are so many of them that
@@ -16,8 +19,9 @@
  * A flow's rate is that of its last interval or of the present one so far, whichever is more: a
  * flow that begins with full force is B after some ten packets and not after an interval. The table
  * is of sets of four; a newcomer takes the place that was not used for longest, so it is never
- * full, and under a flood of flows each is new: R for its first packets. The tunnel bounds what R
- * may cost. */
+ * full, and under a flood of flows each is new: R for its first packets. This is not the
+ * last word: demote_costly() in tunnel_out.c makes F of what is urgent only because its sender says
+ * so, and takes too much of the best path. */
 #include "classify.h"
 
 #include <string.h>
@@ -26,7 +30,7 @@ enum { ICMP = 1, TCP = 6, UDP = 17, DCCP = 33, ICMP6 = 58, SCTP = 132, UDPLITE =
 enum { HOP = 0, ROUTING = 43, FRAGMENT = 44, AUTH = 51, DEST = 60, MOBILITY = 135 };
 #define EXTENSIONS_MAX 8
 
-static uint16_t get16(const uint8_t *p)
+static uint16_t classify_get16(const uint8_t *p)
 {
 	return (uint16_t)(p[0] << 8 | p[1]);
 }
@@ -65,8 +69,8 @@ static void finish(struct inner *in, const uint8_t *rest, size_t len, bool piece
 	if (pieces) /* later pieces have no ports, and belong together with the first */
 		in->flow = hash_flow(in);
 	if (ports) {
-		in->src.port = get16(rest);
-		in->dst.port = get16(rest + 2);
+		in->src.port = classify_get16(rest);
+		in->dst.port = classify_get16(rest + 2);
 	}
 	if (!pieces)
 		in->flow = hash_flow(in);
@@ -77,13 +81,13 @@ static int parse_v4(struct inner *in, const uint8_t *p, size_t len)
 	size_t head = (size_t)(p[0] & 15) * 4;
 	uint16_t cut;
 
-	if (len < 20 || head < 20 || head > len || get16(p + 2) != len)
+	if (len < 20 || head < 20 || head > len || classify_get16(p + 2) != len)
 		return -1;
 	in->proto = p[9];
 	in->tos = p[1];
 	addr_from_bytes(&in->src, p + 12, 4, 0);
 	addr_from_bytes(&in->dst, p + 16, 4, 0);
-	cut = get16(p + 6) & 0x3fff; /* more fragments, offset */
+	cut = classify_get16(p + 6) & 0x3fff; /* more fragments, offset */
 	in->fragment = cut & 0x1fff;
 	finish(in, p + head, len - head, cut);
 	return 0;
@@ -108,7 +112,7 @@ static int parse_v6(struct inner *in, const uint8_t *p, size_t len)
 	bool pieces = false;
 	ssize_t n;
 
-	if (len < 40 || (size_t)get16(p + 4) + 40 != len)
+	if (len < 40 || (size_t)classify_get16(p + 4) + 40 != len)
 		return -1;
 	in->tos = (uint8_t)(p[0] << 4 | p[1] >> 4);
 	in->proto = p[6];
@@ -122,8 +126,8 @@ static int parse_v6(struct inner *in, const uint8_t *p, size_t len)
 		if (n < 0 || i == EXTENSIONS_MAX)
 			return -1;
 		if (in->proto == FRAGMENT) {
-			pieces = get16(p + at + 2) & 0xfff9;
-			in->fragment = get16(p + at + 2) & 0xfff8;
+			pieces = classify_get16(p + at + 2) & 0xfff9;
+			in->fragment = classify_get16(p + at + 2) & 0xfff8;
 		}
 		in->proto = p[at];
 		at += (size_t)n;
@@ -148,10 +152,10 @@ int inner_parse(struct inner *in, const uint8_t *packet, size_t len)
 static void set_tos_v4(uint8_t *p, uint8_t tos)
 {
 	/* RFC 1624: ~(~sum + ~old + new), of the 16-bit word that holds it */
-	uint32_t sum = (uint16_t)~get16(p + 10) + (uint32_t)(uint16_t)~get16(p);
+	uint32_t sum = (uint16_t)~classify_get16(p + 10) + (uint32_t)(uint16_t)~classify_get16(p);
 
 	p[1] = tos;
-	sum += get16(p);
+	sum += classify_get16(p);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (uint16_t)~sum;
@@ -196,7 +200,7 @@ bool inner_take_ecn(uint8_t *packet, uint8_t outer_tos)
 #define SMALL_PPS 1500 /* small ones, but so many that they are the load */
 #define F_RATE (10000000 / 8)
 
-static struct classify_flow *find(struct classify *c, uint32_t key, uint64_t now)
+static struct classify_flow *classify_find(struct classify *c, uint32_t key, uint64_t now)
 {
 	struct classify_flow *set = &c->flow[(key % (CLASSIFY_FLOWS / WAYS)) * WAYS], *oldest = set;
 
@@ -216,7 +220,7 @@ static uint32_t a_second(uint64_t n, uint64_t ms)
 	return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
-static void note(struct classify_flow *f, size_t len, uint64_t now)
+static void classify_note(struct classify_flow *f, size_t len, uint64_t now)
 {
 	uint64_t past = now - f->since_ms;
 
@@ -254,11 +258,11 @@ static uint32_t more(uint32_t a, uint32_t b)
 
 enum wire_class classify_packet(struct classify *c, const struct inner *in, size_t len, uint64_t now_ms, struct classify_flow **flow)
 {
-	struct classify_flow *f = find(c, in->flow, now_ms);
+	struct classify_flow *f = classify_find(c, in->flow, now_ms);
 	uint32_t rate, pps;
 
 	*flow = f;
-	note(f, len, now_ms);
+	classify_note(f, len, now_ms);
 	rate = more(f->rate, a_second(f->bytes, now_ms - f->since_ms));
 	pps = more(f->pps, a_second(f->count, now_ms - f->since_ms));
 	if (f->packets <= FIRST_PACKETS || is_urgent(in) || (rate < R_RATE && pps < R_PPS))

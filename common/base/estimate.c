@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* estimate: see estimate.h. */
 #include "estimate.h"
 
 #define FALL 8

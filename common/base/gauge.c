@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* gauge: a value of late is the best of two buckets of time, the present one and the one before. */
 #include "gauge.h"
 
 #define LOSS_BLOCK 16

@@ -135,7 +135,7 @@ static void fall(struct health *h, uint64_t now)
 }
 
 /* The state of both is the worse one. `why` belongs to the direction that changed. */
-static bool settle(struct health *h, const char *why, uint64_t now)
+static bool health_settle(struct health *h, const char *why, uint64_t now)
 {
 	enum health_state tx = h->side[HEALTH_TX].state, rx = h->side[HEALTH_RX].state;
 	enum health_state s = badness(tx) >= badness(rx) ? tx : rx;
@@ -153,7 +153,7 @@ static bool settle(struct health *h, const char *why, uint64_t now)
 static void set_both(struct health *h, enum health_state s, const char *why, uint64_t now)
 {
 	h->side[HEALTH_TX].state = h->side[HEALTH_RX].state = s;
-	settle(h, why, now);
+	health_settle(h, why, now);
 }
 
 static const char *silence_why(const struct health *h, enum health_dir d, enum health_state s)
@@ -173,13 +173,13 @@ void health_fall_silent(struct health *h, enum health_dir d, bool down, uint64_t
 		return;
 	h->side[d].state = s;
 	h->own.calm[d] = 0;
-	settle(h, silence_why(h, d, s), now);
+	health_settle(h, silence_why(h, d, s), now);
 }
 
 void health_set_lossy(struct health *h, enum health_dir d, bool lossy, uint64_t now)
 {
 	h->side[d].state = lossy ? HEALTH_LOSSY : HEALTH_UP;
-	settle(h, lossy ? "it loses over a tenth" : "it loses less again", now);
+	health_settle(h, lossy ? "it loses over a tenth" : "it loses less again", now);
 }
 
 /* A probe arrived in this direction. */
@@ -190,7 +190,7 @@ static void calm_down(struct health *h, enum health_dir d, uint64_t now)
 	if (h->side[d].state != HEALTH_SUSPECT || ++in->calm[d] < CALM)
 		return;
 	h->side[d].state = HEALTH_UP;
-	settle(h, "it answers again", now);
+	health_settle(h, "it answers again", now);
 }
 
 /* A probe went there and its report came back on the same path: both directions work. */

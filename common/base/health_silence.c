@@ -10,7 +10,7 @@
 
 /* Probes that may be missing in a row on a link that loses so much, without being news: by chance
  * they are once in ten thousand (1 % lost), in 8,000 (5 %), 10,000 (10 %), 16,000 (20 %). */
-static uint32_t patience(uint32_t loss_ppm)
+static uint32_t health_patience(uint32_t loss_ppm)
 {
 	return loss_ppm < 10000 ? 2 : loss_ppm < 50000 ? 3 : loss_ppm < 100000 ? 4 : loss_ppm < 200000 ? 6 : 8;
 }
@@ -30,7 +30,7 @@ static bool lead_is_far(struct health *h, const struct health_view *v, uint32_t 
 
 /* Our probes that the peer does not know of, though it knows of one that left `allow` later by
  * another path. */
-static uint32_t missing(const struct health_own *in, uint32_t acked_us, uint32_t allow)
+static uint32_t health_missing(const struct health_own *in, uint32_t acked_us, uint32_t allow)
 {
 	uint32_t n = 0, s = in->seq - in->acked >= HEALTH_RING ? in->seq - HEALTH_RING + 1 : in->acked + 1;
 
@@ -44,16 +44,19 @@ static uint32_t missing(const struct health_own *in, uint32_t acked_us, uint32_t
 static void silence_tx(struct health *h, const struct health_view *v, uint64_t now)
 {
 	const struct health_own *in = &h->own;
-	uint32_t rtt = h->srtt_us ? h->srtt_us : UNKNOWN_RTT_US, need = patience(h->side[HEALTH_TX].loss_ppm);
+	uint32_t rtt = h->srtt_us ? h->srtt_us : UNKNOWN_RTT_US,
+		 need = health_patience(h->side[HEALTH_TX].loss_ppm);
 	uint32_t allow = 4 * h->rttvar_us + HELD_US + (rtt > v->lead->rtt_us ? (rtt - v->lead->rtt_us) / 2 : 0);
 	int32_t lag = (int32_t)(v->lead->acked_us - in->acked_time);
 
 	if (!in->acked || in->seq == in->acked)
 		return;
-	if (!v->lead->told || lag <= SUSPECT_US || missing(in, v->lead->acked_us, allow) < need)
+	if (!v->lead->told || lag <= SUSPECT_US ||
+	    health_missing(in, v->lead->acked_us, allow) < need)
 		lag = 0;
 	/* Without a lead: what left long before the last report came. */
-	if (lag > DOWN_US || missing(in, (uint32_t)in->told_us, DOWN_US + rtt + v->lead->rtt_us) > need)
+	if (lag > DOWN_US ||
+	    health_missing(in, (uint32_t)in->told_us, DOWN_US + rtt + v->lead->rtt_us) > need)
 		health_fall_silent(h, HEALTH_TX, true, now);
 	else if (lag)
 		health_fall_silent(h, HEALTH_TX, false, now);
@@ -75,7 +78,8 @@ static uint64_t asked_for(const struct health_own *in, const struct health_view 
 static void silence_rx(struct health *h, const struct health_view *v, uint64_t now)
 {
 	const struct health_own *in = &h->own;
-	uint32_t need = patience(h->side[HEALTH_RX].loss_ppm), limit, pace = in->pace > v->interval_us ? in->pace : v->interval_us;
+	uint32_t need = health_patience(h->side[HEALTH_RX].loss_ppm), limit,
+		 pace = in->pace > v->interval_us ? in->pace : v->interval_us;
 	bool asked = v->asks && (!v->brisk || !in->heard); /* silent since it was asked */
 	uint64_t silent = asked ? asked_for(in, v, need, now) : now - in->heard_us;
 	bool far = lead_is_far(h, v, need, now);

@@ -26,7 +26,7 @@
 #define REST_US 2000000
 #define REST_MOST_US 16000000
 
-static void learn(struct jitter *j, uint64_t us)
+static void jitter_learn(struct jitter *j, uint64_t us)
 {
 	j->us = us < MOST_US ? (uint32_t)us : MOST_US;
 }
@@ -40,12 +40,12 @@ static void start_again(struct jitter *j, uint64_t now)
 
 void jitter_idle(struct jitter *j, uint32_t queue_us, uint64_t now)
 {
-	learn(j, gauge_most(&j->most, queue_us, now));
+	jitter_learn(j, gauge_most(&j->most, queue_us, now));
 	j->trial_us = j->rest_us = j->late = 0;
 	start_again(j, now);
 }
 
-static void take(struct jitter *j, const struct jitter_seen *s, unsigned half)
+static void jitter_take(struct jitter *j, const struct jitter_seen *s, unsigned half)
 {
 	j->sum[half] += jitter_queue_us(j, s->queue_us);
 	j->n[half]++;
@@ -58,9 +58,9 @@ static uint64_t mean(const struct jitter *j, unsigned half)
 	return j->n[half] ? j->sum[half] / j->n[half] : 0;
 }
 
-static void watch(struct jitter *j, const struct jitter_seen *s, uint64_t now)
+static void jitter_watch(struct jitter *j, const struct jitter_seen *s, uint64_t now)
 {
-	take(j, s, 0);
+	jitter_take(j, s, 0);
 	if (now - j->since_us < WATCH_US)
 		return;
 	if (mean(j, 0) < LONG_US)
@@ -77,17 +77,17 @@ static bool was_in_vain(const struct jitter *j)
 	return first <= MOST_US && second >= LONG_US && second >= first / 2 && j->sent <= j->arrived / 10 * 11;
 }
 
-static void try(struct jitter *j, const struct jitter_seen *s, uint64_t now)
+static void jitter_try(struct jitter *j, const struct jitter_seen *s, uint64_t now)
 {
 	uint64_t past = now - j->trial_us, cured = CURE_US + s->srtt_us;
 
 	if (past < cured)
 		return;
-	take(j, s, past >= cured + LOOK_US / 2);
+	jitter_take(j, s, past >= cured + LOOK_US / 2);
 	if (past < cured + LOOK_US)
 		return;
 	if (was_in_vain(j)) {
-		learn(j, j->us + (mean(j, 0) + mean(j, 1)) / 2);
+		jitter_learn(j, j->us + (mean(j, 0) + mean(j, 1)) / 2);
 		j->rest_us = REST_US;
 	} else if (j->rest_us < REST_MOST_US) {
 		j->rest_us = j->rest_us ? 2 * j->rest_us : REST_US;
@@ -100,7 +100,7 @@ static void try(struct jitter *j, const struct jitter_seen *s, uint64_t now)
 void jitter_busy(struct jitter *j, const struct jitter_seen *s, uint64_t now)
 {
 	if (j->trial_us)
-		try(j, s, now);
+		jitter_try(j, s, now);
 	else
-		watch(j, s, now);
+		jitter_watch(j, s, now);
 }

@@ -56,7 +56,7 @@ static void go_back(struct meter *m, uint32_t now)
 	m->age_ms = 0;
 }
 
-static void begin_anew(struct meter *m, uint32_t now)
+static void meter_begin_anew(struct meter *m, uint32_t now)
 {
 	if (m->before && m->age_ms < DAY_MS) {
 		m->before_used += m->used;
@@ -92,7 +92,7 @@ bool meter_turn(struct meter *m, uint32_t now, uint64_t elapsed_ms)
 		}
 		if (now == m->period)
 			return false;
-		begin_anew(m, now);
+		meter_begin_anew(m, now);
 		return true;
 	}
 	return false;

@@ -35,7 +35,7 @@
 #define TCP_CWR 0x80
 #define TCP_FIN_PSH 0x09
 
-static uint16_t get16(const uint8_t *p)
+static uint16_t offload_get16(const uint8_t *p)
 {
 	return (uint16_t)(p[0] << 8 | p[1]);
 }
@@ -48,7 +48,7 @@ static void put16(uint8_t *p, uint32_t v)
 
 static uint32_t get32(const uint8_t *p)
 {
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
+	return (uint32_t)offload_get16(p) << 16 | offload_get16(p + 2);
 }
 
 static void put32(uint8_t *p, uint32_t v)
@@ -167,7 +167,7 @@ int offload_complete(const struct offload *how, uint8_t *packet, size_t len)
 		return 0;
 	if (!checksum_fits(how, len))
 		return -1;
-	sign(packet, len, how, get16(packet + how->start + how->offset));
+	sign(packet, len, how, offload_get16(packet + how->start + how->offset));
 	return 0;
 }
 
@@ -220,7 +220,7 @@ static void set_lengths(uint8_t *out, size_t len, unsigned n)
 {
 	if (out[0] >> 4 == 4) {
 		put16(out + 2, (uint32_t)len);
-		put16(out + 4, get16(out + 4) + n);
+		put16(out + 4, offload_get16(out + 4) + n);
 		sign_ip4(out);
 	} else {
 		put16(out + 4, (uint32_t)(len - IP6_HDR));
@@ -244,7 +244,8 @@ static uint32_t segment_pseudo(const struct offload_split *s, const uint8_t *out
 
 	if (!s->how.checksum)
 		return pseudo_sum(out, s->how.kind == OFFLOAD_UDP ? PROTO_UDP : PROTO_TCP, upper);
-	return fold((uint64_t)get16(s->packet + s->how.start + s->how.offset) + (uint16_t)~(whole & 0xffff) + (uint16_t)~(whole >> 16) + upper);
+	return fold((uint64_t)offload_get16(s->packet + s->how.start + s->how.offset) +
+		    (uint16_t) ~(whole & 0xffff) + (uint16_t) ~(whole >> 16) + upper);
 }
 
 size_t offload_split_next(struct offload_split *s, uint8_t *out, size_t room)
@@ -289,11 +290,12 @@ bool offload_is_udp(const uint8_t *packet, size_t len)
 	if (!is_ip(packet, len))
 		return false;
 	ip = ip_header(packet);
-	if (len < ip + UDP_HDR || get16(packet + ip + 4) != len - ip)
+	if (len < ip + UDP_HDR || offload_get16(packet + ip + 4) != len - ip)
 		return false;
 	if (ip == IP6_HDR)
-		return packet[6] == PROTO_UDP && get16(packet + 4) == len - IP6_HDR;
-	return packet[0] == 0x45 && packet[9] == PROTO_UDP && get16(packet + 2) == len && !(get16(packet + 6) & 0x3fff);
+		return packet[6] == PROTO_UDP && offload_get16(packet + 4) == len - IP6_HDR;
+	return packet[0] == 0x45 && packet[9] == PROTO_UDP && offload_get16(packet + 2) == len &&
+	       !(offload_get16(packet + 6) & 0x3fff);
 }
 
 bool offload_same_flow(const struct offload_run *r, const uint8_t *packet, size_t len)
@@ -308,7 +310,7 @@ static bool checksum_right(const uint8_t *packet, size_t len)
 {
 	size_t ip = ip_header(packet);
 
-	if (!get16(packet + ip + 6))
+	if (!offload_get16(packet + ip + 6))
 		return false;
 	if (ip == IP4_HDR && offload_sum(packet, IP4_HDR, 0) != 0xffff)
 		return false;
@@ -323,7 +325,7 @@ bool offload_run_start(struct offload_run *r, uint8_t *packet, size_t len)
 		return false;
 	r->head = packet;
 	r->headers = (uint16_t)(ip_header(packet) + UDP_HDR);
-	r->id = (uint16_t)(get16(packet + 4) + 1);
+	r->id = (uint16_t)(offload_get16(packet + 4) + 1);
 	r->segment = r->total = len - r->headers;
 	r->ended = false;
 	r->payload[0] = packet + r->headers;
@@ -342,7 +344,7 @@ static bool same_headers(const struct offload_run *r, const uint8_t *packet)
 		return !memcmp(head, packet, 4) && head[7] == packet[7];
 	if (head[1] != packet[1] || head[8] != packet[8] || head[6] != packet[6])
 		return false;
-	return (packet[6] & 0x40) || get16(packet + 4) == r->id;
+	return (packet[6] & 0x40) || offload_get16(packet + 4) == r->id;
 }
 
 bool offload_run_add(struct offload_run *r, uint8_t *packet, size_t len)

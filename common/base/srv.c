@@ -11,7 +11,7 @@ static void swap(struct srv *a, struct srv *b)
 }
 
 /* By priority, and those that weigh nothing first among equals, as the drawing wants them. */
-static void sort(struct srv *list, size_t count)
+static void srv_sort(struct srv *list, size_t count)
 {
 	for (size_t i = 1; i < count; i++)
 		for (size_t k = i; k > 0; k--) {
@@ -48,7 +48,7 @@ static void bring_forward(struct srv *list, size_t at)
 
 void srv_order(struct srv *list, size_t count, uint32_t (*dice)(void *arg), void *arg)
 {
-	sort(list, count);
+	srv_sort(list, count);
 	for (size_t i = 0; i < count; i++) {
 		size_t n = 1;
 

@@ -49,7 +49,8 @@ static uint64_t sum_of(const struct weigh_second *link, size_t n, int way)
 }
 
 /* The link that can carry most, of those that are in use. */
-static size_t best_of(const struct weigh *w, size_t n, const struct weigh_second *link, int way)
+static size_t weigh_best_of(const struct weigh *w, size_t n, const struct weigh_second *link,
+			    int way)
 {
 	size_t best = n;
 
@@ -66,7 +67,7 @@ static uint32_t limit_of(const struct weigh_second *link, const struct weigh_sec
 	return far ? FAR : NEAR;
 }
 
-static void remember(struct weigh *w, const struct weigh_second *link, size_t n, int way)
+static void weigh_remember(struct weigh *w, const struct weigh_second *link, size_t n, int way)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct weigh_link *l = &w->link[i];
@@ -78,7 +79,7 @@ static void remember(struct weigh *w, const struct weigh_second *link, size_t n,
 }
 
 /* It carries most of what it can. */
-static bool is_full(const struct weigh_link *l, const struct weigh_second *link, int way)
+static bool weigh_is_full(const struct weigh_link *l, const struct weigh_second *link, int way)
 {
 	return link->queue_us > QUEUE_US || (link->bytes[way] >= LITTLE && link->bytes[way] >= l->peak[way] / 10 * 6);
 }
@@ -106,7 +107,8 @@ static void put_aside(struct weigh_link *l, uint64_t now_ms)
 	l->retry_ms = now_ms + l->rest_ms;
 }
 
-static bool judge(struct weigh_link *l, const struct weigh_second *link, uint64_t others, uint32_t limit, int way, uint64_t now_ms)
+static bool weigh_judge(struct weigh_link *l, const struct weigh_second *link, uint64_t others,
+			uint32_t limit, int way, uint64_t now_ms)
 {
 	unsigned get_up = GET_UP + 4 * link->rtt_us / 1000000;
 
@@ -162,9 +164,9 @@ static bool weigh_one(struct weigh *w, const struct weigh_second *link, size_t n
 		return try_again(l, sum_of(link, n, way), w->busy, now_ms);
 	if (brings_much_the_other_way(link, n, i, way, limit))
 		return false;
-	if (!is_full(l, &link[i], way) && !is_full(&w->link[best], &link[best], way))
+	if (!weigh_is_full(l, &link[i], way) && !weigh_is_full(&w->link[best], &link[best], way))
 		return false;
-	return judge(l, &link[i], beside(w, link, n, i, way), limit, way, now_ms);
+	return weigh_judge(l, &link[i], beside(w, link, n, i, way), limit, way, now_ms);
 }
 
 void weigh_forget(struct weigh *w, size_t link)
@@ -184,8 +186,8 @@ bool weigh_second(struct weigh *w, const struct weigh_second *link, size_t n, ui
 	size_t best;
 	bool changed = false;
 
-	remember(w, link, n, way);
-	best = best_of(w, n, link, way);
+	weigh_remember(w, link, n, way);
+	best = weigh_best_of(w, n, link, way);
 	w->busy = sum_of(link, n, way) >= LEAST ? w->busy + 1 : 0;
 	for (size_t i = 0; i < n && w->busy >= 2; i++)
 		if (i != best && link[i].in)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* wire: see wire.h. A new message or status begins there, and has its row in docs/protocol.md. */
 #include "wire.h"
 
 #include <string.h>
@@ -101,7 +102,7 @@ ssize_t wire_get_record_hdr(enum wire_kind *kind, size_t *cipher_len, const uint
 	return WIRE_RECORD_HDR;
 }
 
-static uint8_t *put_addr(uint8_t *p, const struct addr *a)
+static uint8_t *wire_put_addr(uint8_t *p, const struct addr *a)
 {
 	return put_be(put_bytes(p, a->ip, sizeof(a->ip)), a->port, 2);
 }
@@ -117,7 +118,7 @@ size_t wire_put_open(uint8_t *out, const struct wire_open *o)
 {
 	out[0] = (uint8_t)o->mode;
 	out[1] = o->flags;
-	put_addr(put_addr(out + 2, &o->dst), &o->src);
+	wire_put_addr(wire_put_addr(out + 2, &o->dst), &o->src);
 	return WIRE_OPEN_LEN;
 }
 

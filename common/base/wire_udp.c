@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* wire_udp: see wire_udp.h. */
 #include "wire_udp.h"
 
 #include "bytes.h"

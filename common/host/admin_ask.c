@@ -213,7 +213,7 @@ static char *read_all(int fd, size_t *len)
 	return NULL;
 }
 
-static json_t *ask(const char *path, const char *request)
+static json_t *admin_send(const char *path, const char *request)
 {
 	int fd = dial(path);
 	char *text = NULL;
@@ -238,7 +238,7 @@ static json_t *ask(const char *path, const char *request)
 
 json_t *admin_fetch(const char *path, const char *request)
 {
-	json_t *answer = ask(path, request);
+	json_t *answer = admin_send(path, request);
 	const char *error = json_string_value(json_object_get(answer, "error"));
 
 	if (error) {

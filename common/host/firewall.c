@@ -26,8 +26,8 @@ struct firewall {
 	struct script put; /* what was run last to put them in */
 };
 
-static int prepare(const struct firewall *f, const char *way, const char *verb, bool undo,
-		   struct script *out)
+static int firewall_prepare(const struct firewall *f, const char *way, const char *verb, bool undo,
+			    struct script *out)
 {
 	return script_init(out, f->setup.dir, way, verb) ||
 			       f->setup.describe(f->setup.arg, undo, out) ?
@@ -41,7 +41,7 @@ static int run(const struct firewall *f, const char *way, const char *verb, char
 	char out[512];
 	struct script s;
 
-	if (prepare(f, way, verb, false, &s)) {
+	if (firewall_prepare(f, way, verb, false, &s)) {
 		snprintf(err, err_len, "rules: %s/%s: too long, or not absolute", f->setup.dir,
 			 way);
 		return -1;
@@ -52,7 +52,7 @@ static int run(const struct firewall *f, const char *way, const char *verb, char
 	return -1;
 }
 
-static int try(const struct firewall *f, const char *way, char *err, size_t err_len)
+static int firewall_try(const struct firewall *f, const char *way, char *err, size_t err_len)
 {
 	char ignored[ERR];
 
@@ -66,7 +66,7 @@ static int try(const struct firewall *f, const char *way, char *err, size_t err_
 static const char *find_way(const struct firewall *f, char *err, size_t err_len)
 {
 	for (const char *const *way = f->setup.ways; *way; way++) {
-		if (try(f, *way, err, err_len) == 0)
+		if (firewall_try(f, *way, err, err_len) == 0)
 			return *way;
 		if (way[1])
 			log_info("%s", err);
@@ -80,7 +80,7 @@ void firewall_tell_guard(const struct firewall *f)
 
 	if (f->state == FIREWALL_OUT)
 		return;
-	if (prepare(f, f->way, "down", true, &undo) || guard_arm(f->setup.guard, &undo))
+	if (firewall_prepare(f, f->way, "down", true, &undo) || guard_arm(f->setup.guard, &undo))
 		log_warn("the guard is away: if this process is killed, %s will not be taken out",
 			 f->setup.what);
 }
@@ -96,7 +96,7 @@ int firewall_put_in(struct firewall *f, char *err, size_t err_len)
 	f->state = FIREWALL_IN;
 	f->way = way;
 	err[0] = 0; /* of a way that failed before it */
-	prepare(f, way, "up", false, &f->put);
+	firewall_prepare(f, way, "up", false, &f->put);
 	firewall_tell_guard(f);
 	return 0;
 }
@@ -122,7 +122,7 @@ bool firewall_is_stale(const struct firewall *f)
 {
 	struct script now;
 
-	return f->state == FIREWALL_IN && prepare(f, f->way, "up", false, &now) == 0 &&
+	return f->state == FIREWALL_IN && firewall_prepare(f, f->way, "up", false, &now) == 0 &&
 	       !script_equal(&now, &f->put);
 }
 

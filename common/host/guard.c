@@ -87,7 +87,7 @@ static bool is_whole(const struct script *s, ssize_t n)
 }
 
 /* In the place of the one with the same path, or behind the others. */
-static void keep(struct script *armed, size_t *count, const struct script *s)
+static void guard_keep(struct script *armed, size_t *count, const struct script *s)
 {
 	size_t i = 0;
 
@@ -130,7 +130,7 @@ static size_t guard_wait(int fd, struct script *armed)
 		if (n <= 0)
 			return count;
 		if (is_whole(&next, n))
-			keep(armed, &count, &next);
+			guard_keep(armed, &count, &next);
 	}
 }
 
@@ -232,7 +232,7 @@ int guard_arm(struct guard *g, const struct script *down)
 {
 	if (!g)
 		return -1;
-	keep(g->armed, &g->count, down);
+	guard_keep(g->armed, &g->count, down);
 	return g->pid >= 0 && send(g->fd, down, sizeof(*down), MSG_NOSIGNAL) == sizeof(*down) ? 0 : -1;
 }
 
@@ -253,7 +253,7 @@ static void guard_ended(evutil_socket_t fd, short what, void *arg)
 	timer_in_s(&g->again, 1);
 }
 
-static void watch(struct guard *g, struct event_base *base)
+static void guard_listen(struct guard *g, struct event_base *base)
 {
 	event_assign(&g->ended, base, g->fd, EV_READ | EV_PERSIST, guard_ended, g);
 	event_add(&g->ended, NULL);
@@ -272,7 +272,7 @@ static void guard_again_due(evutil_socket_t fd, short what, void *arg)
 	share_instance(g);
 	for (size_t i = 0; i < g->count; i++)
 		guard_arm(g, &g->armed[i]);
-	watch(g, event_get_base(&g->again));
+	guard_listen(g, event_get_base(&g->again));
 }
 
 void guard_watch(struct guard *g, struct event_base *base)
@@ -280,7 +280,7 @@ void guard_watch(struct guard *g, struct event_base *base)
 	if (!g)
 		return;
 	event_assign(&g->again, base, -1, 0, guard_again_due, g);
-	watch(g, base);
+	guard_listen(g, base);
 	g->watched = true;
 }
 

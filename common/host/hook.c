@@ -52,9 +52,9 @@ struct hook {
 	struct script run;
 };
 
-static void start_next(struct hook *h);
+static void hook_start_next(struct hook *h);
 
-static void report(const struct hook *h, int status)
+static void hook_report(const struct hook *h, int status)
 {
 	if (h->late)
 		log_warn("hook %s %s: killed after %d s", h->path, h->run.verb, LIMIT_S);
@@ -64,7 +64,7 @@ static void report(const struct hook *h, int status)
 		log_warn("hook %s %s: exit code %d", h->path, h->run.verb, WEXITSTATUS(status));
 }
 
-static void forget(struct hook *h)
+static void hook_forget(struct hook *h)
 {
 	if (h->over)
 		event_free(h->over);
@@ -91,13 +91,13 @@ static void hook_ended(evutil_socket_t fd, short what, void *arg)
 	}
 	while (waitpid(h->pid, &status, 0) < 0 && errno == EINTR)
 		;
-	report(h, status);
-	forget(h);
-	start_next(h);
+	hook_report(h, status);
+	hook_forget(h);
+	hook_start_next(h);
 }
 
 /* A process that cannot be watched is not left alone. */
-static void watch(struct hook *h)
+static void hook_watch(struct hook *h)
 {
 	h->fd = (int)syscall(SYS_pidfd_open, h->pid, 0);
 	h->over = h->fd < 0 ? NULL : event_new(h->base, h->fd, EV_READ, hook_ended, h);
@@ -106,10 +106,10 @@ static void watch(struct hook *h)
 	log_error("hook %s: its process cannot be watched: %m", h->path);
 	kill(-h->pid, SIGKILL);
 	waitpid(h->pid, NULL, 0);
-	forget(h);
+	hook_forget(h);
 }
 
-static bool prepare(struct script *s, const char *path, const struct waiting *w)
+static bool hook_prepare(struct script *s, const char *path, const struct waiting *w)
 {
 	const char *at = w->env, *name = strrchr(path, '/') + 1;
 	char dir[SCRIPT_PATH];
@@ -128,10 +128,10 @@ static bool prepare(struct script *s, const char *path, const struct waiting *w)
 	return true;
 }
 
-static void start_next(struct hook *h)
+static void hook_start_next(struct hook *h)
 {
 	while (h->n && !h->pid) {
-		bool ready = prepare(&h->run, h->path, &h->queue[0]);
+		bool ready = hook_prepare(&h->run, h->path, &h->queue[0]);
 
 		memmove(h->queue, h->queue + 1, --h->n * sizeof(*h->queue));
 		if (!ready)
@@ -141,7 +141,7 @@ static void start_next(struct hook *h)
 			log_error("hook %s: %m", h->path);
 			h->pid = 0;
 		} else {
-			watch(h);
+			hook_watch(h);
 		}
 	}
 }
@@ -164,7 +164,7 @@ void hook_free(struct hook *h)
 		return;
 	if (h->pid)
 		kill(-h->pid, SIGKILL);
-	forget(h);
+	hook_forget(h);
 	free(h);
 }
 
@@ -201,5 +201,5 @@ void hook_tell(struct hook *h, const char *event, const char *topic, const char 
 			break;
 		w->env_len += (size_t)n + 1;
 	}
-	start_next(h);
+	hook_start_next(h);
 }

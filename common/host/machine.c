@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* machine: one table of what a kernel may lack, and what that costs the owner. */
 #include <stdio.h>
 #include <string.h>
 

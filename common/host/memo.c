@@ -68,7 +68,8 @@ static const char *parse(const char *at, struct memo *m)
 {
 	int end = 0;
 
-	if (sscanf(at, "%63[^ \n] %ld %ld%n", m->key, &m->was, &m->set, &end) != 3 || at[end] != '\n' || strstr(m->key, "../"))
+	if (sscanf(at, "%63[^ \n] %ld %ld%n", m->key, &m->was, &m->set, &end) != 3 ||
+	    at[end] != '\n' || strstr(m->key, "../"))
 		return NULL;
 	return at + end + 1;
 }

@@ -47,7 +47,8 @@ static int life_build(struct life *l)
 	guard_succeed(p->guard, l->ops->name);
 	sock_probe(&p->caps);
 	machine_warn(&p->caps);
-	p->admin = admin_new(p->loop.base, l->wants.control, l->ops->status, p, l->err, sizeof(l->err));
+	p->admin = admin_new(p->loop.base, l->wants.control, l->ops->status, p, l->err,
+			     sizeof(l->err));
 	if (!p->admin || !(p->settings = settings_new(l->ops->name)))
 		return -1;
 	return l->ops->build(p, l->err, sizeof(l->err));
@@ -129,7 +130,8 @@ static int program_ask(struct life *l, const struct options *o)
 		control = l->wants.control;
 	if (o->verb == OPTIONS_RELOAD)
 		return reload_ask(control, stdout);
-	return o->verb == OPTIONS_STATUS ? admin_ask(control, "status", o->json, stdout) : l->ops->ask(control, o);
+	return o->verb == OPTIONS_STATUS ? admin_ask(control, "status", o->json, stdout) :
+					   l->ops->ask(control, o);
 }
 
 int program_main(const struct program_ops *ops, int argc, char **argv)
@@ -145,7 +147,8 @@ int program_main(const struct program_ops *ops, int argc, char **argv)
 	l.root = calloc(1, ops->root_size);
 	if (!l.root)
 		return EXIT_FAILURE;
-	rc = o.verb == OPTIONS_RUN || o.verb == OPTIONS_CHECK ? program_live(&l, &o) : program_ask(&l, &o);
+	rc = o.verb == OPTIONS_RUN || o.verb == OPTIONS_CHECK ? program_live(&l, &o) :
+								program_ask(&l, &o);
 	free(l.root);
 	return rc;
 }

@@ -35,20 +35,24 @@ struct program_wants {
 
 /* What makes a program this one. `root`: what begins with a struct program, all zero at first. */
 struct program_ops {
-	const char *name, *conf; /* plait-local, and where its config lies unless -c names another */
-	bool links;		 /* it has them, and their verbs */
+	const char *name,
+		*conf; /* plait-local, and where its config lies unless -c names another */
+	bool links;    /* it has them, and their verbs */
 	size_t root_size;
 
 	/* Reads the config. 0; or -1 and a sentence in err. */
-	int (*configure)(void *root, const char *conf, struct program_wants *wants, char *err, size_t err_len);
-	int (*build)(void *root, char *err, size_t err_len); /* every room; nobody calls anybody yet */
-	void (*wire)(void *root);			     /* who is told of what */
+	int (*configure)(void *root, const char *conf, struct program_wants *wants, char *err,
+			 size_t err_len);
+	int (*build)(void *root, char *err,
+		     size_t err_len); /* every room; nobody calls anybody yet */
+	void (*wire)(void *root);     /* who is told of what */
 	int (*start)(void *root, char *err, size_t err_len);
 	void (*end)(void *root); /* the order of birth backwards; also of what was half built */
 
 	json_t *(*status)(void *root);
 	json_t *(*reload)(void *root, const char *rest);
-	int (*ask)(const char *control, const struct options *o); /* the verbs of links; NULL without */
+	int (*ask)(const char *control,
+		   const struct options *o); /* the verbs of links; NULL without */
 };
 
 /* All of main(). The exit code. */

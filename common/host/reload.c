@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* reload: the answer is one object, which every part of a reload adds its words to. */
 #include "reload.h"
 
 #include "admin.h"

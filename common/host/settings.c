@@ -76,7 +76,8 @@ static void settings_save(struct settings *s)
 	int err = memo_save(s->memo, s->held, s->n);
 
 	if (err && !s->unsafe)
-		log_warn("%s: %s; if this process is killed, kernel settings stay changed", s->memo, strerror(-err));
+		log_warn("%s: %s; if this process is killed, kernel settings stay changed", s->memo,
+			 strerror(-err));
 	s->unsafe = err;
 }
 
@@ -121,7 +122,8 @@ void settings_set(struct settings *s, const char *path, long want)
 		err = setting_write(s, path, want);
 	}
 	if (!m || err)
-		log_warn("cannot set %s to %ld: %s", path, want, err ? strerror(-err) : "too many settings");
+		log_warn("cannot set %s to %ld: %s", path, want,
+			 err ? strerror(-err) : "too many settings");
 	else
 		log_info("%s is %ld while this runs (it was %ld)", path, want, was);
 }
@@ -165,8 +167,9 @@ const char *settings_print(const struct settings *s, size_t since, char text[SET
 
 	text[0] = '\0';
 	for (size_t i = s->n; i-- > since && len < SETTINGS_TEXT;)
-		len += (size_t)snprintf(text + len, SETTINGS_TEXT - len, "%s%s=%ld:%ld", len ? " " : "", s->held[i].key,
-					s->held[i].set, s->held[i].was);
+		len += (size_t)snprintf(text + len, SETTINGS_TEXT - len, "%s%s=%ld:%ld",
+					len ? " " : "", s->held[i].key, s->held[i].set,
+					s->held[i].was);
 	return text;
 }
 

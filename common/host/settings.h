@@ -20,7 +20,8 @@ struct settings *settings_new(const char *program);
  * refusal is logged. */
 void settings_set(struct settings *s, const char *path, long want);
 void settings_raise(struct settings *s, const char *path, long least); /* a larger one is left */
-void settings_change(struct settings *s, const char *path, long only, long want); /* if it is `only` now */
+void settings_change(struct settings *s, const char *path, long only,
+		     long want); /* if it is `only` now */
 
 /* How many are held; and those held since then are put back, the last first, unless somebody else
  * has changed them. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* brake: see brake.h. */
 #include "brake.h"
 
 #include "clock.h"
@@ -8,7 +9,7 @@
 #define FROM (256u << 10) /* bytes sent: from here on a stream is worth looking at */
 #define PIECE 8192	  /* less room is no room: small reads cost more than they bring */
 
-static void look(struct brake *b, int fd)
+static void brake_look(struct brake *b, int fd)
 {
 	struct sock_pace pace[SOCK_SUBFLOWS];
 	struct backlog_path path[SOCK_SUBFLOWS];
@@ -31,7 +32,7 @@ size_t brake_room(struct brake *b, int wan_fd, uint64_t sent)
 	now = clock_ms();
 	if (now - b->looked_ms >= BACKLOG_LOOK_MS) {
 		b->looked_ms = now;
-		look(b, wan_fd);
+		brake_look(b, wan_fd);
 	}
 	limit = backlog_limit(&b->backlog);
 	if (limit == BACKLOG_NONE)

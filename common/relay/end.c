@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* end: see end.h. What a socket does not take is kept and counted here; the relay decides what
+ * follows. */
 #include "end.h"
 
 #include <errno.h>
@@ -49,7 +51,7 @@ void end_drop_partial(struct end *e)
 	e->in_len = 0;
 }
 
-static int keep(struct end *e, const uint8_t *data, size_t len)
+static int end_keep(struct end *e, const uint8_t *data, size_t len)
 {
 	uint8_t *more = malloc(e->out_len + len);
 
@@ -77,7 +79,7 @@ int end_send(struct end *e, const uint8_t *data, size_t len)
 			return -1;
 		n = n < 0 ? 0 : n;
 	}
-	return (size_t)n == len ? 0 : keep(e, data + n, len - (size_t)n);
+	return (size_t)n == len ? 0 : end_keep(e, data + n, len - (size_t)n);
 }
 
 ssize_t end_flush(struct end *e)

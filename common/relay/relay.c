@@ -72,7 +72,7 @@ void relay_rearm(struct relay *r)
 
 /* --- the brake --- */
 
-static void hold(struct relay *r)
+static void relay_hold(struct relay *r)
 {
 	r->held = true;
 	r->end[RELAY_WAN].was_full = true;
@@ -81,7 +81,7 @@ static void hold(struct relay *r)
 	LIST_INSERT_HEAD(&r->loop->held, r, held_link);
 }
 
-static void release(struct relay *r)
+static void relay_release(struct relay *r)
 {
 	if (!r->held)
 		return;
@@ -90,7 +90,7 @@ static void release(struct relay *r)
 }
 
 /* What the record that waits in part still lacks; 0: none waits. */
-static size_t missing(const struct end *e)
+static size_t relay_missing(const struct end *e)
 {
 	enum wire_kind kind;
 	size_t len;
@@ -109,8 +109,8 @@ static size_t room_for(struct relay *r, int i)
 	size_t room = i == RELAY_NEAR ? brake_room(&r->brake, r->end[RELAY_WAN].fd, r->end[RELAY_NEAR].bytes) : SIZE_MAX;
 
 	if (!room && !r->held)
-		hold(r); /* the timer will ask again */
-	return room && relay_over_budget(r) ? missing(&r->end[i]) : room;
+		relay_hold(r); /* the timer will ask again */
+	return room && relay_over_budget(r) ? relay_missing(&r->end[i]) : room;
 }
 
 /* --- the end of a relay --- */
@@ -140,7 +140,7 @@ void relay_observe_wan(struct relay *r)
 }
 
 /* Reports once; whatever follows is only about sockets. */
-static void report(struct relay *r, enum relay_end how)
+static void relay_report(struct relay *r, enum relay_end how)
 {
 	uint64_t bytes[2] = { r->end[0].bytes, r->end[1].bytes };
 
@@ -155,7 +155,7 @@ static void report(struct relay *r, enum relay_end how)
 
 static void mark_dead(struct relay *r)
 {
-	release(r);
+	relay_release(r);
 	r->phase = DEAD;
 	r->loop->count--;
 	LIST_REMOVE(r, link);
@@ -168,7 +168,7 @@ void relay_finish(struct relay *r, enum relay_end how)
 {
 	if (r->phase == DEAD)
 		return;
-	report(r, how);
+	relay_report(r, how);
 	for (int i = 0; i < 2; i++)
 		end_close(&r->end[i], r->how == RELAY_CLEAN);
 	mark_dead(r);
@@ -177,7 +177,7 @@ void relay_finish(struct relay *r, enum relay_end how)
 /* NEAR is over; WAN stays until the peer has read what is on its way. */
 static void wait_for_peer(struct relay *r, enum relay_end how)
 {
-	report(r, how);
+	relay_report(r, how);
 	end_close(&r->end[RELAY_NEAR], how == RELAY_CLEAN);
 	end_drop_partial(&r->end[RELAY_WAN]);
 	r->phase = WAITING;
@@ -320,7 +320,7 @@ static void deliver_records(struct relay *r, uint8_t *data, size_t len)
 	}
 }
 
-static void deliver(struct relay *r, int i, uint8_t *data, size_t len)
+static void relay_deliver(struct relay *r, int i, uint8_t *data, size_t len)
 {
 	r->moved_ms = r->loop->now;
 	if (i == RELAY_WAN)
@@ -348,7 +348,7 @@ static ssize_t read_end(struct relay *r, int i, size_t room)
 	if (n <= 0)
 		return n;
 	end_take_partial(e, raw);
-	deliver(r, i, raw, head + (size_t)n);
+	relay_deliver(r, i, raw, head + (size_t)n);
 	return n;
 }
 
@@ -381,7 +381,7 @@ static void pump(struct relay *r, int i)
 	}
 }
 
-static void settle(struct relay *r)
+static void relay_settle(struct relay *r)
 {
 	for (int i = 0; i < 2 && r->phase == RUNNING; i++)
 		pass_eof(r, i);
@@ -397,7 +397,7 @@ static int index_of(const struct relay *r, int fd)
 }
 
 /* All is said; only the peer's closing is awaited. */
-static void drain(struct relay *r)
+static void relay_drain(struct relay *r)
 {
 	ssize_t n = read(r->end[RELAY_WAN].fd, r->loop->raw, RELAY_CHUNK);
 
@@ -415,11 +415,11 @@ static void relay_readable(evutil_socket_t fd, short what, void *arg)
 	if (r->phase == DEAD)
 		return;
 	if (r->phase == WAITING) {
-		drain(r);
+		relay_drain(r);
 		return;
 	}
 	pump(r, index_of(r, fd));
-	settle(r);
+	relay_settle(r);
 }
 
 static void relay_writable(evutil_socket_t fd, short what, void *arg)
@@ -443,7 +443,7 @@ static void relay_writable(evutil_socket_t fd, short what, void *arg)
 		r->moved_ms = r->loop->now;
 	if (r->phase == RUNNING && !r->end[i].out_len)
 		pump(r, !i);
-	settle(r);
+	relay_settle(r);
 }
 
 /* It was held: is there room now? */
@@ -451,9 +451,9 @@ void relay_go_on(struct relay *r)
 {
 	if (!room_for(r, RELAY_NEAR))
 		return;
-	release(r);
+	relay_release(r);
 	pump(r, RELAY_NEAR);
-	settle(r);
+	relay_settle(r);
 }
 
 /* --- birth --- */
@@ -479,7 +479,7 @@ static void take_over(struct relay *r, const struct relay_setup *s)
 		if (!s->got_len[i])
 			continue;
 		memcpy(r->loop->raw, s->got[i], s->got_len[i]);
-		deliver(r, i, r->loop->raw, s->got_len[i]);
+		relay_deliver(r, i, r->loop->raw, s->got_len[i]);
 	}
 	if (r->phase == RUNNING && s->got_reset)
 		relay_end_broke(r, RELAY_NEAR);
@@ -517,7 +517,7 @@ struct relay *relay_new(struct relay_loop *loop, const struct relay_setup *s)
 	loop->count++;
 	counters.relays_opened++;
 	take_over(r, s);
-	settle(r);
+	relay_settle(r);
 	return r;
 }
 

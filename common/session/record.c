@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* record: the nonce is the number of the record, which is never said and never goes back. */
 #include "record.h"
 
 size_t record_sealed_len(size_t len)

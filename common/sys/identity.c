@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* identity: the key is a PEM file that nobody else may read; what is derived from it is derived
+ * here. */
 #include "identity.h"
 
 #include <errno.h>

@@ -12,7 +12,7 @@ static bool same(const struct inifile_option *o, const char *is, const char *nex
 	       (o->many != INIFILE_LIST || !memcmp(is + o->count, next + o->count, sizeof(size_t)));
 }
 
-static void take(const struct inifile_option *o, char *is, const char *next)
+static void adopt_take(const struct inifile_option *o, char *is, const char *next)
 {
 	memcpy(is + o->offset, next + o->offset, o->size);
 	if (o->many == INIFILE_LIST)
@@ -28,7 +28,7 @@ void inifile_adopt_entry(const struct inifile_option *options, const char *name,
 		if (same(o, is, next))
 			continue;
 		if (o->when == INIFILE_LIVE)
-			take(o, is, next);
+			adopt_take(o, is, next);
 		snprintf(text, sizeof(text), "[%.70s] %.40s", name, o->key);
 		told(arg, text, o->when == INIFILE_LIVE);
 	}

@@ -48,7 +48,8 @@ struct unit {
 	uint64_t factor;
 };
 
-static int scaled(const char *text, const struct unit *units, const struct inifile_option *o, uint64_t *n)
+static int ini_scaled(const char *text, const struct unit *units, const struct inifile_option *o,
+		      uint64_t *n)
 {
 	const char *rest;
 
@@ -65,7 +66,7 @@ int inifile_u64(void *field, const struct inifile_option *o, const char *text, s
 {
 	uint64_t n;
 
-	if (scaled(text, sizes, o, &n))
+	if (ini_scaled(text, sizes, o, &n))
 		return inifile_refuse(why, "%.40s is not a number from %llu to %llu (K, M and G may follow it)", text,
 				      (unsigned long long)o->min, (unsigned long long)o->max);
 	*(uint64_t *)field = n;
@@ -86,7 +87,7 @@ int inifile_u32_auto(void *field, const struct inifile_option *o, const char *te
 {
 	uint64_t n = INIFILE_AUTO;
 
-	if (strcmp(text, "auto") && scaled(text, sizes, o, &n))
+	if (strcmp(text, "auto") && ini_scaled(text, sizes, o, &n))
 		return inifile_refuse(why, "%.40s is neither auto nor a number from %llu to %llu", text,
 				      (unsigned long long)o->min, (unsigned long long)o->max);
 	*(uint32_t *)field = (uint32_t)n;
@@ -100,7 +101,7 @@ int inifile_amount(void *field, const struct inifile_option *o, const char *text
 	};
 	uint64_t n = 0;
 
-	if (strcmp(text, o->names[0]) && scaled(text, amounts, o, &n))
+	if (strcmp(text, o->names[0]) && ini_scaled(text, amounts, o, &n))
 		return inifile_refuse(why, "%.40s is neither %s nor a number from %llu to %llu (K, M, G and T may follow it)", text,
 				      o->names[0], (unsigned long long)o->min, (unsigned long long)o->max);
 	*(uint64_t *)field = n;
@@ -129,7 +130,7 @@ int inifile_seconds(void *field, const struct inifile_option *o, const char *tex
 	static const struct unit units[] = { { "s", 1 }, { "m", 60 }, { "h", 3600 }, { NULL, 0 } };
 	uint64_t n;
 
-	if (scaled(text, units, o, &n))
+	if (ini_scaled(text, units, o, &n))
 		return inifile_refuse(why, "%.40s is not a time from %llus to %llus, like 90s, 2m or 1h", text,
 				      (unsigned long long)o->min, (unsigned long long)o->max);
 	*(uint32_t *)field = (uint32_t)n;
@@ -143,7 +144,7 @@ int inifile_msec(void *field, const struct inifile_option *o, const char *text, 
 	};
 	uint64_t n;
 
-	if (scaled(text, units, o, &n))
+	if (ini_scaled(text, units, o, &n))
 		return inifile_refuse(why, "%.40s is not a time from %llums to %llums, like 250ms, 10s or 2m", text,
 				      (unsigned long long)o->min, (unsigned long long)o->max);
 	*(uint32_t *)field = (uint32_t)n;

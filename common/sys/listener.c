@@ -34,7 +34,7 @@ struct listener {
 	void *arg;
 };
 
-static void rest(struct listener *l, int err)
+static void listener_rest(struct listener *l, int err)
 {
 	counters.accept_pauses++;
 	log_limited(&l->said, "accept: %s; resting for %u ms", strerror(err), l->rest_ms);
@@ -72,7 +72,7 @@ static void listener_readable(evutil_socket_t fd, short what, void *arg)
 			l->rest_ms = REST_MIN_MS;
 			l->cb(l->arg, conn, &peer);
 		} else if (is_shortage(errno)) {
-			rest(l, errno);
+			listener_rest(l, errno);
 			return;
 		} else if (errno == EAGAIN) {
 			return;

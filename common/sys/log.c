@@ -28,17 +28,6 @@ static const struct {
 	[LOG_LVL_DEBUG] = { "debug", 7 },
 };
 
-int log_level_parse(const char *text, enum log_level *out)
-{
-	for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++) {
-		if (!strcmp(text, levels[i].name)) {
-			*out = (enum log_level)i;
-			return 0;
-		}
-	}
-	return -1;
-}
-
 /* systemd names the stream it reads us from in JOURNAL_STREAM; a redirected stderr no longer
  * matches. */
 static bool to_journal(void)

@@ -15,9 +15,6 @@ enum log_level { LOG_LVL_ERROR, LOG_LVL_WARN, LOG_LVL_INFO, LOG_LVL_DEBUG };
 
 extern enum log_level log_level;
 
-/* "error" | "warn" | "info" | "debug"; -1 when it is none of them. */
-int log_level_parse(const char *text, enum log_level *out);
-
 #define LOG_PRINTF __attribute__((format(printf, 1, 2)))
 LOG_PRINTF void log_error(const char *fmt, ...);
 LOG_PRINTF void log_warn(const char *fmt, ...);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* mptcp_pm: generic netlink, family "mptcp_pm" (linux/mptcp_pm.h). */
 #include "mptcp_pm.h"
 
 #include <errno.h>

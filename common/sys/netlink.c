@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* netlink: see netlink.h. */
 #include "netlink.h"
 
 #include <errno.h>

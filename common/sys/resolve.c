@@ -210,7 +210,7 @@ static size_t sift(struct resolve *r, const struct ares_addrinfo *answer, struct
 
 /* Another set, whatever the order (servers turn it round on purpose)? Then it is the known one from
  * now on. */
-static bool learn(struct resolve *r, const struct addr *found, size_t n)
+static bool resolve_learn(struct resolve *r, const struct addr *found, size_t n)
 {
 	bool same = n == r->n_known;
 
@@ -322,7 +322,7 @@ static void resolve_answer(void *arg, int status, int timeouts, struct ares_addr
 		round_failed(r, status == ARES_SUCCESS ? "no usable address" : ares_strerror(status));
 		return;
 	}
-	news = learn(r, found, n);
+	news = resolve_learn(r, found, n);
 	round_succeeded(r, news, ttl);
 }
 
@@ -408,7 +408,7 @@ static char *without_blanks(const char *text)
 	return copy;
 }
 
-static struct resolve *make(struct event_base *base, const char *host, const char *servers)
+static struct resolve *resolve_make(struct event_base *base, const char *host, const char *servers)
 {
 	struct resolve *r;
 
@@ -437,7 +437,7 @@ static struct resolve *make(struct event_base *base, const char *host, const cha
 struct resolve *resolve_new(struct event_base *base, const char *host, uint16_t port, const char *servers, bool private_ok,
 			    resolve_cb cb, void *arg)
 {
-	struct resolve *r = make(base, host, servers);
+	struct resolve *r = resolve_make(base, host, servers);
 
 	if (!r)
 		return NULL;
@@ -452,7 +452,7 @@ struct resolve *resolve_new(struct event_base *base, const char *host, uint16_t 
 
 struct resolve *resolve_srv_new(struct event_base *base, const char *name, const char *servers, resolve_srv_cb cb, void *arg)
 {
-	struct resolve *r = make(base, name, servers);
+	struct resolve *r = resolve_make(base, name, servers);
 
 	if (!r)
 		return NULL;

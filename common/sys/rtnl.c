@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* rtnl: rtnetlink messages, parsed into plain structs; what is too short or too long is left out.
+ */
 #include "rtnl.h"
 
 #include <errno.h>

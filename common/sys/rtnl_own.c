@@ -29,7 +29,7 @@ const struct rtnl_range rtnl_range_return_routes = {25050, 25099, 25100, 25199};
 const struct rtnl_range rtnl_range_tunnel = {25100, 25109, 25200, 25209};
 const struct rtnl_range rtnl_range_nat = {25110, 25119, 25210, 25219};
 
-static int set_add(struct rtnl_set *s, const struct nlmsghdr *msg)
+static int rtnl_own_set_add(struct rtnl_set *s, const struct nlmsghdr *msg)
 {
 	struct nlmsghdr *copy;
 
@@ -58,7 +58,7 @@ void rtnl_set_clear(struct rtnl_set *s)
 	memset(s, 0, sizeof(*s));
 }
 
-static bool set_has(const struct rtnl_set *s, const struct nlmsghdr *msg)
+static bool rtnl_own_set_has(const struct rtnl_set *s, const struct nlmsghdr *msg)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (s->item[i]->nlmsg_len == msg->nlmsg_len && memcmp(s->item[i], msg, msg->nlmsg_len) == 0)
@@ -66,7 +66,7 @@ static bool set_has(const struct rtnl_set *s, const struct nlmsghdr *msg)
 	return false;
 }
 
-static void put_addr(struct nlmsghdr *msg, uint16_t type, const struct addr *a)
+static void rtnl_own_put_addr(struct nlmsghdr *msg, uint16_t type, const struct addr *a)
 {
 	size_t len;
 	const uint8_t *ip = addr_bytes(a, &len);
@@ -133,18 +133,18 @@ int rtnl_set_route(struct rtnl_set *s, const struct rtnl_new_route *r)
 	rtm->rtm_scope = !r->v6 && !r->has_gateway && !r->throws ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 	rtm->rtm_flags = r->has_gateway ? RTNH_F_ONLINK : 0;
 	if (rtm->rtm_dst_len)
-		put_addr(msg, RTA_DST, &dst);
+		rtnl_own_put_addr(msg, RTA_DST, &dst);
 	if (!r->throws)
 		mnl_attr_put_u32(msg, RTA_OIF, (uint32_t)r->index);
 	if (r->has_gateway)
-		put_addr(msg, RTA_GATEWAY, &r->gateway);
+		rtnl_own_put_addr(msg, RTA_GATEWAY, &r->gateway);
 	if (r->v6)
 		mnl_attr_put_u32(msg, RTA_PRIORITY, IPV6_PRIORITY);
 	if (r->has_source)
-		put_addr(msg, RTA_PREFSRC, &r->source);
+		rtnl_own_put_addr(msg, RTA_PREFSRC, &r->source);
 	put_metrics(msg, NULL, &r->metrics);
 	mnl_attr_put_u32(msg, RTA_TABLE, r->table);
-	return set_add(s, msg);
+	return rtnl_own_set_add(s, msg);
 }
 
 static uint8_t rule_action(const struct rtnl_new_rule *r)
@@ -175,7 +175,7 @@ int rtnl_set_rule(struct rtnl_set *s, const struct rtnl_new_rule *r)
 	h->src_len = r->has_from ? (r->v6 ? 128 : 32) : 0;
 	h->action = rule_action(r);
 	if (r->has_from)
-		put_addr(msg, FRA_SRC, &r->from);
+		rtnl_own_put_addr(msg, FRA_SRC, &r->from);
 	if (r->iif[0])
 		mnl_attr_put_strz(msg, FRA_IIFNAME, r->iif);
 	if (r->jump)
@@ -191,7 +191,7 @@ int rtnl_set_rule(struct rtnl_set *s, const struct rtnl_new_rule *r)
 	if (r->oif[0])
 		mnl_attr_put_strz(msg, FRA_OIFNAME, r->oif);
 	put_match(msg, r);
-	return set_add(s, msg);
+	return rtnl_own_set_add(s, msg);
 }
 
 /* Next hops carry the state of their device in their flags: not part of what they are. */
@@ -268,7 +268,7 @@ static int set_copy(struct rtnl_set *s, const struct nlmsghdr *route, const stru
 	rtm->rtm_flags = old->rtm_flags & RTNH_F_ONLINK;
 	for (uint16_t i = 1; i <= RTA_MAX; i++) {
 		if (i == RTA_DST && host)
-			put_addr(msg, RTA_DST, host);
+			rtnl_own_put_addr(msg, RTA_DST, host);
 		else if (i == RTA_METRICS)
 			put_metrics(msg, tb[i], m);
 		else if (i == RTA_TABLE)
@@ -276,7 +276,7 @@ static int set_copy(struct rtnl_set *s, const struct nlmsghdr *route, const stru
 		else if (is_kept(old, tb, i))
 			put_route_attr(msg, tb[i]);
 	}
-	return set_add(s, msg);
+	return rtnl_own_set_add(s, msg);
 }
 
 int rtnl_set_copy(struct rtnl_set *s, const struct nlmsghdr *route, uint32_t table, const struct rtnl_metrics *m)
@@ -354,7 +354,7 @@ static int collect_rule(const struct nlmsghdr *msg, void *arg)
 	for (uint16_t i = 1; i <= FRA_MAX; i++)
 		if (tb[i] && rule_is_kept_attr(tb[i]))
 			mnl_attr_put(copy, i, mnl_attr_get_payload_len(tb[i]), mnl_attr_get_payload(tb[i]));
-	return set_add(&c->set, copy) < 0 ? MNL_CB_ERROR : MNL_CB_OK;
+	return rtnl_own_set_add(&c->set, copy) < 0 ? MNL_CB_ERROR : MNL_CB_OK;
 }
 
 static int collect_dump(struct netlink *nl, uint16_t type, size_t header, uint8_t family, struct collect *c)
@@ -418,7 +418,7 @@ static int sync_pass(struct netlink *nl, const struct rtnl_set *s, const struct 
 	int refused = 0;
 
 	for (size_t i = 0; i < s->n; i++)
-		if (is_route(s->item[i]) == routes && !set_has(not_in, s->item[i]))
+		if (is_route(s->item[i]) == routes && !rtnl_own_set_has(not_in, s->item[i]))
 			refused += item_send(nl, s->item[i], add);
 	return refused;
 }
@@ -430,7 +430,8 @@ static int sync_again(struct netlink *nl, const struct rtnl_set *s, const struct
 	for (size_t i = 0; i < s->n; i++) {
 		const struct rtmsg *rtm = mnl_nlmsg_get_payload(s->item[i]);
 
-		if (is_route(s->item[i]) && rtm->rtm_family == AF_INET6 && !set_has(not_in, s->item[i]))
+		if (is_route(s->item[i]) && rtm->rtm_family == AF_INET6 &&
+		    !rtnl_own_set_has(not_in, s->item[i]))
 			refused += item_send(nl, s->item[i], true);
 	}
 	return refused;

@@ -30,7 +30,8 @@ extern const struct rtnl_range rtnl_range_nat;	  /* 25110..25119, 25210..25219: 
 
 struct rtnl_metrics {
 	uint32_t initcwnd, initrwnd; /* 0: the kernel's */
-	const char *congestion;	     /* NULL: the socket's */
+	const char *congestion;	     /* NULL: the socket's. Nothing to a socket that was given one
+					(sock_congestion()), as relays are */
 	uint32_t mtu;		     /* 0: the device's */
 };
 

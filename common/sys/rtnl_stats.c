@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* rtnl_stats: RTM_GETLINK of one device, and the 64-bit counters in its answer. */
 #include "rtnl_stats.h"
 
 #include <errno.h>
@@ -6,7 +7,7 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
-static int take(const struct nlmsghdr *msg, void *data)
+static int stats_take(const struct nlmsghdr *msg, void *data)
 {
 	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(msg);
 	const struct nlattr *tb[IFLA_STATS64 + 1];
@@ -37,6 +38,6 @@ int rtnl_stats(struct netlink *nl, const char *device, struct rtnl_stats *out)
 	mnl_nlmsg_put_extra_header(req, sizeof(struct ifinfomsg));
 	mnl_attr_put_strz(req, IFLA_IFNAME, device);
 	out->index = 0;
-	err = netlink_call(nl, req, take, out);
+	err = netlink_call(nl, req, stats_take, out);
 	return err ? err : out->index ? 0 : -ENODATA;
 }

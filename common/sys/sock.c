@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* sock: see sock.h. A socket option that is set anywhere is set by a function here, with its
+ * reason. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -30,7 +32,7 @@
 #define FIRST_WINDOW (1 << 20)
 #define ROOM_MAX (32u << 20)
 
-static int set_int(int fd, int level, int option, int value)
+static int sock_set_int(int fd, int level, int option, int value)
 {
 	return setsockopt(fd, level, option, &value, sizeof(value));
 }
@@ -80,17 +82,17 @@ const char *sock_congestion_choice(const struct sock_caps *caps, const char *con
 
 static void apply_wan(int fd, const struct sock_wan *opt)
 {
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	sock_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (opt->mark)
 		sock_mark(fd, opt->mark);
 	sock_congestion(fd, opt->congestion);
 	if (opt->notsent_lowat)
-		set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)opt->notsent_lowat);
+		sock_set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)opt->notsent_lowat);
 	if (opt->keepalive)
 		sock_keepalive(fd, opt->keepalive);
 }
 
-static int bind_to(int fd, const struct addr *a, int family)
+static int sock_bind_to(int fd, const struct addr *a, int family)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = addr_to_sockaddr(a, family, &ss);
@@ -101,7 +103,7 @@ static int bind_to(int fd, const struct addr *a, int family)
 static bool can_bind_ipv6(const struct addr *a)
 {
 	int fd = socket_stream(AF_INET6, IPPROTO_TCP);
-	bool ok = fd >= 0 && bind_to(fd, a, AF_INET6) == 0;
+	bool ok = fd >= 0 && sock_bind_to(fd, a, AF_INET6) == 0;
 
 	if (fd >= 0)
 		close(fd);
@@ -129,7 +131,7 @@ void sock_probe(struct sock_caps *caps)
 	if (fd < 0)
 		return;
 	if (caps->mptcp) {
-		caps->mptcp_notsent = set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 131072) == 0;
+		caps->mptcp_notsent = sock_set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 131072) == 0;
 		caps->mptcp_full_info = has_option(fd, SOCK_SOL_MPTCP, SOCK_MPTCP_FULL_INFO);
 	}
 	caps->bbr = setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3) == 0;
@@ -154,10 +156,10 @@ static int listen_family(const struct addr *at, struct addr *real)
 
 static int listen_on(int fd, const struct addr *at, int family)
 {
-	set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	sock_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (family == AF_INET6)
-		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !addr_is_any(at));
-	if (bind_to(fd, at, family) || listen(fd, LISTEN_BACKLOG))
+		sock_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !addr_is_any(at));
+	if (sock_bind_to(fd, at, family) || listen(fd, LISTEN_BACKLOG))
 		return close_keep_errno(fd);
 	return fd;
 }
@@ -177,9 +179,9 @@ int sock_listen_wan(const struct addr *at, const struct sock_wan *opt)
 static int set_transparent(int fd, int family)
 {
 	/* A dual-stack socket needs both: the IPv4 half looks at the IPv4 flag. */
-	if (family == AF_INET6 && set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1))
+	if (family == AF_INET6 && sock_set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1))
 		return -1;
-	return set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+	return sock_set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
 }
 
 int sock_listen_lan(const struct addr *at, bool transparent)
@@ -190,7 +192,7 @@ int sock_listen_lan(const struct addr *at, bool transparent)
 
 	if (fd < 0)
 		return -1;
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	sock_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (transparent && set_transparent(fd, family))
 		return close_keep_errno(fd);
 	return listen_on(fd, &real, family);
@@ -208,7 +210,7 @@ int sock_accept(int listener, struct addr *peer)
 	/* Inherited by TCP, and by MPTCP on most kernels; a wrong guess would
 	 * turn a crash into a clean EOF, so it is set again. */
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort_on_close, sizeof(abort_on_close));
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	sock_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	memset(peer, 0, sizeof(*peer));
 	addr_from_sockaddr(peer, (struct sockaddr *)&ss);
 	return fd;
@@ -233,7 +235,7 @@ static int bind_source(int fd, const struct addr *src, int family)
 		return 0;
 	from = *src;
 	from.port = 0;
-	return bind_to(fd, &from, family);
+	return sock_bind_to(fd, &from, family);
 }
 
 /* The port is chosen at bind, not at connect: the subflows that the kernel joins are bound to a
@@ -247,7 +249,7 @@ int sock_dial_wan(const struct addr *to, const struct addr *src, const struct so
 	if (fd < 0)
 		return -1;
 	if (opt->mixed)
-		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+		sock_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
 	apply_wan(fd, opt);
 	if (bind_source(fd, src, family))
 		return close_keep_errno(fd);
@@ -260,8 +262,9 @@ int sock_dial_tcp_from(const struct addr *to, const struct addr *src, uint32_t m
 
 	if (fd < 0)
 		return -1;
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1); /* as many as there are destinations times ports */
+	sock_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	sock_set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT,
+		     1); /* as many as there are destinations times ports */
 	if (mark)
 		sock_mark(fd, mark);
 	if (bind_source(fd, src, family))
@@ -344,7 +347,7 @@ bool sock_is_own(const struct addr *a)
 	bool own;
 
 	here.port = 0;
-	own = fd >= 0 && bind_to(fd, &here, AF_UNSPEC) == 0;
+	own = fd >= 0 && sock_bind_to(fd, &here, AF_UNSPEC) == 0;
 	if (fd >= 0)
 		close(fd);
 	return own;
@@ -352,10 +355,10 @@ bool sock_is_own(const struct addr *a)
 
 void sock_keepalive(int fd, uint32_t idle_s)
 {
-	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)idle_s);
-	set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL);
-	set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_TRIES);
+	sock_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	sock_set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)idle_s);
+	sock_set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL);
+	sock_set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_TRIES);
 }
 
 int sock_mark(int fd, uint32_t mark)
@@ -368,13 +371,13 @@ int sock_mark(int fd, uint32_t mark)
  * this does nothing. */
 void sock_open_window(int fd)
 {
-	set_int(fd, SOL_SOCKET, SO_RCVLOWAT, FIRST_WINDOW);
-	set_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
+	sock_set_int(fd, SOL_SOCKET, SO_RCVLOWAT, FIRST_WINDOW);
+	sock_set_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
 }
 
 void sock_wait_short(int fd, uint32_t bytes)
 {
-	set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)bytes);
+	sock_set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)bytes);
 }
 
 int sock_shut(int fd)
@@ -410,7 +413,7 @@ static int mptcp_subflows(int fd)
 
 void sock_nudge(int fd)
 {
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	sock_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 void sock_make_room(int fd)
@@ -421,19 +424,13 @@ void sock_make_room(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &len) || mem[SK_MEMINFO_RMEM_ALLOC] < mem[SK_MEMINFO_RCVBUF] / 4 * 3)
 		return;
 	if (mem[SK_MEMINFO_RCVBUF] <= ROOM_MAX / 2)
-		set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, (int)mem[SK_MEMINFO_RCVBUF]); /* the kernel doubles it */
+		sock_set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE,
+			     (int)mem[SK_MEMINFO_RCVBUF]); /* the kernel doubles it */
 }
 
 bool sock_is_mptcp(int fd)
 {
 	return mptcp_subflows(fd) >= 0;
-}
-
-unsigned sock_extra_subflows(int fd)
-{
-	int n = mptcp_subflows(fd);
-
-	return n < 0 ? 0 : (unsigned)n;
 }
 
 int sock_unacked(int fd)

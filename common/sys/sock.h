@@ -109,8 +109,6 @@ void sock_close_reset(int fd);
 
 /* True while the connection really is Multipath TCP; false after a fallback. */
 bool sock_is_mptcp(int fd);
-/* Subflows established beyond the first; 0 when unknown. */
-unsigned sock_extra_subflows(int fd);
 
 /* Bytes written that the peer has not acknowledged (SIOCOUTQ); -1 on error. */
 int sock_unacked(int fd);

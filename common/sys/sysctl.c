@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* sysctl: see sysctl.h. */
 #include "sysctl.h"
 
 #include <errno.h>

@@ -110,7 +110,7 @@ static bool can_offload(const struct tun *t, unsigned what)
 	return ioctl(t->fd, TUNSETOFFLOAD, (unsigned long)what) == 0;
 }
 
-static void find_caps(struct tun *t)
+static void tun_find_caps(struct tun *t)
 {
 	unsigned tso = without("tso") ? 0 : TUN_TSO;
 
@@ -122,7 +122,7 @@ static void find_caps(struct tun *t)
 		can_offload(t, TUN_F_CSUM);
 }
 
-static int make(struct tun *t, const char *name, unsigned mtu)
+static int tun_make(struct tun *t, const char *name, unsigned mtu)
 {
 	struct ifreq r = { .ifr_flags = IFF_TUN | IFF_NO_PI };
 	int size = OFFLOAD_HDR;
@@ -142,7 +142,7 @@ static int make(struct tun *t, const char *name, unsigned mtu)
 	memcpy(t->name, r.ifr_name, IFNAMSIZ);
 	if (t->caps.vnet_hdr && ioctl(t->fd, TUNSETVNETHDRSZ, &size))
 		return -1;
-	find_caps(t);
+	tun_find_caps(t);
 	return bring_up(t, mtu);
 }
 
@@ -152,7 +152,7 @@ struct tun *tun_open(const char *name, unsigned mtu)
 
 	if (!t)
 		return NULL;
-	if (!make(t, name, mtu))
+	if (!tun_make(t, name, mtu))
 		return t;
 	tun_close(t);
 	return NULL;

@@ -79,7 +79,7 @@ struct udp {
 
 /* --- birth and end --- */
 
-static int set_int(int fd, int level, int option, int value)
+static int udp_set_int(int fd, int level, int option, int value)
 {
 	return setsockopt(fd, level, option, &value, sizeof(value));
 }
@@ -90,24 +90,25 @@ static int udp_socket(int family)
 
 	if (fd < 0)
 		return -1;
-	if (set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES))
-		set_int(fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
-	if (set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES))
-		set_int(fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
-	set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE); /* on AF_INET6 for the IPv4 that it carries */
+	if (udp_set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES))
+		udp_set_int(fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES);
+	if (udp_set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES))
+		udp_set_int(fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES);
+	udp_set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER,
+		    IP_PMTUDISC_PROBE); /* on AF_INET6 for the IPv4 that it carries */
 	if (family == AF_INET6) {
-		set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
-		set_int(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+		udp_set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+		udp_set_int(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
 	}
 	udp_cmsg_ask(fd, family);
 	return fd;
 }
 
-static void find_caps(struct udp *u)
+static void udp_find_caps(struct udp *u)
 {
 	u->caps.mmsg = !without("mmsg");
-	u->caps.gso = !without("gso") && set_int(u->fd, IPPROTO_UDP, UDP_SEGMENT, 0) == 0;
-	u->caps.gro = !without("gro") && set_int(u->fd, IPPROTO_UDP, UDP_GRO, 1) == 0;
+	u->caps.gso = !without("gso") && udp_set_int(u->fd, IPPROTO_UDP, UDP_SEGMENT, 0) == 0;
+	u->caps.gro = !without("gro") && udp_set_int(u->fd, IPPROTO_UDP, UDP_GRO, 1) == 0;
 }
 
 /* Owns fd, also on failure. */
@@ -118,7 +119,7 @@ static struct udp *udp_new(int fd, int family)
 	if (u) {
 		u->fd = fd;
 		u->family = family;
-		find_caps(u);
+		udp_find_caps(u);
 		u->slots = u->caps.gro ? GRO_SLOTS : PLAIN_SLOTS;
 		u->room = HEADROOM + (u->caps.gro ? GRO_ROOM : PLAIN_ROOM);
 		u->memory = malloc(u->slots * u->room);
@@ -131,7 +132,7 @@ static struct udp *udp_new(int fd, int family)
 	return NULL;
 }
 
-static int bind_to(int fd, const struct addr *at, int family)
+static int udp_bind_to(int fd, const struct addr *at, int family)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = addr_to_sockaddr(at, family, &ss);
@@ -164,9 +165,10 @@ struct udp *udp_connect(const struct addr *from, const struct addr *to, uint32_t
 	socklen_t len = sizeof(here);
 	struct udp *u;
 
-	if (fd < 0 || (mark && set_int(fd, SOL_SOCKET, SO_MARK, (int)mark)))
+	if (fd < 0 || (mark && udp_set_int(fd, SOL_SOCKET, SO_MARK, (int)mark)))
 		return fail(fd);
-	if ((from && !addr_is_any(from) && bind_to(fd, from, family)) || connect_to(fd, to, family))
+	if ((from && !addr_is_any(from) && udp_bind_to(fd, from, family)) ||
+	    connect_to(fd, to, family))
 		return fail(fd);
 	u = udp_new(fd, family);
 	if (!u)
@@ -186,8 +188,9 @@ static struct udp *bind_as(const struct addr *at, uint32_t mark)
 	if (fd < 0)
 		return NULL;
 	if (family == AF_INET6)
-		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !addr_is_any(at));
-	if ((mark && set_int(fd, SOL_SOCKET, SO_MARK, (int)mark)) || bind_to(fd, at, family))
+		udp_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !addr_is_any(at));
+	if ((mark && udp_set_int(fd, SOL_SOCKET, SO_MARK, (int)mark)) ||
+	    udp_bind_to(fd, at, family))
 		return fail(fd);
 	return udp_new(fd, family);
 }
@@ -320,13 +323,13 @@ static int offer(struct udp *u, size_t m, size_t n)
 	return sendmsg(u->fd, &u->out[m].msg_hdr, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -1 : 1;
 }
 
-static void refuse(struct udp *u, size_t n)
+static void udp_refuse(struct udp *u, size_t n)
 {
 	u->count.refused += n;
 	counters.udp_refused += n;
 }
 
-static bool is_full(int err)
+static bool udp_is_full(int err)
 {
 	return err == EAGAIN || err == EWOULDBLOCK || err == ENOBUFS || err == ENOMEM;
 }
@@ -351,7 +354,7 @@ static int send_singly(struct udp *u, size_t m, int why)
 			taken++;
 		} else {
 			err = errno;
-			refuse(u, 1);
+			udp_refuse(u, 1);
 		}
 	}
 	u->count.sent += taken;
@@ -386,14 +389,14 @@ int udp_flush(struct udp *u)
 			continue;
 		}
 		err = errno;
-		if (is_full(err)) {
-			refuse(u, items_in(u, m, n - m));
+		if (udp_is_full(err)) {
+			udp_refuse(u, items_in(u, m, n - m));
 			break;
 		}
 		if (u->run[m].n > 1)
 			err = send_singly(u, m, err);
 		else
-			refuse(u, 1);
+			udp_refuse(u, 1);
 		m++;
 	}
 	u->n_items = 0;
@@ -428,7 +431,7 @@ static int fill(struct udp *u)
 }
 
 /* Tells the datagrams of one slot; `last`: no slot follows. */
-static unsigned tell(struct udp *u, size_t slot, bool last, udp_cb cb, void *arg)
+static unsigned udp_tell(struct udp *u, size_t slot, bool last, udp_cb cb, void *arg)
 {
 	struct msghdr *msg = &u->in[slot].msg_hdr;
 	struct udp_got got = { .data = u->in_iov[slot].iov_base };
@@ -467,7 +470,7 @@ unsigned udp_receive(struct udp *u, udp_cb cb, void *arg)
 			continue; /* an ICMP message's: it is off now, and datagrams may wait behind it */
 		}
 		for (int i = 0; i < n; i++)
-			total += tell(u, (size_t)i, i == n - 1, cb, arg);
+			total += udp_tell(u, (size_t)i, i == n - 1, cb, arg);
 		if (u->caps.mmsg && (size_t)n < u->slots)
 			break;
 	}

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* udp_cmsg: see udp_cmsg.h. */
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <string.h>
@@ -49,7 +50,7 @@ void udp_cmsg_put(struct msghdr *msg, const struct udp_cmsg_out *out)
 }
 
 /* IP_TOS comes as one byte, the others as ints. */
-static int number(const struct cmsghdr *c)
+static int cmsg_number(const struct cmsghdr *c)
 {
 	int value = 0;
 
@@ -67,9 +68,9 @@ static void get_one(struct udp_cmsg_in *in, const struct cmsghdr *c)
 	int level = c->cmsg_level, type = c->cmsg_type;
 
 	if ((level == IPPROTO_IP && type == IP_TOS) || (level == IPPROTO_IPV6 && type == IPV6_TCLASS)) {
-		in->tos = (uint8_t)number(c);
+		in->tos = (uint8_t)cmsg_number(c);
 	} else if (level == IPPROTO_UDP && type == UDP_GRO) {
-		in->segment = number(c) > 0 ? (size_t)number(c) : 0;
+		in->segment = cmsg_number(c) > 0 ? (size_t)cmsg_number(c) : 0;
 	} else if (level == IPPROTO_IP && type == IP_PKTINFO && c->cmsg_len >= CMSG_LEN(sizeof(info4))) {
 		memcpy(&info4, CMSG_DATA(c), sizeof(info4));
 		in->has_to = addr_from_bytes(&in->to, &info4.ipi_addr, 4, 0) == 0;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* without: see without.h. */
 #include <stdlib.h>
 #include <string.h>
 

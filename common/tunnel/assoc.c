@@ -158,17 +158,6 @@ void assoc_set_use(struct assoc *a, unsigned id, enum wire_use use)
 	assoc_watch(a);
 }
 
-void assoc_path_dead(struct assoc *a, unsigned id, const char *why)
-{
-	struct path *path = &a->path[id];
-
-	if (!path->on)
-		return;
-	health_dead(&path->health, why, clock_us());
-	assoc_watch(a);
-	event_active(&a->turn, 0, 0); /* to tell of it */
-}
-
 bool assoc_has_path(const struct assoc *a, unsigned id)
 {
 	return a->path[id].on;

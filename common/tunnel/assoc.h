@@ -73,8 +73,6 @@ struct assoc_path {
 void assoc_set_path(struct assoc *a, unsigned id, const struct assoc_path *p);
 void assoc_del_path(struct assoc *a, unsigned id);
 void assoc_set_use(struct assoc *a, unsigned id, enum wire_use use); /* the peer is told at once */
-/* The kernel says that this line is dead (carrier, address): DOWN now. */
-void assoc_path_dead(struct assoc *a, unsigned id, const char *why);
 bool assoc_has_path(const struct assoc *a, unsigned id);
 const struct health *assoc_health(const struct assoc *a, unsigned id);
 enum wire_use assoc_use(const struct assoc *a, unsigned id);

@@ -179,7 +179,7 @@ static void take_hint(struct assoc *a, const struct arrival *in)
 		a->ops.unknown(a->arg);
 }
 
-static void take_copy(struct assoc *a, const struct arrival *in)
+static void assoc_take_copy(struct assoc *a, const struct arrival *in)
 {
 	counters.udp_copies++;
 	if (in->path)
@@ -220,7 +220,7 @@ static void take_sealed(struct assoc *a, struct arrival *in)
 		take_new(a, in);
 		break;
 	case UDP_KEYS_COPY:
-		take_copy(a, in);
+		assoc_take_copy(a, in);
 		break;
 	case UDP_KEYS_OLD:
 		counters.udp_old++;

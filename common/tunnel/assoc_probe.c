@@ -281,7 +281,7 @@ static void best_of_others(const struct assoc *a, const struct path *me, struct 
 	}
 }
 
-static void look(struct assoc *a, struct path *path, uint64_t now)
+static void probe_look(struct assoc *a, struct path *path, uint64_t now)
 {
 	struct health_view v = { .lead = &a->lead, .interval_us = fast_us(path), .asks = a->side == ASSOC_LOCAL };
 
@@ -330,7 +330,7 @@ void assoc_on_timer(evutil_socket_t fd, short what, void *arg)
 	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++) {
 		if (!path->on)
 			continue;
-		look(a, path, now);
+		probe_look(a, path, now);
 		probe_if_due(a, path, now);
 	}
 	for (struct path *path = a->path; path < a->path + ASSOC_PATHS; path++)

@@ -175,7 +175,7 @@ static uint64_t lowest(const struct store *s)
 }
 
 /* The ring reaches up to `top` from now on. */
-static void advance(struct store *s, uint64_t top)
+static void fec_advance(struct store *s, uint64_t top)
 {
 	uint64_t n = top > s->top ? top - s->top : 0;
 
@@ -255,7 +255,7 @@ static bool row_deliver(struct fec_decoder *d, struct row *row)
 	return true;
 }
 
-static int settle(struct fec_decoder *d)
+static int fec_settle(struct fec_decoder *d)
 {
 	int n = 0;
 
@@ -298,7 +298,7 @@ static void substitute(struct fec_decoder *d, unsigned at)
 		touched = true;
 	}
 	if (touched)
-		settle(d);
+		fec_settle(d);
 }
 
 static void symbol_set(struct symbol *s, const uint8_t *packet, size_t len)
@@ -335,7 +335,7 @@ bool fec_source(struct fec_decoder *d, uint64_t seq, const uint8_t *packet, size
 		d->store = NULL;
 		return true;
 	}
-	advance(s, seq);
+	fec_advance(s, seq);
 	slot = &s->slot[seq % RING];
 	if (seq < lowest(s) || slot->state == MENDED)
 		return !was_mended(s, seq);
@@ -415,7 +415,7 @@ int fec_repair_in(struct fec_decoder *d, const uint8_t *in, size_t len)
 	if (!s)
 		return 0;
 	s->quiet = 0;
-	advance(s, r.base + r.window - 1);
+	fec_advance(s, r.base + r.window - 1);
 	if (r.base < s->floor || r.base < lowest(s) || !misses_any(s, &r))
 		return 0;
 	row = row_free(s);
@@ -425,7 +425,7 @@ int fec_repair_in(struct fec_decoder *d, const uint8_t *in, size_t len)
 		if (s->row[k].used && &s->row[k] != row)
 			row_reduce(row, &s->row[k]);
 	row->used = row_pivot(s, row);
-	return row->used ? settle(d) : 0;
+	return row->used ? fec_settle(d) : 0;
 }
 
 /* How much. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* fragment: see fragment.h. Whichever piece comes first waits for the other, for a short time. */
 #include "fragment.h"
 
 #include <string.h>
@@ -21,7 +22,7 @@ int fragment_cut(struct packet *out[2], uint16_t id, const uint8_t *packet, size
 	return 0;
 }
 
-static void release(struct fragments *f, struct slab *slab, unsigned i)
+static void fragment_release(struct fragments *f, struct slab *slab, unsigned i)
 {
 	packet_put(slab, f->slot[i].p);
 	memset(&f->slot[i], 0, sizeof(f->slot[i]));
@@ -33,12 +34,13 @@ void fragments_expire(struct fragments *f, struct slab *slab, uint64_t now_us)
 		if (!f->slot[i].p || now_us - f->slot[i].p->born_us < FRAGMENT_US)
 			continue;
 		f->given_up++;
-		release(f, slab, i);
+		fragment_release(f, slab, i);
 	}
 }
 
 /* The slot of this packet, or a new one; the oldest makes room. FRAGMENT_SLOTS: no memory. */
-static unsigned find(struct fragments *f, struct slab *slab, uint8_t class, uint16_t id, uint64_t now)
+static unsigned fragment_find(struct fragments *f, struct slab *slab, uint8_t class, uint16_t id,
+			      uint64_t now)
 {
 	unsigned i;
 
@@ -48,7 +50,7 @@ static unsigned find(struct fragments *f, struct slab *slab, uint8_t class, uint
 	i = f->next++ % FRAGMENT_SLOTS;
 	if (f->slot[i].p) {
 		f->given_up++;
-		release(f, slab, i);
+		fragment_release(f, slab, i);
 	}
 	f->slot[i].p = slab_take(slab);
 	if (!f->slot[i].p)
@@ -69,7 +71,7 @@ struct packet *fragments_take(struct fragments *f, struct slab *slab, uint8_t cl
 
 	if (at < 0 || !n || !h.offset != !!h.more || h.offset + n > PACKET_INNER_MAX)
 		return NULL;
-	i = find(f, slab, class, h.id, now_us);
+	i = fragment_find(f, slab, class, h.id, now_us);
 	if (i == FRAGMENT_SLOTS)
 		return NULL;
 	p = f->slot[i].p;

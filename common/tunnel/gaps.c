@@ -26,7 +26,7 @@ static uint64_t bit(uint64_t n)
 	return (uint64_t)1 << (n % 64);
 }
 
-static uint64_t *word(struct gaps *g, uint64_t n)
+static uint64_t *gaps_word(struct gaps *g, uint64_t n)
 {
 	return &g->bits[n / 64 % (GAPS_NUMBERS / 64)];
 }
@@ -41,26 +41,21 @@ static void restart(struct gaps *g, uint64_t seq)
 }
 
 /* The first of all: what was numbered before it is still to come, unless we join late. */
-static void begin(struct gaps *g, uint64_t seq, uint64_t now)
+static void gaps_begin(struct gaps *g, uint64_t seq, uint64_t now)
 {
 	bool early = !g->any && seq < 64;
 
 	restart(g, early ? 0 : seq);
 	if (!early || !seq)
 		return;
-	*word(g, 0) &= ~bit(0);
+	*gaps_word(g, 0) &= ~bit(0);
 	g->missing = (uint32_t)seq;
 	for (uint64_t n = 1; n < seq; n++)
-		*word(g, n) &= ~bit(n);
+		*gaps_word(g, n) &= ~bit(n);
 	g->top = seq;
 	g->gap = true;
 	g->gap_us = now;
 	g->behind = 0;
-}
-
-void gaps_init(struct gaps *g)
-{
-	memset(g, 0, sizeof(*g));
 }
 
 void gaps_restart(struct gaps *g)
@@ -78,14 +73,14 @@ bool gaps_has(const struct gaps *g, uint64_t seq)
 }
 
 /* The window moves up to seq, which is above the highest. */
-static void advance(struct gaps *g, uint64_t seq, uint64_t now)
+static void gaps_advance(struct gaps *g, uint64_t seq, uint64_t now)
 {
 	for (uint64_t n = g->top + 1; n <= seq; n++) {
-		if (!(*word(g, n) & bit(n))) { /* what stood there before was never seen */
+		if (!(*gaps_word(g, n) & bit(n))) { /* what stood there before was never seen */
 			g->lost++;
 			g->missing--;
 		}
-		*word(g, n) &= ~bit(n);
+		*gaps_word(g, n) &= ~bit(n);
 	}
 	if (seq - g->top > 1) {
 		g->missing += (uint32_t)(seq - g->top - 1);
@@ -102,18 +97,18 @@ bool gaps_take(struct gaps *g, uint64_t seq, uint64_t now_us)
 
 	g->received++;
 	if (restarts) {
-		begin(g, seq, now_us);
+		gaps_begin(g, seq, now_us);
 	} else if (seq > g->top) {
-		advance(g, seq, now_us);
+		gaps_advance(g, seq, now_us);
 	} else if (g->top - seq >= GAPS_NUMBERS) {
 		g->late++;
 		return false;
-	} else if (!(*word(g, seq) & bit(seq))) {
+	} else if (!(*gaps_word(g, seq) & bit(seq))) {
 		g->filled++;
 		g->missing--;
 		g->gap = g->missing;
 	}
-	*word(g, seq) |= bit(seq);
+	*gaps_word(g, seq) |= bit(seq);
 	g->stamp[seq % GAPS_NUMBERS] = (uint32_t)now_us;
 	if (!g->owed || seq < g->low)
 		g->low = seq;

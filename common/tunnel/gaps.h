@@ -34,7 +34,6 @@ struct gaps_pace { /* how eagerly to acknowledge */
 	bool eager;	   /* tell of a new gap as soon as two later numbers are there */
 };
 
-void gaps_init(struct gaps *g);
 void gaps_restart(struct gaps *g); /* numbers begin anew */
 /* False: too old to be told apart. (Duplicates do not come here.) */
 bool gaps_take(struct gaps *g, uint64_t seq, uint64_t now_us);

@@ -44,7 +44,7 @@ static uint64_t in(uint64_t rate, uint64_t us)
 	return rate * us / 1000000;
 }
 
-static int64_t least(int64_t a, int64_t b)
+static int64_t pace_least(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
 }
@@ -81,10 +81,12 @@ void pace_fill(struct pace *p, uint64_t now_us)
 	p->filled_us = now_us;
 	if (past > 1000000)
 		past = 1000000;
-	p->tokens = least(p->tokens + (int64_t)in(p->rate, past), (int64_t)(burst > BURST_LEAST ? burst : BURST_LEAST));
+	p->tokens = pace_least(p->tokens + (int64_t)in(p->rate, past),
+			       (int64_t)(burst > BURST_LEAST ? burst : BURST_LEAST));
 	idle = idle > p->load ? idle - p->load : 0;
-	p->share = least(p->share + (int64_t)in(p->rate / 10 * 3, past), (int64_t)in(p->rate, SPARE_US));
-	p->spare = least(p->spare + (int64_t)in(idle, past), (int64_t)in(idle, SPARE_US));
+	p->share = pace_least(p->share + (int64_t)in(p->rate / 10 * 3, past),
+			      (int64_t)in(p->rate, SPARE_US));
+	p->spare = pace_least(p->spare + (int64_t)in(idle, past), (int64_t)in(idle, SPARE_US));
 }
 
 static void learn_jitter(struct pace *p, const struct pace_seen *s, uint64_t now)
@@ -99,15 +101,15 @@ static void learn_jitter(struct pace *p, const struct pace_seen *s, uint64_t now
 
 /* Is it we who fill the queue? Reports of what arrives lag behind what we send, so that alone
  * proves nothing at once. */
-static bool is_ours(const struct pace *p, uint64_t now)
+static bool pace_is_ours(const struct pace *p, uint64_t now)
 {
 	return p->sent >= p->rate / 2 || (p->over_us && now - p->over_us > HIGH_US);
 }
 
 /* Without a queue that would tell, the path shows its limit by delivering no more. */
-static void start(struct pace *p, const struct pace_seen *s, uint64_t now)
+static void pace_start(struct pace *p, const struct pace_seen *s, uint64_t now)
 {
-	if (s->queue_us > TARGET_US && !is_ours(p, now))
+	if (s->queue_us > TARGET_US && !pace_is_ours(p, now))
 		return;
 	if (s->queue_us > TARGET_US || (p->stuck_us && now - p->stuck_us > HIGH_US)) {
 		p->base = s->delivered && s->delivered < p->rate ? s->delivered : p->rate;
@@ -170,8 +172,8 @@ void pace_judge(struct pace *p, const struct pace_seen *seen, uint64_t now_us)
 	else if (!p->over_us)
 		p->over_us = now_us;
 	if (p->starting)
-		start(p, s, now_us);
-	if (!p->starting && (s->queue_us < QUEUE_CUT_US || is_ours(p, now_us))) {
+		pace_start(p, s, now_us);
+	if (!p->starting && (s->queue_us < QUEUE_CUT_US || pace_is_ours(p, now_us))) {
 		believe(p, s, now_us);
 		steer(p, s);
 	}

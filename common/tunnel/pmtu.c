@@ -62,7 +62,7 @@ static const uint16_t STEPS[] = { 1472, 1464, 1452, 1444, 1432, 1412, 1400, 1392
 
 enum phase { RESTING, LADDER, CONFIRMING };
 
-struct route {
+struct path_mtu {
 	bool here;  /* the path is usable */
 	bool known; /* size was answered */
 	bool used;  /* since the last ladder */
@@ -84,7 +84,7 @@ struct pmtu {
 	bool timed, awake;
 	uint64_t next_ms;
 	struct event timer;
-	struct route route[ASSOC_PATHS];
+	struct path_mtu of[ASSOC_PATHS];
 };
 
 static unsigned at_least(unsigned a, unsigned b)
@@ -104,7 +104,7 @@ static void wake(struct pmtu *p, uint64_t at_ms, uint64_t now_ms)
 }
 
 /* How long an answer to so many bytes may take. */
-static uint64_t patience(const struct pmtu *p, unsigned path, size_t bytes)
+static uint64_t pmtu_patience(const struct pmtu *p, unsigned path, size_t bytes)
 {
 	const struct health *h = assoc_health(p->assoc, path);
 	uint64_t us;
@@ -120,13 +120,13 @@ static uint64_t patience(const struct pmtu *p, unsigned path, size_t bytes)
 
 static int probe(struct pmtu *p, unsigned path, unsigned size)
 {
-	uint8_t value[3] = { p->route[path].run, (uint8_t)(size >> 8), (uint8_t)size };
+	uint8_t value[3] = { p->of[path].run, (uint8_t)(size >> 8), (uint8_t)size };
 
 	return assoc_control_sized(p->assoc, path, WIRE_CTL_MTU_PROBE, value, sizeof(value), size);
 }
 
 /* Is this size worth a probe? Of a mute path only whether it answers at all. */
-static bool is_asked(const struct route *r, unsigned size)
+static bool is_asked(const struct path_mtu *r, unsigned size)
 {
 	return size > r->best && (!r->mute || size == PMTU_BASE);
 }
@@ -134,7 +134,7 @@ static bool is_asked(const struct route *r, unsigned size)
 /* Every size above the best answer so far. */
 static void ladder_round(struct pmtu *p, unsigned path, uint64_t now_ms)
 {
-	struct route *r = &p->route[path];
+	struct path_mtu *r = &p->of[path];
 	size_t bytes = 0;
 
 	r->round++;
@@ -147,13 +147,13 @@ static void ladder_round(struct pmtu *p, unsigned path, uint64_t now_ms)
 			bytes += STEPS[i];
 		}
 	}
-	r->due_ms = now_ms + patience(p, path, bytes);
+	r->due_ms = now_ms + pmtu_patience(p, path, bytes);
 	wake(p, r->due_ms, now_ms);
 }
 
 static void ladder_begin(struct pmtu *p, unsigned path, unsigned above, uint64_t now_ms)
 {
-	struct route *r = &p->route[path];
+	struct path_mtu *r = &p->of[path];
 
 	r->phase = LADDER;
 	r->run++;
@@ -166,12 +166,12 @@ static void ladder_begin(struct pmtu *p, unsigned path, unsigned above, uint64_t
 }
 
 /* When the sizes above are worth another try; NEVER while nothing goes out. */
-static uint64_t raise_at(const struct route *r)
+static uint64_t raise_at(const struct path_mtu *r)
 {
 	return r->used || r->mute ? r->raise_ms : NEVER;
 }
 
-static void rest(struct pmtu *p, struct route *r, uint64_t now_ms)
+static void pmtu_rest(struct pmtu *p, struct path_mtu *r, uint64_t now_ms)
 {
 	r->phase = RESTING;
 	r->due_ms = NEVER;
@@ -182,19 +182,19 @@ static void rest(struct pmtu *p, struct route *r, uint64_t now_ms)
 
 static void confirm(struct pmtu *p, unsigned path, unsigned copies, uint64_t now_ms)
 {
-	struct route *r = &p->route[path];
+	struct path_mtu *r = &p->of[path];
 
 	r->phase = CONFIRMING;
 	r->round = copies > 1 ? ROUNDS : 1;
-	r->due_ms = now_ms + patience(p, path, copies * r->size);
+	r->due_ms = now_ms + pmtu_patience(p, path, copies * r->size);
 	wake(p, r->due_ms, now_ms);
 	while (copies--)
 		probe(p, path, r->size);
 }
 
-static void doubt(struct pmtu *p, unsigned path, uint64_t now_ms)
+static void pmtu_doubt(struct pmtu *p, unsigned path, uint64_t now_ms)
 {
-	p->route[path].doubt = true;
+	p->of[path].doubt = true;
 	ladder_begin(p, path, 0, now_ms);
 }
 
@@ -207,20 +207,20 @@ static bool is_silent(const struct pmtu *p, unsigned path)
 
 /* Three rounds without one answer, though the path is said to work: the least that can be, and
  * again later. */
-static void mute(struct pmtu *p, struct route *r, uint64_t now_ms)
+static void mute(struct pmtu *p, struct path_mtu *r, uint64_t now_ms)
 {
 	r->doubt = false;
 	r->size = PMTU_BASE;
 	r->raise_ms = now_ms + ((uint64_t)MUTE_MS << r->mute);
 	if (r->mute < MUTE_MOST)
 		r->mute++;
-	rest(p, r, now_ms);
+	pmtu_rest(p, r, now_ms);
 }
 
 /* The answers to a round have had their time. */
 static void ladder_due(struct pmtu *p, unsigned path, uint64_t now_ms)
 {
-	struct route *r = &p->route[path];
+	struct path_mtu *r = &p->of[path];
 
 	if (r->best && r->doubt) {
 		r->size = r->best;
@@ -236,13 +236,13 @@ static void ladder_due(struct pmtu *p, unsigned path, uint64_t now_ms)
 		r->mute = 0;
 		ladder_begin(p, path, r->best, now_ms);
 	} else {
-		rest(p, r, now_ms);
+		pmtu_rest(p, r, now_ms);
 	}
 }
 
 static void route_due(struct pmtu *p, unsigned path, uint64_t now_ms)
 {
-	struct route *r = &p->route[path];
+	struct path_mtu *r = &p->of[path];
 
 	if (is_silent(p, path) && (r->doubt || r->phase == CONFIRMING))
 		r->due_ms = now_ms + PATIENCE_MIN_MS;
@@ -251,11 +251,11 @@ static void route_due(struct pmtu *p, unsigned path, uint64_t now_ms)
 	else if (r->round < ROUNDS)
 		confirm(p, path, ROUNDS - 1, now_ms);
 	else
-		doubt(p, path, now_ms);
+		pmtu_doubt(p, path, now_ms);
 }
 
 /* When the current size wants to be confirmed; NEVER while nothing goes out. */
-static uint64_t confirm_at(const struct route *r)
+static uint64_t confirm_at(const struct path_mtu *r)
 {
 	if (r->phase != RESTING || !r->known)
 		return NEVER;
@@ -266,7 +266,7 @@ static uint64_t confirm_at(const struct route *r)
 
 static uint64_t route_tick(struct pmtu *p, unsigned path, uint64_t now_ms)
 {
-	struct route *r = &p->route[path];
+	struct path_mtu *r = &p->of[path];
 
 	if (!r->here || !p->awake)
 		return NEVER;
@@ -281,13 +281,13 @@ static uint64_t route_tick(struct pmtu *p, unsigned path, uint64_t now_ms)
 	return confirm_at(r) < raise_at(r) ? confirm_at(r) : raise_at(r);
 }
 
-static void tell(struct pmtu *p)
+static void pmtu_tell(struct pmtu *p)
 {
 	unsigned least = UINT16_MAX;
 
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
-		if (p->route[i].here && p->route[i].known && p->route[i].size < least)
-			least = p->route[i].size;
+		if (p->of[i].here && p->of[i].known && p->of[i].size < least)
+			least = p->of[i].size;
 	if (least == UINT16_MAX)
 		return;
 	least = at_least(least - WIRE_DG_OVERHEAD - p->reserve, PMTU_INNER_FLOOR);
@@ -307,7 +307,7 @@ uint64_t pmtu_tick(struct pmtu *p, uint64_t now_ms)
 
 		next = t < next ? t : next;
 	}
-	tell(p);
+	pmtu_tell(p);
 	p->next_ms = NEVER;
 	if (next != NEVER)
 		wake(p, next, now_ms);
@@ -346,12 +346,6 @@ void pmtu_free(struct pmtu *p)
 	free(p);
 }
 
-void pmtu_set_reserve(struct pmtu *p, unsigned reserve)
-{
-	p->reserve = reserve;
-	wake(p, 0, 0);
-}
-
 static bool is_here(const struct pmtu *p, unsigned path)
 {
 	const struct health *h = assoc_has_path(p->assoc, path) ? assoc_health(p->assoc, path) : NULL;
@@ -361,12 +355,14 @@ static bool is_here(const struct pmtu *p, unsigned path)
 
 void pmtu_path(struct pmtu *p, unsigned path, uint64_t now_ms)
 {
-	struct route *r = &p->route[path];
+	struct path_mtu *r = &p->of[path];
 	bool was = r->here;
 
 	r->here = is_here(p, path);
 	if (r->here && !was) {
-		*r = (struct route){ .here = true, .run = r->run, .size = PMTU_BASE, .raise_ms = NEVER };
+		*r = (struct path_mtu){
+			.here = true, .run = r->run, .size = PMTU_BASE, .raise_ms = NEVER
+		};
 		if (p->awake)
 			ladder_begin(p, path, 0, now_ms);
 	} else if (was && !r->here) {
@@ -381,12 +377,12 @@ void pmtu_awake(struct pmtu *p, bool awake, uint64_t now_ms)
 
 	p->awake = awake;
 	for (unsigned i = 0; awake && !was && i < ASSOC_PATHS; i++)
-		if (p->route[i].here && !p->route[i].known)
+		if (p->of[i].here && !p->of[i].known)
 			ladder_begin(p, i, 0, now_ms);
 }
 
 /* It is of use to who asked on whichever path comes through. */
-static void answer(struct pmtu *p, unsigned path, const uint8_t *question)
+static void pmtu_answer(struct pmtu *p, unsigned path, const uint8_t *question)
 {
 	uint8_t value[4] = { (uint8_t)path, question[0], question[1], question[2] };
 
@@ -394,10 +390,10 @@ static void answer(struct pmtu *p, unsigned path, const uint8_t *question)
 		assoc_control(p->assoc, ASSOC_ALL, WIRE_CTL_MTU_ACK, value, sizeof(value));
 }
 
-static void answered(struct pmtu *p, struct route *r, unsigned size, uint64_t now_ms)
+static void answered(struct pmtu *p, struct path_mtu *r, unsigned size, uint64_t now_ms)
 {
 	if (r->phase == CONFIRMING && size >= r->size) {
-		rest(p, r, now_ms);
+		pmtu_rest(p, r, now_ms);
 		return;
 	}
 	if (r->phase != LADDER || size > r->top)
@@ -421,9 +417,9 @@ bool pmtu_frame(struct pmtu *p, unsigned path, uint8_t type, const uint8_t *valu
 	if (type != WIRE_CTL_MTU_PROBE && type != WIRE_CTL_MTU_ACK)
 		return false;
 	if (type == WIRE_CTL_MTU_PROBE && len == 3)
-		answer(p, path, value);
+		pmtu_answer(p, path, value);
 	if (type == WIRE_CTL_MTU_ACK && len == 4 && value[0] < ASSOC_PATHS) {
-		struct route *r = &p->route[value[0]];
+		struct path_mtu *r = &p->of[value[0]];
 		unsigned size = (unsigned)value[2] << 8 | value[3];
 
 		if (r->here && value[1] == r->run && size >= PMTU_BASE)
@@ -434,7 +430,7 @@ bool pmtu_frame(struct pmtu *p, unsigned path, uint8_t type, const uint8_t *valu
 
 unsigned pmtu_size(const struct pmtu *p, unsigned path)
 {
-	const struct route *r = &p->route[path];
+	const struct path_mtu *r = &p->of[path];
 
 	return r->known && !r->doubt ? r->size : PMTU_BASE;
 }
@@ -444,14 +440,9 @@ unsigned pmtu_inner(const struct pmtu *p)
 	return p->inner;
 }
 
-bool pmtu_known(const struct pmtu *p, unsigned path)
-{
-	return p->route[path].known && !p->route[path].doubt;
-}
-
 void pmtu_sent(struct pmtu *p, unsigned path, size_t len, uint64_t now_ms)
 {
-	struct route *r = &p->route[path];
+	struct path_mtu *r = &p->of[path];
 
 	if (len > PMTU_BASE)
 		r->longs++;
@@ -465,13 +456,13 @@ void pmtu_sent(struct pmtu *p, unsigned path, size_t len, uint64_t now_ms)
 /* The hint proves nothing: it says when to ask. */
 void pmtu_lost(struct pmtu *p, unsigned path, size_t len, uint64_t now_ms)
 {
-	struct route *r = &p->route[path];
+	struct path_mtu *r = &p->of[path];
 
 	if (!r->here || len <= PMTU_BASE || ++r->lost_row < ALARM_ROW || r->doubt || !r->known)
 		return;
 	r->lost_row = 0;
 	if (!r->false_ms || now_ms - r->false_ms > ALARM_AGAIN_MS)
-		doubt(p, path, now_ms);
+		pmtu_doubt(p, path, now_ms);
 	else if (r->phase != CONFIRMING)
 		confirm(p, path, ROUNDS, now_ms);
 }
@@ -479,5 +470,5 @@ void pmtu_lost(struct pmtu *p, unsigned path, size_t len, uint64_t now_ms)
 void pmtu_acked(struct pmtu *p, unsigned path, size_t len)
 {
 	if (len > PMTU_BASE)
-		p->route[path].lost_row = 0;
+		p->of[path].lost_row = 0;
 }

@@ -29,7 +29,6 @@ struct pmtu *pmtu_new(struct event_base *base, struct assoc *a, unsigned reserve
 void pmtu_free(struct pmtu *p);
 /* Asleep: nothing is asked, because nobody needs to know. Born awake. */
 void pmtu_awake(struct pmtu *p, bool awake, uint64_t now_ms);
-void pmtu_set_reserve(struct pmtu *p, unsigned reserve);
 
 /* From the assoc's callbacks: path() for every change of state or use, frame() for MTU_PROBE and
  * MTU_ACK (others: false). */
@@ -43,8 +42,8 @@ static inline unsigned pmtu_room(const struct pmtu *p, unsigned path) /* and of 
 {
 	return pmtu_size(p, path) - WIRE_DG_OVERHEAD;
 }
-unsigned pmtu_inner(const struct pmtu *p); /* as the callback was told last; PMTU_INNER_FLOOR before */
-bool pmtu_known(const struct pmtu *p, unsigned path);
+unsigned pmtu_inner(
+	const struct pmtu *p); /* as the callback was told last; PMTU_INNER_FLOOR before */
 
 /* Hints; `len` is the datagram's. sent: it went out on this path. lost, acked: what became of one
  * that went out on no other path. Three long ones lost in a row, none acknowledged between: the

@@ -21,11 +21,6 @@
 #define LATE_MAX_US 80000
 #define SPREAD_US 300000 /* a flow is spread so long after it last changed paths */
 
-void reorder_init(struct reorder *r)
-{
-	memset(r, 0, sizeof(*r));
-}
-
 uint32_t reorder_hold_us(struct reorder *r, uint32_t least, uint32_t most, uint64_t now_us)
 {
 	uint32_t hold;
@@ -85,7 +80,7 @@ static bool is_given_up(const struct gaps *g, uint64_t n, uint32_t hold, uint64_
 	return (uint32_t)now - g->stamp[next % GAPS_NUMBERS] >= hold;
 }
 
-static void advance(struct reorder *r, const struct gaps *g, uint32_t hold, uint64_t now)
+static void reorder_advance(struct reorder *r, const struct gaps *g, uint32_t hold, uint64_t now)
 {
 	if (r->base > g->top + 1 || g->top - r->base >= GAPS_NUMBERS)
 		r->base = g->top < GAPS_NUMBERS ? 0 : g->top - GAPS_NUMBERS + 1;
@@ -99,7 +94,7 @@ bool reorder_must_hold(struct reorder *r, const struct gaps *g, uint64_t seq, ui
 		return false;
 	if (seq < r->base && g->top - seq < GAPS_NUMBERS && seq < g->top)
 		note_late(r, g, seq, now_us);
-	advance(r, g, hold_us, now_us);
+	reorder_advance(r, g, hold_us, now_us);
 	return r->n || seq >= r->base; /* with others waiting, it finds its place among them */
 }
 
@@ -124,7 +119,7 @@ void reorder_release(struct reorder *r, const struct gaps *g, uint32_t hold_us, 
 
 	if (!r->n)
 		return;
-	advance(r, g, hold_us, now_us);
+	reorder_advance(r, g, hold_us, now_us);
 	while (n < r->n && r->held[n]->seq < r->base)
 		out(arg, r->held[n++]);
 	if (n)

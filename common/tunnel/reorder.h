@@ -28,7 +28,6 @@ struct reorder {
 	uint64_t holds, overflows; /* for status */
 };
 
-void reorder_init(struct reorder *r);
 /* What hold_us should be: at least `least` (0: order does not matter), and what was late lately;
  * never more than `most`. */
 uint32_t reorder_hold_us(struct reorder *r, uint32_t least, uint32_t most, uint64_t now_us);

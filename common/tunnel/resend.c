@@ -36,7 +36,7 @@ static struct packet **at(const struct resend *r, uint64_t seq)
 	return &r->slot[seq & (r->size - 1)];
 }
 
-static void drop(struct resend *r, uint64_t seq)
+static void resend_drop(struct resend *r, uint64_t seq)
 {
 	struct packet **slot = at(r, seq);
 
@@ -52,13 +52,13 @@ static void raise_low(struct resend *r)
 {
 	if (*at(r, r->low))
 		r->expired++;
-	drop(r, r->low++);
+	resend_drop(r, r->low++);
 }
 
 void resend_flush(struct resend *r)
 {
 	for (; r->low < r->next; r->low++)
-		drop(r, r->low);
+		resend_drop(r, r->low);
 	free(r->slot);
 	r->slot = NULL;
 	r->low = r->next = r->top = 0;
@@ -74,7 +74,7 @@ void resend_trim(struct resend *r)
 	r->slot = NULL;
 }
 
-static bool prepare(struct resend *r, const struct packet *p)
+static bool resend_prepare(struct resend *r, const struct packet *p)
 {
 	if (r->slot && (p->seq < r->next || p->seq - r->next > r->size)) /* numbered anew */
 		resend_flush(r);
@@ -88,7 +88,7 @@ static bool prepare(struct resend *r, const struct packet *p)
 
 void resend_keep(struct resend *r, struct packet *p)
 {
-	if (!prepare(r, p))
+	if (!resend_prepare(r, p))
 		return;
 	while (r->low < r->next && (p->seq - r->low >= r->size || r->bytes + p->len > r->max_bytes))
 		raise_low(r);
@@ -128,7 +128,7 @@ static bool makes_sense(const struct resend *r, const struct packet *p, const st
 	return p->tries < r->how.tries && w->usable && now + one_way(w) < p->sent_us + deadline;
 }
 
-static void again(struct resend *r, struct packet *p, resend_cb cb, void *arg)
+static void resend_again(struct resend *r, struct packet *p, resend_cb cb, void *arg)
 {
 	p->tries += p->tries < UINT8_MAX;
 	r->resent++;
@@ -194,7 +194,7 @@ static void take_acked(struct resend *r, const struct wire_ack *a, uint64_t firs
 		r->acked++;
 		if (acked)
 			acked(arg, p);
-		drop(r, n);
+		resend_drop(r, n);
 	}
 	while (r->low < r->next && !*at(r, r->low))
 		r->low++;
@@ -216,7 +216,7 @@ void resend_ack(struct resend *r, const struct wire_ack *a, unsigned from_path, 
 	for (uint64_t n = first < r->low ? r->low : first; n < a->top; n++) {
 		p = *at(r, n);
 		if (p && (is_passed(r, p) || is_overdue(p, from_path, paths, now_us)) && makes_sense(r, p, paths, now_us))
-			again(r, p, cb, arg);
+			resend_again(r, p, cb, arg);
 	}
 }
 
@@ -242,7 +242,7 @@ void resend_tick(struct resend *r, const struct resend_paths *paths, uint64_t no
 	for (uint64_t n = r->top > r->low ? r->top : r->low; n < r->next; n++) {
 		p = *at(r, n);
 		if (p && p->paths && now_us - p->last_us > longest(paths, p->paths) + TAIL_US && makes_sense(r, p, paths, now_us))
-			again(r, p, cb, arg);
+			resend_again(r, p, cb, arg);
 	}
 }
 
@@ -254,6 +254,6 @@ void resend_desert(struct resend *r, const struct resend_paths *paths, unsigned 
 		p = *at(r, n);
 		if (!p || !(p->paths >> path & 1) || p->paths & paths->usable & ~(1u << path) || now_us - p->last_us > r->how.keep_us)
 			continue;
-		again(r, p, cb, arg);
+		resend_again(r, p, cb, arg);
 	}
 }

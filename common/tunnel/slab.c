@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* slab: see slab.h. Boxes are made in chunks, which slab_trim() gives back when none is in use. */
 #include "slab.h"
 
 #include <stdlib.h>

@@ -16,7 +16,7 @@ void stream_init(struct stream *s, struct slab *slab)
 	s->slab = slab;
 }
 
-static struct packet *take(struct stream *s, unsigned class)
+static struct packet *stream_take(struct stream *s, unsigned class)
 {
 	struct packet *p = s->band[class].head;
 
@@ -31,7 +31,7 @@ static void drop_one(struct stream *s)
 
 	while (!s->band[class].head)
 		class--;
-	packet_put(s->slab, take(s, class));
+	packet_put(s->slab, stream_take(s, class));
 	s->dropped++;
 }
 
@@ -52,7 +52,7 @@ struct packet *stream_head(struct stream *s, uint64_t now_us)
 {
 	for (unsigned class = 0; class < WIRE_CLASSES; class++) {
 		while (s->band[class].head && now_us - s->band[class].head->born_us >= STREAM_US) {
-			packet_put(s->slab, take(s, class));
+			packet_put(s->slab, stream_take(s, class));
 			s->expired++;
 		}
 		if (s->band[class].head)
@@ -67,6 +67,6 @@ void stream_pop(struct stream *s)
 
 	while (!s->band[class].head)
 		class++;
-	packet_put(s->slab, take(s, class));
+	packet_put(s->slab, stream_take(s, class));
 	s->sent++;
 }

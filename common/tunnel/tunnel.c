@@ -38,7 +38,6 @@
 #include <string.h>
 
 #include "clock.h"
-#include "timer.h"
 #include "tunnel_room.h"
 
 #define PACKETS_MAX 4096 /* 6 MB */
@@ -50,20 +49,6 @@
 #define KEEP_B_US 1000000
 
 /* --- time --- */
-
-void tunnel_wake(struct tunnel *t, uint32_t us)
-{
-	uint64_t due = t->now + us;
-
-	if (!us) { /* still in this turn of the loop */
-		event_active(&t->tick, 0, 0);
-		return;
-	}
-	if (t->tick_us && t->tick_us <= due)
-		return;
-	t->tick_us = due;
-	timer_in_us(&t->tick, us);
-}
 
 static void judge_paths(struct tunnel *t)
 {
@@ -89,7 +74,7 @@ static bool has_worries(const struct tunnel *t)
 }
 
 /* Nothing moved for a while: all memory goes back. */
-static void rest(struct tunnel *t)
+static void tunnel_rest(struct tunnel *t)
 {
 	tunnel_fec_rest(t);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
@@ -114,7 +99,7 @@ static void wake_later(struct tunnel *t)
 	else if (t->now - t->active_us < QUIET_US)
 		tunnel_wake(t, SLOW_US);
 	else
-		rest(t);
+		tunnel_rest(t);
 }
 
 static void tunnel_tick(evutil_socket_t fd, short what, void *arg)
@@ -199,7 +184,7 @@ static void tunnel_mtu_found(void *arg, unsigned inner)
 
 /* --- life --- */
 
-static void begin(struct tunnel *t)
+static void tunnel_begin(struct tunnel *t)
 {
 	struct resend_how r = { .deadline_us = t->config.deadline_ms * 1000, .strict = true, .tries = 2, .keep_us = KEEP_R_US };
 	struct resend_how b = { .deadline_us = t->config.deadline_ms * 1000, .tries = 3, .keep_us = KEEP_B_US };
@@ -235,7 +220,7 @@ struct tunnel *tunnel_new(struct event_base *base, struct seal *seal, enum assoc
 	t->config = *config;
 	t->ops = *ops;
 	t->arg = arg;
-	begin(t);
+	tunnel_begin(t);
 	t->assoc = assoc_new(base, seal, side, &down, t);
 	t->pmtu = t->assoc ? pmtu_new(base, t->assoc, config->fec == TUNNEL_FEC_OFF ? 0 : WIRE_REPAIR_HDR, tunnel_mtu_found, t) : NULL;
 	if (!t->pmtu) {

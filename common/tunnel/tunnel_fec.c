@@ -74,7 +74,7 @@ static uint64_t copied(struct tunnel *t, unsigned class)
 	return n;
 }
 
-static void judge(struct tunnel *t, unsigned class, uint64_t past)
+static void judge_class(struct tunnel *t, unsigned class, uint64_t past)
 {
 	struct sort *s = &t->sort[class];
 	struct parity *f = &s->parity;
@@ -104,7 +104,7 @@ void tunnel_fec_judge(struct tunnel *t)
 	if (t->config.fec == TUNNEL_FEC_OFF || past < JUDGE_US)
 		return;
 	t->fec_us = t->now;
-	judge(t, WIRE_CLASS_R, past);
+	judge_class(t, WIRE_CLASS_R, past);
 }
 
 void tunnel_fec_note(struct tunnel *t, const struct packet *p)
@@ -136,7 +136,7 @@ static unsigned path_for(const struct tunnel *t, const struct packet *p, size_t 
 	return found;
 }
 
-static void emit(struct tunnel *t, const struct packet *of)
+static void tunnel_fec_emit(struct tunnel *t, const struct packet *of)
 {
 	struct parity *f = &t->sort[of->class].parity;
 	uint8_t plain[FEC_REPAIR_MAX];
@@ -165,7 +165,7 @@ void tunnel_fec_sent(struct tunnel *t, const struct packet *p)
 		return;
 	f->next = p->seq + 1;
 	if (f->rate.permille && f->encoder && expected && fec_rate_due(&f->rate))
-		emit(t, p);
+		tunnel_fec_emit(t, p);
 }
 
 /* --- the receiver --- */
@@ -182,11 +182,11 @@ static void parity_mended(void *arg, uint64_t seq, uint8_t *packet, size_t len)
 {
 	struct parity *f = arg;
 
-	tunnel_mended(f->tunnel, f->class, seq, packet, len);
+	f->mended_cb(f->tunnel, f->class, seq, packet, len);
 	f->mended++;
 }
 
-void tunnel_fec_repair(struct tunnel *t, const struct assoc_got *got)
+void tunnel_fec_repair(struct tunnel *t, const struct assoc_got *got, tunnel_mended mended)
 {
 	struct parity *f = &t->sort[got->hdr.class].parity;
 
@@ -194,6 +194,7 @@ void tunnel_fec_repair(struct tunnel *t, const struct assoc_got *got)
 		return;
 	f->tunnel = t;
 	f->class = got->hdr.class;
+	f->mended_cb = mended;
 	if (!f->decoder)
 		f->decoder = fec_decoder_new(parity_mended, f);
 	f->received++;

@@ -11,7 +11,7 @@
 #define ACK_GAP_US 10000
 #define ACK_CALM_US 20000
 
-static void begin(struct tunnel *t)
+static void tunnel_in_begin(struct tunnel *t)
 {
 	t->now = t->active_us = clock_us();
 	tunnel_look(t);
@@ -19,7 +19,7 @@ static void begin(struct tunnel *t)
 
 /* --- delivery --- */
 
-static void deliver(struct tunnel *t, uint8_t *packet, size_t len)
+static void tunnel_in_deliver(struct tunnel *t, uint8_t *packet, size_t len)
 {
 	t->delivered = true;
 	t->ops.deliver(t->arg, packet, len);
@@ -29,7 +29,7 @@ static void deliver_held(void *arg, struct packet *p)
 {
 	struct tunnel *t = arg;
 
-	deliver(t, packet_inner(p), p->len);
+	tunnel_in_deliver(t, packet_inner(p), p->len);
 	tunnel_let_go(t, p);
 }
 
@@ -45,13 +45,13 @@ void tunnel_release(struct tunnel *t)
 			reorder_release(t->sort[c].reorder, t->sort[c].gaps, hold_us(t, &t->sort[c]), t->now, deliver_held, t);
 }
 
-static void hold(struct tunnel *t, const struct assoc_got *got, uint32_t flow)
+static void tunnel_in_hold(struct tunnel *t, const struct assoc_got *got, uint32_t flow)
 {
 	struct sort *s = &t->sort[got->hdr.class];
 	struct packet *p = got->len <= PACKET_INNER_MAX ? slab_take(&t->slab) : NULL;
 
 	if (!p) {
-		deliver(t, got->plain, got->len);
+		tunnel_in_deliver(t, got->plain, got->len);
 		return;
 	}
 	memcpy(packet_inner(p), got->plain, got->len);
@@ -101,7 +101,7 @@ static bool is_current(struct tunnel *t, uint32_t index)
 	return true;
 }
 
-static bool note(struct tunnel *t, const struct assoc_got *got)
+static bool tunnel_in_note(struct tunnel *t, const struct assoc_got *got)
 {
 	struct gaps *g = t->sort[got->hdr.class].gaps;
 	uint64_t filled = g->filled;
@@ -116,7 +116,7 @@ static bool note(struct tunnel *t, const struct assoc_got *got)
 	return taken;
 }
 
-static bool count(struct tunnel *t, const struct assoc_got *got)
+static bool tunnel_in_count(struct tunnel *t, const struct assoc_got *got)
 {
 	struct sort *s = &t->sort[got->hdr.class];
 
@@ -126,13 +126,13 @@ static bool count(struct tunnel *t, const struct assoc_got *got)
 		s->gaps = calloc(1, sizeof(*s->gaps));
 	if (!s->reorder && got->hdr.class != WIRE_CLASS_R)
 		s->reorder = calloc(1, sizeof(*s->reorder));
-	return s->gaps && note(t, got);
+	return s->gaps && tunnel_in_note(t, got);
 }
 
 static void take_data(struct tunnel *t, const struct assoc_got *got)
 {
 	struct sort *s = &t->sort[got->hdr.class];
-	bool counted = count(t, got);
+	bool counted = tunnel_in_count(t, got);
 	struct inner in;
 
 	if (counted && !tunnel_fec_source(t, got)) {
@@ -143,14 +143,15 @@ static void take_data(struct tunnel *t, const struct assoc_got *got)
 		return;
 	if (counted && s->reorder && got->path < ASSOC_PATHS &&
 	    reorder_must_hold(s->reorder, s->gaps, got->seq, in.flow, got->path, hold_us(t, s), t->now))
-		hold(t, got, in.flow);
+		tunnel_in_hold(t, got, in.flow);
 	else
-		deliver(t, got->plain, got->len);
+		tunnel_in_deliver(t, got->plain, got->len);
 }
 
 /* A packet that did not come in a datagram of its own: it is copied into the box `p`, which is
  * given away. */
-static void take_copy(struct tunnel *t, struct packet *p, const uint8_t *packet, size_t len)
+static void tunnel_in_take_copy(struct tunnel *t, struct packet *p, const uint8_t *packet,
+				size_t len)
 {
 	struct inner in;
 
@@ -162,7 +163,8 @@ static void take_copy(struct tunnel *t, struct packet *p, const uint8_t *packet,
 		packet_put(&t->slab, p);
 }
 
-void tunnel_mended(struct tunnel *t, unsigned class, uint64_t seq, const uint8_t *packet, size_t len)
+static void tunnel_in_mended(struct tunnel *t, unsigned class, uint64_t seq, const uint8_t *packet,
+			     size_t len)
 {
 	struct sort *s = &t->sort[class];
 	struct packet *p = len <= PACKET_INNER_MAX ? slab_take(&t->slab) : NULL;
@@ -171,7 +173,7 @@ void tunnel_mended(struct tunnel *t, unsigned class, uint64_t seq, const uint8_t
 		return;
 	if (s->gaps)
 		gaps_take(s->gaps, seq, t->now);
-	take_copy(t, p, packet, len);
+	tunnel_in_take_copy(t, p, packet, len);
 }
 
 static void take_fragment(struct tunnel *t, const struct assoc_got *got)
@@ -196,7 +198,7 @@ void tunnel_on_got(void *arg, const struct assoc_got *got)
 {
 	struct tunnel *t = arg;
 
-	begin(t);
+	tunnel_in_begin(t);
 	pmtu_awake(t->pmtu, true, t->now / 1000);
 	if (got->hdr.class == WIRE_CLASS_CONTROL)
 		counters.tunnel_malformed++;
@@ -205,14 +207,14 @@ void tunnel_on_got(void *arg, const struct assoc_got *got)
 	else if (got->hdr.type == WIRE_DG_FRAGMENT)
 		take_fragment(t, got);
 	else if (got->hdr.type == WIRE_DG_REPAIR && is_current(t, got->hdr.index))
-		tunnel_fec_repair(t, got);
+		tunnel_fec_repair(t, got, tunnel_in_mended);
 }
 
 void tunnel_stream_got(struct tunnel *t, const uint8_t *packet, size_t len)
 {
 	struct packet *p;
 
-	begin(t);
+	tunnel_in_begin(t);
 	assoc_busy(t->assoc);
 	t->stream.received++;
 	p = len <= PACKET_INNER_MAX ? slab_take(&t->slab) : NULL;
@@ -220,7 +222,7 @@ void tunnel_stream_got(struct tunnel *t, const uint8_t *packet, size_t len)
 		counters.tunnel_full++;
 		return;
 	}
-	take_copy(t, p, packet, len);
+	tunnel_in_take_copy(t, p, packet, len);
 	tunnel_wake(t, 0); /* what came in this turn is flushed together */
 }
 
@@ -284,7 +286,7 @@ void tunnel_on_ack(struct tunnel *t, unsigned path, const uint8_t *value, size_t
 
 	if (wire_get_ack(&a, value, len) < 0 || a.type != WIRE_DG_DATA || a.class == WIRE_CLASS_CONTROL)
 		return;
-	begin(t);
+	tunnel_in_begin(t);
 	resend_ack(&t->sort[a.class].resend, &a, path, &t->view.paths, t->now, tunnel_again, tunnel_packet_acked, t);
 	tunnel_wake(t, 0); /* resends leave with the end of this turn */
 }

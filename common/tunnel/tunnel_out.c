@@ -40,7 +40,7 @@ static bool seal(struct tunnel *t, struct packet *p)
 	return true;
 }
 
-static void keep(struct tunnel *t, struct packet *p)
+static void tunnel_out_keep(struct tunnel *t, struct packet *p)
 {
 	if (p->type == WIRE_DG_DATA)
 		resend_keep(&t->sort[p->class].resend, p);
@@ -179,7 +179,7 @@ static void send_urgent(struct tunnel *t, struct packet *p, unsigned unused)
 	}
 	if (!first) {
 		copy_returning(t, p);
-		keep(t, p);
+		tunnel_out_keep(t, p);
 		tunnel_fec_sent(t, p);
 	}
 	packet_put(&t->slab, p);
@@ -207,7 +207,7 @@ static void send_bulk(struct tunnel *t, struct packet *p, unsigned i)
 	if (seal(t, p)) {
 		tunnel_send_on(t, i, p, false);
 		copy_bulk(t, i, p);
-		keep(t, p);
+		tunnel_out_keep(t, p);
 		tunnel_fec_sent(t, p);
 	}
 	packet_put(&t->slab, p);
@@ -309,7 +309,8 @@ static uint8_t outer_tos(const struct tunnel *t, uint8_t tos, enum wire_class cl
 
 /* What is urgent because its sender says so, and fast, may have a third of the best path and no
  * more. */
-static enum wire_class cap(struct tunnel *t, enum wire_class class, const struct classify_flow *f, size_t len)
+static enum wire_class demote_costly(struct tunnel *t, enum wire_class class,
+				     const struct classify_flow *f, size_t len)
 {
 	struct pace *best = t->view.n ? &t->path[t->view.order[0]].pace : NULL;
 
@@ -388,7 +389,7 @@ void tunnel_send(struct tunnel *t, uint8_t *packet, size_t len)
 	if (!is_fit(t, packet, len, &in))
 		return;
 	class = classify_packet(t->flows, &in, len, t->now / 1000, &flow);
-	class = cap(t, class, flow, len);
+	class = demote_costly(t, class, flow, len);
 	if (class == WIRE_CLASS_F && waits_as_bulk(t, in.flow))
 		class = WIRE_CLASS_B;
 	p = slab_take(&t->slab);

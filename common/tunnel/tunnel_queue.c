@@ -93,15 +93,8 @@ static void drop_head(struct queue *q, unsigned band, struct queue_bucket *b, ui
 	q->dropped[band]++;
 }
 
-void queue_flush(struct queue *q)
-{
-	for (unsigned band = 0; band < QUEUE_BANDS; band++)
-		while (q->active[band])
-			drop_head(q, band, q->active[band], 0);
-}
-
 /* All is full: who has most loses. */
-static void make_room(struct queue *q, uint64_t now)
+static void tunnel_queue_make_room(struct queue *q, uint64_t now)
 {
 	struct queue_bucket *longest = NULL, *b;
 	unsigned band = q->active[QUEUE_B] ? QUEUE_B : QUEUE_F;
@@ -120,7 +113,7 @@ void queue_put(struct queue *q, unsigned band, struct packet *p, uint64_t now_us
 	struct queue_bucket *b = queue_bucket(q, band, p->flow);
 
 	if (q->packets >= PACKETS_MAX)
-		make_room(q, now_us);
+		tunnel_queue_make_room(q, now_us);
 	p->next = NULL;
 	if (b->head)
 		b->tail->next = p;

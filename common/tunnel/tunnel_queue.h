@@ -39,7 +39,6 @@ struct queue {
 };
 
 void queue_init(struct queue *q, struct slab *slab, bool aggregate);
-void queue_flush(struct queue *q);
 
 /* The flow's bucket: set its home before (or after) putting. */
 struct queue_bucket *queue_bucket(struct queue *q, unsigned band, uint32_t flow);

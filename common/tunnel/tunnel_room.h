@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* tunnel_room: what the files of tunnel share, and nobody else may see. */
+/* tunnel_room: what the files of tunnel share, and nobody else may see. They call each other in one
+ * direction only: tunnel.c (time, and the association's news) uses tunnel_in.c and tunnel_out.c,
+ * which use tunnel_again.c, tunnel_stream.c and tunnel_fec.c, which use tunnel_path.c and
+ * tunnel_view.c. */
 #ifndef PLAIT_TUNNEL_ROOM_H
 #define PLAIT_TUNNEL_ROOM_H
 
@@ -15,6 +18,7 @@
 #include "resend.h"
 #include "slab.h"
 #include "stream.h"
+#include "timer.h"
 #include "tunnel.h"
 #include "tunnel_queue.h"
 
@@ -42,14 +46,20 @@ struct tunnel_path { /* a path as the sender sees it */
 	} in[WIRE_CLASSES]; /* for status, of what came there */
 };
 
+struct tunnel;
+/* A packet that parity gave back. */
+typedef void (*tunnel_mended)(struct tunnel *t, unsigned class, uint64_t seq, const uint8_t *packet,
+			      size_t len);
+
 struct parity { /* of a class */
 	struct fec_rate rate;
 	struct fec_encoder *encoder; /* made when used */
 	struct fec_decoder *decoder;
 	uint64_t next, lost;	  /* the number that comes next; the last one that was lost */
 	uint64_t packets, copies[ASSOC_PATHS]; /* as they were when it was judged last */
-	struct tunnel *tunnel;	  /* for the decoder's callback */
+	struct tunnel *tunnel;		       /* these three are for the decoder's callback */
 	uint8_t class;
+	tunnel_mended mended_cb;
 	uint64_t sent, received, mended; /* for status */
 };
 
@@ -149,8 +159,6 @@ void tunnel_on_ack(struct tunnel *t, unsigned path, const uint8_t *value, size_t
 void tunnel_release(struct tunnel *t); /* what was held long enough */
 void tunnel_ack_due(struct tunnel *t);
 
-void tunnel_mended(struct tunnel *t, unsigned class, uint64_t seq, const uint8_t *packet, size_t len);
-
 /* tunnel_fec.c */
 void tunnel_fec_heard(struct tunnel *t, const uint8_t *value, size_t len); /* the peer's MEND */
 void tunnel_fec_fate(struct tunnel *t, const struct packet *p, bool lost); /* of one that was sent on one path */
@@ -158,7 +166,7 @@ void tunnel_fec_judge(struct tunnel *t);
 void tunnel_fec_note(struct tunnel *t, const struct packet *p); /* about to be sealed */
 void tunnel_fec_sent(struct tunnel *t, const struct packet *p); /* sealed, and gone or waiting: a repair may be due */
 void tunnel_fec_say(struct tunnel *t, unsigned path);
-void tunnel_fec_repair(struct tunnel *t, const struct assoc_got *got);
+void tunnel_fec_repair(struct tunnel *t, const struct assoc_got *got, tunnel_mended mended);
 bool tunnel_fec_source(struct tunnel *t, const struct assoc_got *got); /* false: was mended before */
 void tunnel_fec_forget(struct tunnel *t); /* numbers that come in begin anew */
 void tunnel_fec_rest(struct tunnel *t);
@@ -167,7 +175,17 @@ void tunnel_fec_rest(struct tunnel *t);
 void tunnel_stream_put(struct tunnel *t, struct packet *p);
 void tunnel_stream_pump(struct tunnel *t);
 
-/* tunnel.c */
-void tunnel_wake(struct tunnel *t, uint32_t us); /* the tick comes then, or before */
+/* The tick comes then, or before; 0: still in this turn of the loop. */
+static inline void tunnel_wake(struct tunnel *t, uint32_t us)
+{
+	uint64_t due = t->now + us;
+
+	if (!us) {
+		event_active(&t->tick, 0, 0);
+	} else if (!t->tick_us || t->tick_us > due) {
+		t->tick_us = due;
+		timer_in_us(&t->tick, us);
+	}
+}
 
 #endif

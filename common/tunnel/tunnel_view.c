@@ -71,7 +71,7 @@ static void put_in_order(struct view *v, unsigned i)
 }
 
 /* How far apart packets may arrive that left together. */
-static uint32_t hold(const struct tunnel *t)
+static uint32_t tunnel_view_hold(const struct tunnel *t)
 {
 	uint32_t least = UINT32_MAX, most = 0, n = 0;
 
@@ -90,7 +90,7 @@ static uint32_t hold(const struct tunnel *t)
 	return most - least > HOLD_MAX_US - HOLD_MORE_US ? HOLD_MAX_US : most - least + HOLD_MORE_US;
 }
 
-static void choose(struct tunnel *t, const unsigned tiers[ASSOC_PATHS])
+static void tunnel_view_choose(struct tunnel *t, const unsigned tiers[ASSOC_PATHS])
 {
 	struct view *v = &t->view;
 	unsigned best = NO_TIER;
@@ -147,8 +147,8 @@ static void choose_wide(struct tunnel *t)
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		if (t->view.bulk >> i & 1 && pmtu_size(t->pmtu, i) > most)
 			most = pmtu_size(t->pmtu, i);
-	if (most > tunnel_mtu(t) + WIRE_DG_OVERHEAD)
-		most = tunnel_mtu(t) + WIRE_DG_OVERHEAD;
+	if (most > pmtu_inner(t->pmtu) + WIRE_DG_OVERHEAD)
+		most = pmtu_inner(t->pmtu) + WIRE_DG_OVERHEAD;
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		if (t->view.bulk >> i & 1 && pmtu_size(t->pmtu, i) >= most)
 			t->view.wide |= (uint8_t)(1 << i);
@@ -168,13 +168,13 @@ void tunnel_look(struct tunnel *t)
 		if (tiers[i] != NO_TIER)
 			measure(t, i, tiers[i]);
 	}
-	choose(t, tiers);
+	tunnel_view_choose(t, tiers);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++)
 		if ((t->view.urgent | t->view.bulk) >> i & 1)
 			put_in_order(&t->view, i);
 	t->view.paths.usable = t->view.urgent | t->view.bulk;
 	t->view.returning = returning(t) & (uint8_t)~t->view.paths.usable;
-	t->view.hold_us = hold(t);
+	t->view.hold_us = tunnel_view_hold(t);
 	choose_wide(t);
 	note_silence(t);
 	t->rehome = t->rehome || was != t->view.bulk || was_wide != t->view.wide;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* ask: a request, its answer, and the answer as people read it. */
 #include "ask.h"
 
 #include <stdio.h>

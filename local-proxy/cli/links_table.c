@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* links_table: see links_table.h. The answer is JSON from a daemon that may be of another version:
+ * what is missing is left blank. */
 #include "links_table.h"
 
 #include <string.h>
@@ -45,7 +47,7 @@ void links_table_rates(json_t *now, const json_t *before)
 }
 
 /* 12.3M, decimal; "-" for what is not known. */
-static void scaled(const json_t *v, char cell[CELL])
+static void table_scaled(const json_t *v, char cell[CELL])
 {
 	static const char units[] = " KMGT";
 	double n = json_number_value(v);
@@ -59,7 +61,7 @@ static void scaled(const json_t *v, char cell[CELL])
 		snprintf(cell, CELL, unit && n < 9.95 ? "%.1f%c" : "%.0f%c", n, units[unit] == ' ' ? 0 : units[unit]);
 }
 
-static void number(const json_t *v, const char *unit, char cell[CELL])
+static void table_number(const json_t *v, const char *unit, char cell[CELL])
 {
 	if (json_is_number(v))
 		snprintf(cell, CELL, "%.1f %s", json_number_value(v), unit);
@@ -67,22 +69,22 @@ static void number(const json_t *v, const char *unit, char cell[CELL])
 		strcpy(cell, "-");
 }
 
-static void word(const json_t *v, char cell[CELL])
+static void table_word(const json_t *v, char cell[CELL])
 {
 	snprintf(cell, CELL, "%s", json_is_string(v) ? json_string_value(v) : "-");
 }
 
-static void row(const json_t *o, char cell[COLUMNS][CELL])
+static void table_row(const json_t *o, char cell[COLUMNS][CELL])
 {
-	word(json_object_get(o, "name"), cell[0]);
-	word(json_object_get(o, "state"), cell[1]);
-	word(json_object_get(o, "role"), cell[2]);
-	number(json_object_get(o, "rtt_ms"), "ms", cell[3]);
-	number(json_object_get(o, "loss_percent"), "%", cell[4]);
-	scaled(json_object_get(o, "rate_down"), cell[5]);
-	scaled(json_object_get(o, "rate_up"), cell[6]);
-	scaled(json_object_get(o, "bytes_down"), cell[7]);
-	scaled(json_object_get(o, "bytes_up"), cell[8]);
+	table_word(json_object_get(o, "name"), cell[0]);
+	table_word(json_object_get(o, "state"), cell[1]);
+	table_word(json_object_get(o, "role"), cell[2]);
+	table_number(json_object_get(o, "rtt_ms"), "ms", cell[3]);
+	table_number(json_object_get(o, "loss_percent"), "%", cell[4]);
+	table_scaled(json_object_get(o, "rate_down"), cell[5]);
+	table_scaled(json_object_get(o, "rate_up"), cell[6]);
+	table_scaled(json_object_get(o, "bytes_down"), cell[7]);
+	table_scaled(json_object_get(o, "bytes_up"), cell[8]);
 }
 
 static void put_row(char cell[COLUMNS][CELL], const size_t width[COLUMNS], const char *why, FILE *out)
@@ -96,14 +98,14 @@ static void put_row(char cell[COLUMNS][CELL], const size_t width[COLUMNS], const
 
 #define PACKETS 13
 
-static void count(const json_t *o, const char *key, char cell[CELL])
+static void table_count(const json_t *o, const char *key, char cell[CELL])
 {
 	const json_t *v = json_object_get(o, key);
 
 	snprintf(cell, CELL, json_is_integer(v) ? "%lld" : "-", (long long)json_integer_value(v));
 }
 
-static void ms(const json_t *o, const char *key, char cell[CELL])
+static void table_ms(const json_t *o, const char *key, char cell[CELL])
 {
 	snprintf(cell, CELL, "%.1f ms", json_number_value(json_object_get(o, key)) / 1e3);
 }
@@ -113,14 +115,14 @@ static void packets_row(const json_t *link, const json_t *row, char cell[PACKETS
 	static const char *const keys[] = { "packets", "copies", "lost", "received", "duplicates", "repaired", "late" };
 	const json_t *t = json_object_get(link, "tunnel");
 
-	word(json_object_get(link, "name"), cell[0]);
-	word(json_object_get(row, "class"), cell[1]);
-	count(t, "mtu", cell[2]);
-	ms(t, "rtt_us", cell[3]);
-	ms(t, "jitter_us", cell[4]);
-	ms(t, "queue_us", cell[5]);
+	table_word(json_object_get(link, "name"), cell[0]);
+	table_word(json_object_get(row, "class"), cell[1]);
+	table_count(t, "mtu", cell[2]);
+	table_ms(t, "rtt_us", cell[3]);
+	table_ms(t, "jitter_us", cell[4]);
+	table_ms(t, "queue_us", cell[5]);
 	for (unsigned i = 0; i < sizeof(keys) / sizeof(*keys); i++)
-		count(row, keys[i], cell[6 + i]);
+		table_count(row, keys[i], cell[6 + i]);
 }
 
 static void put_packets_row(char cell[PACKETS][CELL], const size_t width[PACKETS], FILE *out)
@@ -174,7 +176,7 @@ void links_table_print(const json_t *answer, FILE *out)
 	for (int c = 0; c < COLUMNS; c++)
 		width[c] = strlen(head[c]);
 	json_array_foreach(links, i, o) {
-		row(o, cell);
+		table_row(o, cell);
 		for (int c = 0; c < COLUMNS; c++)
 			width[c] = strlen(cell[c]) > width[c] ? strlen(cell[c]) : width[c];
 	}
@@ -182,7 +184,7 @@ void links_table_print(const json_t *answer, FILE *out)
 	json_array_foreach(links, i, o) {
 		const char *why = json_string_value(json_object_get(o, "why"));
 
-		row(o, cell);
+		table_row(o, cell);
 		put_row(cell, width, why ? why : "", out);
 	}
 	print_packets(links, out);

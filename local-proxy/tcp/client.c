@@ -147,7 +147,7 @@ static bool wants_keep(const struct client *c)
 	return w && w->flags & WIRE_F_RESUME && (links_uneasy(c->house->links) || !upstream_is_attached(c->up));
 }
 
-static int ask(struct client *c)
+static int client_ask(struct client *c)
 {
 	struct wire_open open = { .dst = c->dst, .src = c->src };
 
@@ -164,7 +164,7 @@ static int ask(struct client *c)
 
 static void send_open(struct client *c)
 {
-	if (ask(c)) {
+	if (client_ask(c)) {
 		client_unserved(c);
 		return;
 	}
@@ -184,7 +184,7 @@ static void attach_first(struct client *c)
 
 /* Counted by themselves: in a minute of trouble the other tries are soon used up, and plain TCP
  * would then die with its link. */
-static bool is_unfit(struct client *c)
+static bool client_is_unfit(struct client *c)
 {
 	return upstream_fell_back(c->up, c->house->links) && c->fallbacks++ < UPSTREAM_FALLBACKS;
 }
@@ -205,7 +205,7 @@ static void client_upstream_event(void *arg, struct upstream *u, enum upstream_e
 	(void)u;
 	switch (ev) {
 	case UPSTREAM_CONNECTED:
-		if (is_unfit(c))
+		if (client_is_unfit(c))
 			client_unserved(c);
 		else if (c->served || links_uneasy(c->house->links))
 			attach_first(c);
@@ -213,7 +213,7 @@ static void client_upstream_event(void *arg, struct upstream *u, enum upstream_e
 			send_open(c);
 		break;
 	case UPSTREAM_ATTACHED:
-		if (is_unfit(c))
+		if (client_is_unfit(c))
 			client_unserved(c);
 		else
 			send_open(c);
@@ -236,7 +236,7 @@ static void client_upstream_event(void *arg, struct upstream *u, enum upstream_e
 
 /* --- the client --- */
 
-static int keep(struct client *c, const uint8_t *data, size_t len)
+static int client_keep(struct client *c, const uint8_t *data, size_t len)
 {
 	uint8_t *more = realloc(c->kept, c->kept_len + len);
 
@@ -273,7 +273,7 @@ static void read_client(struct client *c)
 	if (n < 0 && errno == EAGAIN)
 		return;
 	c->near = n > 0 ? NEAR_OPEN : n == 0 ? NEAR_EOF : NEAR_RESET;
-	if (n > 0 && keep(c, buf, (size_t)n)) {
+	if (n > 0 && client_keep(c, buf, (size_t)n)) {
 		client_fail(c, "out of memory");
 		return;
 	}

@@ -101,7 +101,7 @@ static void client_revoked(void *arg, bool served)
 }
 
 /* Silence after OPEN, or the upstream has died: was it served? */
-static void doubt(struct client *c)
+static void client_doubt(struct client *c)
 {
 	if (c->state == DOUBT)
 		return;
@@ -117,7 +117,7 @@ static void doubt(struct client *c)
 
 void client_lost(struct client *c)
 {
-	doubt(c);
+	client_doubt(c);
 	upstream_free(c->up);
 	c->up = NULL;
 }
@@ -132,7 +132,7 @@ void client_watch(struct client *c)
 static void patience_ends(struct client *c)
 {
 	if (c->state == HEARD || upstream_unheard(c->up)) {
-		doubt(c);
+		client_doubt(c);
 		return;
 	}
 	c->state = HEARD;

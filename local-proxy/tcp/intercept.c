@@ -54,7 +54,7 @@ struct intercept {
 	size_t n_vps;
 };
 
-static int describe(void *arg, bool undo, struct script *out)
+static int intercept_describe(void *arg, bool undo, struct script *out)
 {
 	const struct intercept *i = arg;
 	const struct config *c = i->config;
@@ -75,12 +75,12 @@ static const char *const *ways_of(const struct config *c)
 	return c->rules == RULES_IPTABLES ? by_tproxy : c->rules == RULES_NFTABLES ? by_nftables : ways;
 }
 
-static void wake_in(struct intercept *i, unsigned ms)
+static void intercept_wake_in(struct intercept *i, unsigned ms)
 {
 	timer_in_ms(&i->timer, ms);
 }
 
-static bool is_in(const struct intercept *i)
+static bool intercept_is_in(const struct intercept *i)
 {
 	return firewall_state(i->firewall) == FIREWALL_IN;
 }
@@ -108,7 +108,7 @@ static bool is_blinded(const struct intercept *i)
 	return memcmp(now, i->bridges, sizeof(now));
 }
 
-static void drain(struct intercept *i)
+static void intercept_drain(struct intercept *i)
 {
 	char err[ERR];
 
@@ -116,7 +116,7 @@ static void drain(struct intercept *i)
 		log_warn("%s", err);
 		firewall_take_out(i->firewall);
 	} else {
-		wake_in(i, DRAINED_MS);
+		intercept_wake_in(i, DRAINED_MS);
 	}
 	log_warn("new connections of the LAN go out directly");
 }
@@ -124,11 +124,11 @@ static void drain(struct intercept *i)
 static void put_in_failed(struct intercept *i, const char *why)
 {
 	log_error("the LAN is not intercepted (tried again in %u s): %s", i->retry_ms / 1000, why);
-	wake_in(i, i->retry_ms);
+	intercept_wake_in(i, i->retry_ms);
 	i->retry_ms = i->retry_ms * 2 < RETRY_MAX_MS ? i->retry_ms * 2 : RETRY_MAX_MS;
 }
 
-static void put_in(struct intercept *i)
+static void intercept_put_in(struct intercept *i)
 {
 	const char *was = firewall_way(i->firewall);
 	char err[ERR];
@@ -144,7 +144,7 @@ static void put_in(struct intercept *i)
 		log_info("connections of the LAN are taken, by %s", firewall_way(i->firewall));
 	i->retry_ms = RETRY_MIN_MS;
 	lan_redirected(i->lan, !strcmp(firewall_way(i->firewall), by_redirect[0])); /* before they arrive */
-	wake_in(i, WATCH_MS);
+	intercept_wake_in(i, WATCH_MS);
 }
 
 static void intercept_timer_due(evutil_socket_t fd, short what, void *arg)
@@ -154,13 +154,13 @@ static void intercept_timer_due(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd, (void)what;
 	if (i->wanted && state == FIREWALL_IN && !is_blinded(i))
-		wake_in(i, WATCH_MS);
+		intercept_wake_in(i, WATCH_MS);
 	else if (i->wanted)
-		put_in(i);
+		intercept_put_in(i);
 	else if (state == FIREWALL_DRAINED && !relay_loop_count(i->relays))
 		firewall_take_out(i->firewall);
 	else if (state == FIREWALL_DRAINED)
-		wake_in(i, DRAINED_MS);
+		intercept_wake_in(i, DRAINED_MS);
 }
 
 struct intercept *intercept_new(struct event_base *base, const struct config *config, struct guard *guard,
@@ -177,14 +177,18 @@ struct intercept *intercept_new(struct event_base *base, const struct config *co
 	i->retry_ms = RETRY_MIN_MS;
 	i->wanted = config->on_vps_down == DOWN_REJECT;
 	event_assign(&i->timer, base, -1, 0, intercept_timer_due, i);
-	i->firewall = firewall_new(&(struct firewall_setup){ .what = "interception", .ways = ways_of(config), .dir = config->rules_dir,
-							     .guard = guard, .describe = describe, .arg = i });
+	i->firewall = firewall_new(&(struct firewall_setup){ .what = "interception",
+							     .ways = ways_of(config),
+							     .dir = config->rules_dir,
+							     .guard = guard,
+							     .describe = intercept_describe,
+							     .arg = i });
 	if (!i->firewall) {
 		free(i);
 		return NULL;
 	}
 	if (i->wanted)
-		wake_in(i, 0);
+		intercept_wake_in(i, 0);
 	return i;
 }
 
@@ -203,9 +207,9 @@ void intercept_reload(struct intercept *i)
 
 	i->wanted = wanted;
 	if (wanted && (changed || firewall_is_stale(i->firewall)))
-		put_in(i);
-	else if (changed && is_in(i))
-		drain(i);
+		intercept_put_in(i);
+	else if (changed && intercept_is_in(i))
+		intercept_drain(i);
 }
 
 static bool same_addresses(const struct intercept *i, const struct addr *addrs, size_t count)
@@ -226,8 +230,8 @@ static void spare(struct intercept *i)
 		return;
 	memcpy(i->vps, addrs, count * sizeof(*addrs));
 	i->n_vps = count;
-	if (is_in(i))
-		put_in(i);
+	if (intercept_is_in(i))
+		intercept_put_in(i);
 }
 
 static void follow_session(struct intercept *i, bool up)
@@ -241,13 +245,13 @@ static void follow_session(struct intercept *i, bool up)
 	i->wanted = up;
 	event_del(&i->timer);
 	if (first)
-		put_in(i);
+		intercept_put_in(i);
 	else if (up)
-		wake_in(i, HEALTHY_MS);
-	else if (is_in(i))
-		drain(i);
+		intercept_wake_in(i, HEALTHY_MS);
+	else if (intercept_is_in(i))
+		intercept_drain(i);
 	else if (firewall_state(i->firewall) == FIREWALL_DRAINED)
-		wake_in(i, DRAINED_MS);
+		intercept_wake_in(i, DRAINED_MS);
 }
 
 void intercept_vps_changed(void *intercept)

@@ -44,7 +44,7 @@ static int destination(const struct lan *l, int fd, struct addr *dst)
 	return dst->port == l->house.config->lan_port && sock_is_own(dst) ? -1 : 0;
 }
 
-static void refuse(struct lan *l, int fd, const struct addr *src, const char *why)
+static void lan_refuse(struct lan *l, int fd, const struct addr *src, const char *why)
 {
 	char text[ADDR_STRLEN];
 
@@ -60,15 +60,17 @@ static void lan_accepted(void *arg, int fd, const struct addr *src)
 
 	if (destination(l, fd, &dst)) {
 		counters.intercept_loops++;
-		refuse(l, fd, src, "it was made to plait's own port");
+		lan_refuse(l, fd, src, "it was made to plait's own port");
 	} else if (vps_choice_is_target(l->house.vps, &dst)) {
 		counters.intercept_loops++;
-		refuse(l, fd, src, "it goes to the VPS itself, which is never intercepted: is there a loop?");
+		lan_refuse(
+			l, fd, src,
+			"it goes to the VPS itself, which is never intercepted: is there a loop?");
 	} else if (l->away) {
-		refuse(l, fd, src, "the VPS is away");
+		lan_refuse(l, fd, src, "the VPS is away");
 	} else if (!(turn = turn_new(l->sources, src))) {
 		counters.refused_limit++;
-		refuse(l, fd, src, "max_relays reached, or what one device may have of them");
+		lan_refuse(l, fd, src, "max_relays reached, or what one device may have of them");
 	} else {
 		vps_choice_wanted(l->house.vps);
 		paths_busy(l->house.paths);

@@ -54,23 +54,24 @@ struct pool {
 	struct event tick, refill;
 };
 
-static unsigned least(unsigned a, unsigned b)
+static unsigned pool_least(unsigned a, unsigned b)
 {
 	return a < b ? a : b;
 }
 
-static unsigned cap(const struct pool *p)
+static unsigned pool_room(const struct pool *p)
 {
 	const struct wire_welcome *w = vps_choice_welcome(p->vps);
 
-	return w ? least(p->config->pool_max, w->pool_cap) : 0;
+	return w ? pool_least(p->config->pool_max, w->pool_cap) : 0;
 }
 
 static uint64_t age_ms(const struct pool *p)
 {
 	const struct wire_welcome *w = vps_choice_welcome(p->vps);
 
-	return 1000 * (uint64_t)least(p->config->pool_age_s, w && w->pool_age ? w->pool_age : UINT32_MAX);
+	return 1000 * (uint64_t)pool_least(p->config->pool_age_s,
+					   w && w->pool_age ? w->pool_age : UINT32_MAX);
 }
 
 static void refill_soon(struct pool *p)
@@ -78,7 +79,8 @@ static void refill_soon(struct pool *p)
 	timer_in_ms(&p->refill, 0);
 }
 
-static void drop(struct pool *p, struct upstream_list *list, unsigned *count, struct upstream *u)
+static void pool_drop(struct pool *p, struct upstream_list *list, unsigned *count,
+		      struct upstream *u)
 {
 	upstream_list_del(list, u);
 	(*count)--;
@@ -91,10 +93,10 @@ static void pool_warm_event(void *arg, struct upstream *u, enum upstream_event e
 	struct pool *p = arg;
 
 	(void)ev; /* a waiting connection can only break */
-	drop(p, &p->warm, &p->n_warm, u);
+	pool_drop(p, &p->warm, &p->n_warm, u);
 }
 
-static bool is_unfit(struct pool *p, const struct upstream *u)
+static bool pool_is_unfit(struct pool *p, const struct upstream *u)
 {
 	if (upstream_is_mptcp(u))
 		p->fallbacks = 0;
@@ -106,15 +108,15 @@ static void pool_dialling_event(void *arg, struct upstream *u, enum upstream_eve
 	struct pool *p = arg;
 	bool heard = ev == UPSTREAM_CONNECTED || ev == UPSTREAM_ATTACHED;
 
-	if (heard && is_unfit(p, u)) {
-		drop(p, &p->dialling, &p->n_dialling, u);
+	if (heard && pool_is_unfit(p, u)) {
+		pool_drop(p, &p->dialling, &p->n_dialling, u);
 		return;
 	}
 	if (ev == UPSTREAM_CONNECTED && upstream_attach(u) == 0)
 		return;
 	if (ev != UPSTREAM_ATTACHED) {
 		p->rest_until_ms = clock_ms() + REST_MS;
-		drop(p, &p->dialling, &p->n_dialling, u);
+		pool_drop(p, &p->dialling, &p->n_dialling, u);
 		return;
 	}
 	upstream_list_del(&p->dialling, u);
@@ -127,7 +129,7 @@ static void pool_dialling_event(void *arg, struct upstream *u, enum upstream_eve
 static void pool_refill_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct pool *p = arg;
-	unsigned goal = least(p->want, cap(p));
+	unsigned goal = pool_least(p->want, pool_room(p));
 	struct upstream *u;
 
 	(void)fd;
@@ -146,12 +148,12 @@ static void pool_refill_due(evutil_socket_t fd, short what, void *arg)
 
 /* --- what changes with time --- */
 
-static void drop_old(struct pool *p, uint64_t now)
+static void pool_drop_old(struct pool *p, uint64_t now)
 {
 	struct upstream *u;
 
 	while ((u = TAILQ_FIRST(&p->warm)) && now - upstream_since(u) >= age_ms(p))
-		drop(p, &p->warm, &p->n_warm, u);
+		pool_drop(p, &p->warm, &p->n_warm, u);
 }
 
 static void drop_hopeless(struct pool *p, uint64_t now)
@@ -161,7 +163,7 @@ static void drop_hopeless(struct pool *p, uint64_t now)
 	for (u = TAILQ_FIRST(&p->dialling); u; u = next) {
 		next = upstream_list_next(u);
 		if (upstream_session(u) && now - upstream_since(u) >= ATTACH_MS)
-			drop(p, &p->dialling, &p->n_dialling, u);
+			pool_drop(p, &p->dialling, &p->n_dialling, u);
 	}
 }
 
@@ -171,13 +173,13 @@ static void drop_outdated(struct pool *p)
 	struct upstream *u;
 
 	while (some-- && (u = TAILQ_FIRST(&p->warm)) && upstream_since(u) < p->renew_ms)
-		drop(p, &p->warm, &p->n_warm, u);
+		pool_drop(p, &p->warm, &p->n_warm, u);
 }
 
 static void drop_surplus(struct pool *p)
 {
 	while (p->n_warm > p->want)
-		drop(p, &p->warm, &p->n_warm, TAILQ_FIRST(&p->warm));
+		pool_drop(p, &p->warm, &p->n_warm, TAILQ_FIRST(&p->warm));
 }
 
 static unsigned floor_of(const struct pool *p, uint64_t now)
@@ -198,7 +200,7 @@ static void pool_tick_due(evutil_socket_t fd, short what, void *arg)
 		if (p->want < floor_of(p, now))
 			p->want = floor_of(p, now);
 	}
-	drop_old(p, now);
+	pool_drop_old(p, now);
 	drop_hopeless(p, now);
 	drop_outdated(p);
 	drop_surplus(p);
@@ -234,9 +236,9 @@ static void drop_all(struct pool *p)
 	struct upstream *u;
 
 	while ((u = TAILQ_FIRST(&p->warm)))
-		drop(p, &p->warm, &p->n_warm, u);
+		pool_drop(p, &p->warm, &p->n_warm, u);
 	while ((u = TAILQ_FIRST(&p->dialling)))
-		drop(p, &p->dialling, &p->n_dialling, u);
+		pool_drop(p, &p->dialling, &p->n_dialling, u);
 }
 
 void pool_free(struct pool *p)
@@ -254,7 +256,7 @@ static void note_empty(struct pool *p)
 	p->empty_ms = clock_ms();
 	if (p->n_dialling < p->want) /* those on their way answer this demand already */
 		return;
-	p->want = least(p->want ? p->want * 2 : 1, p->config->pool_max);
+	p->want = pool_least(p->want ? p->want * 2 : 1, p->config->pool_max);
 }
 
 struct upstream *pool_take(struct pool *p, upstream_cb cb, void *arg)
@@ -280,7 +282,7 @@ struct upstream *pool_take(struct pool *p, upstream_cb cb, void *arg)
 void pool_distrust(struct pool *p)
 {
 	while (TAILQ_FIRST(&p->warm))
-		drop(p, &p->warm, &p->n_warm, TAILQ_FIRST(&p->warm));
+		pool_drop(p, &p->warm, &p->n_warm, TAILQ_FIRST(&p->warm));
 }
 
 void pool_vps_changed(void *pool)
@@ -327,7 +329,7 @@ void pool_links_changed(void *pool)
 	for (u = TAILQ_FIRST(&p->warm); u; u = next) {
 		next = upstream_list_next(u);
 		if (!is_carried(p, u))
-			drop(p, &p->warm, &p->n_warm, u);
+			pool_drop(p, &p->warm, &p->n_warm, u);
 		else if (link_rank(p, u) != 0)
 			pool_renew(p);
 	}

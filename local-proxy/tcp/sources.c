@@ -99,7 +99,7 @@ static bool may_have(unsigned own, unsigned taken, unsigned most)
 
 /* --- openings --- */
 
-static void refill(struct sources *s)
+static void source_refill(struct sources *s)
 {
 	uint64_t now = clock_ms(), most = (uint64_t)BURST_S * s->opens * OF_RATE * TOKEN / 100;
 	uint64_t passed = now - s->filled_ms;
@@ -117,11 +117,11 @@ static bool has_token(struct sources *s)
 {
 	if (!s->opens)
 		return true;
-	refill(s);
+	source_refill(s);
 	return s->tokens >= TOKEN;
 }
 
-static bool may_open(const struct source *source)
+static bool source_may_open(const struct source *source)
 {
 	const struct sources *s = source->all;
 
@@ -156,7 +156,7 @@ static struct turn *next_turn(struct sources *s)
 	struct turn *t;
 
 	TAILQ_FOREACH(source, &s->round, link)
-		if (may_open(source))
+		if (source_may_open(source))
 			break;
 	if (!source)
 		return NULL;
@@ -187,7 +187,7 @@ bool turn_ask(struct turn *t, void (*granted)(void *arg), void *arg)
 	struct source *source = t->source;
 	struct sources *s = source->all;
 
-	if (!s->waiting && may_open(source) && has_token(s)) {
+	if (!s->waiting && source_may_open(source) && has_token(s)) {
 		grant(t);
 		return true;
 	}

@@ -67,7 +67,7 @@ static void enter(struct upstream *u, enum state state)
 	u->since_ms = clock_ms();
 }
 
-static void emit(struct upstream *u, enum upstream_event ev)
+static void upstream_emit(struct upstream *u, enum upstream_event ev)
 {
 	u->cb(u->arg, u, ev);
 }
@@ -90,18 +90,18 @@ static void over(struct upstream *u, enum upstream_event ev)
 	enter(u, OVER);
 	event_del(&u->rd);
 	event_del(&u->wr);
-	emit(u, ev);
+	upstream_emit(u, ev);
 }
 
 /* The connection failed: what does that say about the request? */
-static void broke(struct upstream *u)
+static void upstream_broke(struct upstream *u)
 {
 	over(u, u->state >= OPENING ? UPSTREAM_LOST : UPSTREAM_UNSERVED);
 }
 
 /* --- writing --- */
 
-static int keep(struct upstream *u, const uint8_t *data, size_t len)
+static int upstream_keep(struct upstream *u, const uint8_t *data, size_t len)
 {
 	uint8_t *more = realloc(u->out, u->out_len + len);
 
@@ -121,7 +121,7 @@ static int send_or_keep(struct upstream *u, const uint8_t *data, size_t len)
 
 	if (n < 0)
 		n = 0;
-	return (size_t)n == len ? 0 : keep(u, data + n, len - (size_t)n);
+	return (size_t)n == len ? 0 : upstream_keep(u, data + n, len - (size_t)n);
 }
 
 static void write_more(struct upstream *u)
@@ -129,7 +129,7 @@ static void write_more(struct upstream *u)
 	ssize_t n = write(u->fd, u->out, u->out_len);
 
 	if (n < 0 && errno != EAGAIN) {
-		broke(u);
+		upstream_broke(u);
 		return;
 	}
 	if (n > 0) {
@@ -183,7 +183,7 @@ static int take_accept(struct upstream *u, const struct record *rec, size_t rec_
 	}
 	enter(u, ACCEPTED);
 	event_del(&u->rd);
-	emit(u, UPSTREAM_ACCEPTED);
+	upstream_emit(u, UPSTREAM_ACCEPTED);
 	return 0;
 }
 
@@ -230,7 +230,7 @@ static int take_answers(struct upstream *u, bool *more)
 		u->in = NULL;
 		u->in_len = 0;
 		enter(u, WARM);
-		emit(u, UPSTREAM_ATTACHED);
+		upstream_emit(u, UPSTREAM_ATTACHED);
 	}
 	return 0;
 }
@@ -243,21 +243,21 @@ static void read_answers(struct upstream *u)
 	if (!u->in)
 		u->in = malloc(IN_MAX);
 	if (!u->in || u->in_len == IN_MAX) {
-		broke(u);
+		upstream_broke(u);
 		return;
 	}
 	n = read(u->fd, u->in + u->in_len, IN_MAX - u->in_len);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0 || u->state < ATTACHING) {
-		broke(u);
+		upstream_broke(u);
 		return;
 	}
 	u->in_len += (size_t)n;
 	do {
 		if (take_answers(u, &more)) {
 			log_debug("an answer of the VPS did not open");
-			broke(u);
+			upstream_broke(u);
 			return;
 		}
 	} while (more);
@@ -292,7 +292,7 @@ static void upstream_dialled(void *arg, int fd, const struct addr *src)
 	if (fd >= 0)
 		take_socket(u, fd, src);
 	enter(u, fd < 0 ? OVER : CONNECTED);
-	emit(u, fd < 0 ? UPSTREAM_UNSERVED : UPSTREAM_CONNECTED);
+	upstream_emit(u, fd < 0 ? UPSTREAM_UNSERVED : UPSTREAM_CONNECTED);
 	work_ends(u);
 }
 

@@ -40,12 +40,12 @@ struct fallback {
 	struct event tick;
 };
 
-static void wake_in(struct fallback *f, unsigned ms)
+static void fallback_wake_in(struct fallback *f, unsigned ms)
 {
 	timer_in_ms(&f->tick, ms);
 }
 
-static void tell(struct fallback *f)
+static void fallback_tell(struct fallback *f)
 {
 	bool by_stream = tunnel_by_stream(f->tunnel);
 
@@ -62,7 +62,7 @@ static void turn(struct fallback *f, bool by_stream)
 	else if (f->there)
 		log_info("UDP gets through again, and carries the tunnel");
 	if (f->there)
-		tell(f);
+		fallback_tell(f);
 	tundev_paths_changed(f->tundev);
 }
 
@@ -95,14 +95,14 @@ static void fallback_decide(struct fallback *f)
 	}
 	if (tunnel_by_stream(f->tunnel)) {
 		ask_if_moving(f);
-		wake_in(f, TICK_MS);
+		fallback_wake_in(f, TICK_MS);
 		return;
 	}
 	if (clock_ms() - f->dead_ms >= (tunnel_has_hope(f->tunnel) ? HOPEFUL_MS : PATIENCE_MS) && vps_choice_heard_since(f->vps, f->dead_ms))
 		turn(f, true);
 	else
 		vps_choice_wanted(f->vps);
-	wake_in(f, DEAD_TICK_MS);
+	fallback_wake_in(f, DEAD_TICK_MS);
 }
 
 static void fallback_tick(evutil_socket_t fd, short what, void *arg)
@@ -112,14 +112,14 @@ static void fallback_tick(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Not in the callback that tells of it: what changes may call back. */
-static void judge_soon(struct fallback *f)
+static void fallback_judge_soon(struct fallback *f)
 {
-	wake_in(f, 0);
+	fallback_wake_in(f, 0);
 }
 
 void fallback_paths_changed(void *fallback)
 {
-	judge_soon(fallback);
+	fallback_judge_soon(fallback);
 }
 
 void fallback_vps_changed(void *fallback)
@@ -129,10 +129,10 @@ void fallback_vps_changed(void *fallback)
 
 	f->there = w && w->flags & WIRE_F_STREAM;
 	if (f->there)
-		tell(f);
+		fallback_tell(f);
 	else
 		f->dead_ms = 0;
-	judge_soon(f);
+	fallback_judge_soon(f);
 }
 
 /* --- packets --- */

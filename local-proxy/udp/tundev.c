@@ -68,7 +68,7 @@ struct tundev {
 
 /* --- packets --- */
 
-static bool is_ours(const struct tundev *t, const uint8_t *packet, size_t len)
+static bool tundev_is_ours(const struct tundev *t, const uint8_t *packet, size_t len)
 {
 	struct inner in;
 
@@ -89,7 +89,7 @@ static void tundev_deliver(void *arg, uint8_t *packet, size_t len)
 {
 	struct tundev *t = arg;
 
-	if (t->tun && is_ours(t, packet, len))
+	if (t->tun && tundev_is_ours(t, packet, len))
 		tun_write(t->tun, packet, len);
 }
 
@@ -146,7 +146,7 @@ static int sync_routes(struct tundev *t, bool in)
 
 /* --- the firewall's part --- */
 
-static int describe(void *arg, bool undo, struct script *out)
+static int tundev_describe(void *arg, bool undo, struct script *out)
 {
 	const struct tundev *t = arg;
 	const struct config *c = t->config;
@@ -173,12 +173,12 @@ static int rules_put_in(struct tundev *t)
 
 /* --- in and out --- */
 
-static void wake_in(struct tundev *t, uint64_t ms)
+static void tundev_wake_in(struct tundev *t, uint64_t ms)
 {
 	timer_in_ms(&t->timer, ms);
 }
 
-static void put_in(struct tundev *t)
+static void tundev_put_in(struct tundev *t)
 {
 	if (t->in)
 		return;
@@ -186,7 +186,7 @@ static void put_in(struct tundev *t)
 	if (rules_put_in(t) || sync_routes(t, true)) {
 		sync_routes(t, false);
 		t->trouble = "rules or routes were refused, see the log";
-		wake_in(t, RETRY_MS);
+		tundev_wake_in(t, RETRY_MS);
 		return;
 	}
 	log_info("UDP, ICMP and the like go through the tunnel");
@@ -223,9 +223,9 @@ static void tundev_decide(struct tundev *t)
 	needed = t->wanted ? (t->was_in ? HEALTHY_MS : 0) : t->session ? LOST_MS : 0;
 	lasted = now - t->since_ms;
 	if (lasted < needed)
-		wake_in(t, needed - lasted);
+		tundev_wake_in(t, needed - lasted);
 	else if (t->wanted)
-		put_in(t);
+		tundev_put_in(t);
 	else
 		take_out(t, t->session ? "no link carries the tunnel" : "there is no session with the VPS");
 }
@@ -237,9 +237,9 @@ static void tundev_timer_due(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Scripts run outside of the callbacks that ask for them. */
-static void judge_soon(struct tundev *t)
+static void tundev_judge_soon(struct tundev *t)
 {
-	wake_in(t, 0);
+	tundev_wake_in(t, 0);
 }
 
 void tundev_paths_changed(void *tundev)
@@ -252,7 +252,7 @@ void tundev_paths_changed(void *tundev)
 		if (assoc_has_path(a, i) && assoc_use(a, i) != WIRE_USE_NOT)
 			t->usable |= health_usable(assoc_health(a, i)->state);
 	if (t->wanted != wants(t))
-		judge_soon(t);
+		tundev_judge_soon(t);
 }
 
 /* The inner address of one family, or NULL. */
@@ -307,7 +307,7 @@ void tundev_vps_changed(void *tundev)
 		take_addresses(t, w);
 	if (t->in)
 		sync_routes(t, true);
-	judge_soon(t);
+	tundev_judge_soon(t);
 }
 
 /* --- QUIC --- */
@@ -347,7 +347,7 @@ static int start_device(struct tundev *t)
 	if (event_add(&t->readable, NULL) || timer_in_ms(&t->quic, QUIC_MS))
 		return -1;
 	t->reject_quic = t->config->quic == QUIC_REJECT;
-	judge_soon(t);
+	tundev_judge_soon(t);
 	return 0;
 }
 
@@ -360,7 +360,7 @@ void tundev_reload(struct tundev *t)
 	t->reject_quic = quic_is_refused(t->config, t->tunnel);
 	if (t->in && firewall_is_stale(t->firewall) && rules_put_in(t)) {
 		take_out(t, "its rules were refused");
-		wake_in(t, RETRY_MS);
+		tundev_wake_in(t, RETRY_MS);
 	}
 	sync_routes(t, t->in);
 }
@@ -377,7 +377,9 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	t->config = config;
 	t->vps_choice = vps;
 	t->tunnel = tunnel_new(base, seal, ASSOC_LOCAL, &config->tunnel_how, &ops, t);
-	t->firewall = tun_firewall_new(config->rules == RULES_IPTABLES, config->rules == RULES_NFTABLES, config->rules_dir, guard, describe, t);
+	t->firewall = tun_firewall_new(config->rules == RULES_IPTABLES,
+				       config->rules == RULES_NFTABLES, config->rules_dir, guard,
+				       tundev_describe, t);
 	if (!t->tunnel || !t->firewall) {
 		tunnel_free(t->tunnel);
 		free(t);

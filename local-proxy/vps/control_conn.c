@@ -11,7 +11,8 @@
  *   BROKEN     no connection any more. The session, if there was one, stays until
  *              control_conn_end(), since the VPS keeps it for a minute too.
  *
- * conn_enter() makes every transition, and conn_failed() says what an end means in the state it met.
+ * conn_enter() makes every transition, and conn_failed() says what an end means in the state it
+ * met.
  *
  * The owner pings when he wants to know whether the VPS is there. Every frame is a sign of life and
  * settles what was asked before it. */
@@ -47,7 +48,7 @@ struct control_conn {
 	unsigned dial_ms, rtt_ms;
 };
 
-static void hang_up(struct control_conn *c)
+static void conn_hang_up(struct control_conn *c)
 {
 	event_del(&c->timer);
 	dial_cancel(c->dial);
@@ -61,7 +62,7 @@ void control_conn_end(struct control_conn *c, struct control_conn_over *over)
 {
 	if (!c)
 		return;
-	hang_up(c);
+	conn_hang_up(c);
 	SLIST_INSERT_HEAD(over, c, over);
 }
 
@@ -86,10 +87,10 @@ static void conn_enter(struct control_conn *c, enum state state)
 	if (state == WELCOMED)
 		c->since_ms = clock_ms();
 	else if (state == BROKEN)
-		hang_up(c);
+		conn_hang_up(c);
 }
 
-static void broke(struct control_conn *c, const char *why)
+static void conn_broke(struct control_conn *c, const char *why)
 {
 	conn_enter(c, BROKEN);
 	c->ops.broke(c->arg, c, why);
@@ -107,7 +108,7 @@ static void conn_failed(struct control_conn *c, const char *why)
 	} else if (c->state == GREETING) {
 		why = "it did not welcome us: is our key (plait-local pubkey) among its users?";
 	}
-	broke(c, why);
+	conn_broke(c, why);
 }
 
 static void conn_timed_out(evutil_socket_t fd, short what, void *arg)
@@ -127,7 +128,7 @@ static void conn_up(void *arg, const uint8_t pin[WIRE_PIN])
 	uint8_t out[WIRE_HELLO_LEN];
 
 	if (!seal_equal(pin, c->setup->pin, WIRE_PIN)) {
-		broke(c, "its key is not the one in our configuration ([vps] key)");
+		conn_broke(c, "its key is not the one in our configuration ([vps] key)");
 		return;
 	}
 	hello.flags = (uint8_t)((seal_has_aes() ? WIRE_F_AES : 0) | (c->setup->clear ? WIRE_F_CLEAR : 0));
@@ -145,13 +146,13 @@ static void take_welcome(struct control_conn *c, const uint8_t *value, size_t le
 		return;
 	if (wire_get_welcome(&c->welcome, value, len) <= 0 || c->welcome.version != WIRE_VERSION ||
 	    control_export(c->control, c->welcome.sid, exported)) {
-		broke(c, "its WELCOME makes no sense to this version");
+		conn_broke(c, "its WELCOME makes no sense to this version");
 		return;
 	}
 	c->session = session_new(c->welcome.sid, c->welcome.aead, exported);
 	seal_wipe(exported, sizeof(exported));
 	if (!c->session) {
-		broke(c, "out of memory");
+		conn_broke(c, "out of memory");
 		return;
 	}
 	conn_enter(c, WELCOMED);
@@ -171,7 +172,7 @@ static void conn_frame(void *arg, uint8_t type, const uint8_t *value, size_t len
 	else if (type == WIRE_PING)
 		control_send(c->control, WIRE_PONG, value, len);
 	else if (type == WIRE_BYE)
-		broke(c, "the VPS said goodbye");
+		conn_broke(c, "the VPS said goodbye");
 	else
 		c->ops.frame(c->arg, c, type, value, len);
 }
@@ -195,7 +196,7 @@ static void conn_dialled(void *arg, int fd, const struct addr *src)
 
 	c->dial = NULL;
 	if (fd < 0) {
-		broke(c, strerror(errno));
+		conn_broke(c, strerror(errno));
 		return;
 	}
 	log_debug("control connection by link %s", links_name(c->setup->links, src));
@@ -205,7 +206,7 @@ static void conn_dialled(void *arg, int fd, const struct addr *src)
 	if (c->control)
 		conn_enter(c, KNOCKING);
 	else
-		broke(c, "out of memory");
+		conn_broke(c, "out of memory");
 }
 
 struct control_conn *control_conn_new(const struct control_conn_setup *setup, const struct addr *targets, size_t count, unsigned patience_ms,

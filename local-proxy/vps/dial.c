@@ -46,7 +46,7 @@ struct dial {
 	struct attempt attempts[ATTEMPTS_MAX];
 };
 
-static void stop(struct attempt *a)
+static void dial_stop(struct attempt *a)
 {
 	if (a->fd < 0)
 		return;
@@ -67,7 +67,7 @@ static void end(struct dial *d, int fd, const struct addr *src, int error)
 	cb(arg, fd, &from);
 }
 
-static void wake_in(struct dial *d, uint64_t ms)
+static void dial_wake_in(struct dial *d, uint64_t ms)
 {
 	timer_in_ms(&d->timer, ms);
 }
@@ -87,11 +87,11 @@ static void dial_writable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	d->last_error = error;
-	stop(a);
-	wake_in(d, 0);
+	dial_stop(a);
+	dial_wake_in(d, 0);
 }
 
-static void start_next(struct dial *d)
+static void dial_start_next(struct dial *d)
 {
 	struct attempt *a = &d->attempts[d->started++];
 
@@ -119,11 +119,11 @@ static void dial_timer_due(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (d->started < d->count)
-		start_next(d);
+		dial_start_next(d);
 	if (d->started < d->count)
-		wake_in(d, d->running ? d->attempts[d->started - 1].patience_ms : 0);
+		dial_wake_in(d, d->running ? d->attempts[d->started - 1].patience_ms : 0);
 	else if (d->running)
-		wake_in(d, d->deadline - now);
+		dial_wake_in(d, d->deadline - now);
 	else
 		end(d, -1, NULL, d->last_error);
 }
@@ -141,7 +141,7 @@ static void take_turns(struct links *links, struct addr *src, size_t n)
 }
 
 /* A handshake takes a round trip; on a link that is busy or jitters a half more. */
-static unsigned patience(uint32_t rtt_us)
+static unsigned dial_patience(uint32_t rtt_us)
 {
 	unsigned ms = rtt_us / 1000 * 3 / 2 + STAGGER_LEAST_MS;
 
@@ -161,7 +161,8 @@ static void plan(struct dial *d, struct links *links, const struct addr *targets
 			d->attempts[d->count].to = targets[t];
 			d->attempts[d->count].src = src[s];
 			d->attempts[d->count].plain = links_is_plain(links, &src[s]);
-			d->attempts[d->count].patience_ms = patience(links_rtt(links, &src[s]));
+			d->attempts[d->count].patience_ms = dial_patience(
+				links_rtt(links, &src[s]));
 			d->attempts[d->count].fd = -1;
 		}
 	}
@@ -184,8 +185,10 @@ struct dial *dial_start(struct event_base *base, struct links *links, const stru
 	plan(d, links, targets, count);
 	event_assign(&d->timer, base, -1, 0, dial_timer_due, d);
 	if (d->count)
-		start_next(d);
-	wake_in(d, d->running && d->count > 1 ? d->attempts[0].patience_ms : d->running ? DEADLINE_MS : 0);
+		dial_start_next(d);
+	dial_wake_in(d, d->running && d->count > 1 ? d->attempts[0].patience_ms :
+			d->running		   ? DEADLINE_MS :
+						     0);
 	return d;
 }
 
@@ -195,6 +198,6 @@ void dial_cancel(struct dial *d)
 		return;
 	event_del(&d->timer);
 	for (size_t i = 0; i < d->started; i++)
-		stop(&d->attempts[i]);
+		dial_stop(&d->attempts[i]);
 	free(d);
 }

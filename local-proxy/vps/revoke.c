@@ -46,7 +46,7 @@ void revoke_free(struct revoke *v)
 	free(v);
 }
 
-static void answer(struct revoke *v, bool served)
+static void revoke_answer(struct revoke *v, bool served)
 {
 	vps_revoked cb = v->cb;
 	void *arg = v->arg;
@@ -82,7 +82,7 @@ void revoke_take_answer(struct revoke_list *list, const uint8_t *value, size_t l
 		if (v->ask.ctr == said.ctr && !memcmp(v->ask.sid, said.sid, WIRE_SID))
 			break;
 	if (v)
-		answer(v, said.verdict != WIRE_NOT_SERVED);
+		revoke_answer(v, said.verdict != WIRE_NOT_SERVED);
 }
 
 /* Callbacks may free other revokes, so the walk begins again after each. */
@@ -95,14 +95,14 @@ void revoke_answer_due(struct revoke_list *list, uint64_t now)
 			if (now - v->since >= REVOKE_MS)
 				break;
 		if (v)
-			answer(v, true);
+			revoke_answer(v, true);
 	} while (v);
 }
 
 void revoke_answer_all(struct revoke_list *list)
 {
 	while (LIST_FIRST(list))
-		answer(LIST_FIRST(list), true);
+		revoke_answer(LIST_FIRST(list), true);
 }
 
 bool revoke_has_waited(const struct revoke_list *list, uint64_t now)

@@ -136,7 +136,7 @@ static void vps_part(struct vps *v, struct control_conn **c)
 	event_active(&v->sweep, 0, 0);
 }
 
-static void drop_old(struct vps *v)
+static void vps_drop_old(struct vps *v)
 {
 	if (v->old)
 		control_conn_send(v->old, WIRE_BYE, "rekey", 5);
@@ -165,7 +165,7 @@ static void vps_broke(void *arg, struct control_conn *c, const char *why)
 		return;
 	}
 	if (c == v->old) {
-		drop_old(v);
+		vps_drop_old(v);
 		return;
 	}
 	log_info("control connection lost: %s", why);
@@ -180,7 +180,7 @@ static void vps_welcomed(void *arg, struct control_conn *c)
 	const struct wire_welcome *w = control_conn_welcome(c);
 	bool restarted = v->booted && memcmp(v->boot, w->boot, sizeof(v->boot)) != 0;
 
-	drop_old(v);
+	vps_drop_old(v);
 	v->old = old;
 	v->old_ms = clock_ms();
 	v->now = c;
@@ -200,7 +200,7 @@ static void vps_welcomed(void *arg, struct control_conn *c)
 		log_info("session with %s: %s%s", v->host, w->aead == SEAL_AES256_GCM ? "AES-256-GCM" : "ChaCha20-Poly1305",
 			 restarted ? "; it was restarted" : "");
 	if (restarted)
-		drop_old(v);
+		vps_drop_old(v);
 	if (!v->well_ms)
 		v->well_ms = clock_ms();
 	v->ops.session(v->arg, v, true, restarted);
@@ -267,7 +267,7 @@ static void give_up_session(struct vps *v, uint64_t now)
 {
 	log_warn("no session with %s any more", v->host);
 	revoke_answer_all(&v->revokes);
-	drop_old(v);
+	vps_drop_old(v);
 	vps_part(v, &v->now);
 	v->lost_ms = 0;
 	v->well_ms = 0;
@@ -318,7 +318,7 @@ static void vps_tick(evutil_socket_t fd, short what, void *arg)
 	v->ticked_ms = now;
 	revoke_answer_due(&v->revokes, now);
 	if (v->old && now - v->old_ms >= OLD_MS)
-		drop_old(v);
+		vps_drop_old(v);
 	if (v->now)
 		tend_now(v, now);
 }
@@ -374,7 +374,7 @@ void vps_free(struct vps *v)
 		return;
 	if (v->now)
 		control_conn_send(v->now, WIRE_BYE, "stopping", 8);
-	drop_old(v);
+	vps_drop_old(v);
 	vps_part(v, &v->now);
 	vps_part(v, &v->next);
 	control_conn_sweep(&v->over);

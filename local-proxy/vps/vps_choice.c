@@ -134,7 +134,7 @@ static void ask_others(const struct vps_choice *c)
 			vps_suspect(c->members[i].vps);
 }
 
-static void choose(struct vps_choice *c)
+static void choice_choose(struct vps_choice *c)
 {
 	uint64_t now = clock_ms();
 	unsigned late = c->active ? vps_silent_ms(c->active) : 0;
@@ -156,7 +156,7 @@ static void vps_choice_tick(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	choose(arg);
+	choice_choose(arg);
 }
 
 /* --- what the VPSs tell --- */
@@ -176,7 +176,7 @@ static void vps_choice_session_changed(void *arg, struct vps *v, bool up, bool r
 	else if (up && v == c->active)
 		watchers_tell(&c->watchers);
 	else if (up && !c->active)
-		choose(c);
+		choice_choose(c);
 }
 
 static void vps_choice_addresses_changed(void *arg, struct vps *v)
@@ -212,7 +212,7 @@ static bool precedes(const struct member *a, const struct member *b)
 	return a->section != b->section ? a->section < b->section : a->rank < b->rank;
 }
 
-static void sort(struct vps_choice *c)
+static void choice_sort(struct vps_choice *c)
 {
 	for (size_t i = 1; i < c->n; i++)
 		for (size_t k = i; k > 0 && precedes(&c->members[k], &c->members[k - 1]); k--) {
@@ -223,7 +223,8 @@ static void sort(struct vps_choice *c)
 		}
 }
 
-static struct member *find(struct vps_choice *c, unsigned section, const char *host, uint16_t port)
+static struct member *choice_find(struct vps_choice *c, unsigned section, const char *host,
+				  uint16_t port)
 {
 	for (size_t i = 0; i < c->n; i++)
 		if (c->members[i].section == section && vps_port(c->members[i].vps) == port &&
@@ -235,7 +236,7 @@ static struct member *find(struct vps_choice *c, unsigned section, const char *h
 static int admit(struct vps_choice *c, unsigned section, const char *host, uint16_t port, unsigned rank)
 {
 	static const struct vps_ops ops = { vps_choice_session_changed, vps_choice_addresses_changed, vps_choice_packet_came, vps_choice_room };
-	struct member *m = find(c, section, host, port);
+	struct member *m = choice_find(c, section, host, port);
 
 	if (!m && c->n == VPS_CHOICE_MAX) {
 		log_limited(&c->said, "%s is not used: %d VPSs are enough", host, VPS_CHOICE_MAX);
@@ -283,10 +284,10 @@ static void vps_choice_service_resolved(void *arg, const struct srv *list, size_
 	}
 	for (size_t i = 0; i < c->n; i++)
 		vps_retire(c->members[i].vps, c->members[i].retired);
-	sort(c);
+	choice_sort(c);
 }
 
-static int begin(struct vps_choice *c, struct section *s)
+static int choice_begin(struct vps_choice *c, struct section *s)
 {
 	const struct config_vps *config = s->config;
 
@@ -319,7 +320,7 @@ int vps_choice_start(struct vps_choice *c)
 		struct section *s = &c->sections[c->n_sections];
 
 		*s = (struct section){ .all = c, .config = &c->config->vps[c->n_sections] };
-		if (begin(c, s))
+		if (choice_begin(c, s))
 			return -1;
 	}
 	return 0;

@@ -53,7 +53,7 @@ static bool is_up(const struct aside *a, size_t i)
 }
 
 /* All others think it an equal. */
-static bool is_in(const struct aside *a, size_t i)
+static bool aside_is_in(const struct aside *a, size_t i)
 {
 	enum links_standing s = links_standing(a->links, i, NULL);
 
@@ -61,7 +61,7 @@ static bool is_in(const struct aside *a, size_t i)
 	       (s == LINKS_IN || (a->aside[i] && s == LINKS_BACKUP));
 }
 
-static void tell(struct aside *a)
+static void aside_tell(struct aside *a)
 {
 	for (size_t i = 0; i < a->config->n_links; i++) {
 		const struct weigh_link *l = &a->weigh.link[i];
@@ -86,7 +86,7 @@ static uint32_t queue_of(const struct health *h)
 }
 
 /* What each link carried since the last look; false when that cannot be told of all. */
-static bool look(struct aside *a, struct weigh_second *link)
+static bool aside_look(struct aside *a, struct weigh_second *link)
 {
 	bool complete = a->primed;
 
@@ -95,7 +95,7 @@ static bool look(struct aside *a, struct weigh_second *link)
 		struct rtnl_stats now = { 0 }, was = a->last[i];
 
 		a->last[i] = now;
-		link[i] = (struct weigh_second){ .in = is_in(a, i) };
+		link[i] = (struct weigh_second){ .in = aside_is_in(a, i) };
 		if (health) {
 			link[i].rtt_us = health->min_rtt_us;
 			link[i].queue_us = queue_of(health);
@@ -129,11 +129,11 @@ static void aside_second(evutil_socket_t fd, short what, void *arg)
 	}
 	/* A second without a byte may be the worst that a link did: all waited for what it had been
 	 * given. */
-	if (look(a, link) && by_relays) {
+	if (aside_look(a, link) && by_relays) {
 		for (size_t i = 0; i < a->config->n_links; i++)
 			by_all += link[i].bytes[0] + link[i].bytes[1];
 		if (by_relays * 100 >= by_all * MOST && weigh_second(&a->weigh, link, a->config->n_links, clock_ms()))
-			tell(a);
+			aside_tell(a);
 	}
 	a->primed = true;
 }
@@ -208,10 +208,10 @@ void aside_links_changed(struct aside *a)
 			weigh_forget(&a->weigh, i);
 			weigh_hint(&a->weigh, i, a->hint[i].down / 8, a->hint[i].up / 8);
 		}
-		present[i] = is_in(a, i);
+		present[i] = aside_is_in(a, i);
 	}
 	if (weigh_present(&a->weigh, present, a->config->n_links) || changed)
-		tell(a);
+		aside_tell(a);
 }
 
 void aside_status(const struct aside *a, size_t link, json_t *o)

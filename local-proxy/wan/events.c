@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Theory of operation
+/* events: the owner's program is told what changed.
  *
- * Nobody tells this room what changed, only that something may have: it compares each link's state
- * with the one that was told last and tells the difference. So a link that flaps between two looks
- * is no news, and the first look after the start tells all.
+ * Theory of operation. Nobody tells this file what changed, only that something may have: it
+ * compares each link's state with the one that was told last and tells the difference. So a link
+ * that flaps between two looks is no news, and the first look after the start tells all.
  *
  * 	event		$1 of the program	PLAIT_ names in its environment
  * 	a link		link-STATE		LINK DEVICE STATE WAS WHY
@@ -21,7 +21,7 @@
 struct events {
 	const struct config *config;
 	struct hook *hook;
-	const char *state[CONFIG_LINKS]; /* told last, a literal */
+	char state[CONFIG_LINKS][16]; /* told last */
 	const char *vps;
 };
 
@@ -48,36 +48,17 @@ void events_free(struct events *e)
 	free(e);
 }
 
-static bool says(const json_t *link, const char *key, const char *word)
-{
-	const char *value = json_string_value(json_object_get(link, key));
-
-	return value && !strcmp(value, word);
-}
-
-const char *events_state(const json_t *link)
-{
-	if (!json_is_true(json_object_get(link, "up")))
-		return "down";
-	if (says(link, "use", "in"))
-		return "up";
-	if (says(link, "use", "plain"))
-		return "plain";
-	if (says(link, "use", "backup"))
-		return says(link, "reason", "aside") ? "aside" : "backup";
-	if (says(link, "reason", "metered"))
-		return "idle";
-	return says(link, "reason", "role") || says(link, "reason", "quota") ? "off" : "down";
-}
-
 static void tell_link(struct events *e, const json_t *link, const char *state, const char *was)
 {
 	const char *name = json_string_value(json_object_get(link, "name"));
 	const char *why = json_string_value(json_object_get(link, "why"));
-	const char *env[] = { "LINK",  name,	"DEVICE", json_string_value(json_object_get(link, "device")),
-			      "STATE", state,	"WAS",	  was ? was : "",
-			      "WHY",   why ? why : "", NULL };
-	char event[16], topic[48];
+	const char *env[] = { "LINK",	name,
+			      "DEVICE", json_string_value(json_object_get(link, "device")),
+			      "STATE",	state,
+			      "WAS",	was,
+			      "WHY",	why ? why : "",
+			      NULL };
+	char event[32], topic[48];
 
 	snprintf(event, sizeof(event), "link-%s", state);
 	snprintf(topic, sizeof(topic), "link %s", name);
@@ -90,14 +71,15 @@ void events_links(struct events *e, const struct links *links)
 	size_t i;
 
 	json_array_foreach(all, i, link) {
-		const char *state = events_state(link), *was = e->state[i];
+		const char *state = json_string_value(json_object_get(link, "state")),
+			   *was = e->state[i];
 
 		if (!strcmp(state, "idle")) /* it could be used: that is what matters to others */
 			state = "up";
-		if (was && !strcmp(state, was))
+		if (!strcmp(state, was))
 			continue;
-		e->state[i] = state;
 		tell_link(e, link, state, was);
+		snprintf(e->state[i], sizeof(e->state[i]), "%s", state);
 	}
 	json_decref(all);
 }
@@ -116,8 +98,8 @@ void events_vps(struct events *e, bool up, const char *address, const char *why)
 void events_quota(struct events *e, size_t link, const char *event, const char *why)
 {
 	const struct config_link *c = &e->config->links[link];
-	const char *env[] = { "LINK",  c->name, "DEVICE", c->device, "STATE", e->state[link] ? e->state[link] : "",
-			      "WHY", why,	   NULL };
+	const char *env[] = { "LINK",	      c->name, "DEVICE", c->device, "STATE",
+			      e->state[link], "WHY",   why,	 NULL };
 	char topic[48];
 
 	snprintf(topic, sizeof(topic), "quota %s", c->name);

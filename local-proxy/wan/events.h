@@ -23,8 +23,4 @@ void events_vps(struct events *e, bool up, const char *address, const char *why)
 /* "quota-warning", "quota-spent", "quota-renewed" */
 void events_quota(struct events *e, size_t link, const char *event, const char *why);
 
-/* The state of a link as people call it, from its object in links_status(): up, plain, idle,
- * backup, aside, off, down. */
-const char *events_state(const json_t *link);
-
 #endif

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* link: what the kernel says of devices, addresses and routes is offered to every link, and each
+ * takes what is its own. */
 #include "link.h"
 
 #include <linux/if_addr.h>

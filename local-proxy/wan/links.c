@@ -38,6 +38,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "link_routes.h"
 #include "links_room.h"
 #include "log.h"
 #include "snapshot.h"
@@ -219,7 +220,7 @@ static int links_refresh(struct links *l, bool first)
 		bool differs;
 
 		memcpy(was, l->link, sizeof(was));
-		err = snapshot_sync_routes(&k, l->nl);
+		err = link_routes_sync(&k, l->nl);
 		differs = links_adopt(l, &k, first);
 		links_sync_endpoints(l);
 		for (size_t i = 0; i < l->n; i++)
@@ -271,14 +272,16 @@ static void links_decide_due(evutil_socket_t fd, short what, void *arg)
 	links_sync_endpoints(l);
 }
 
-void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *why)
+void links_set_verdict(struct links *l, size_t link, enum links_judge who,
+		       enum links_standing standing, const char *why)
 {
 	struct verdicts *v = &l->verdicts[link];
 	enum links_standing was = verdicts_standing(v);
 
 	if (!verdicts_hear(v, who, standing, why))
 		return;
-	log_info("link %s: %s by %s%s%s", l->link[link].name, verdicts_standing_name(verdicts_standing(v)), verdicts_reason_name(who),
+	log_info("link %s: %s by %s%s%s", l->link[link].name,
+		 verdicts_standing_name(verdicts_standing(v)), verdicts_judge_name(who),
 		 *v->of[who].why ? ", " : "", v->of[who].why);
 	l->renew[link] |= was == LINKS_OUT && l->use[link] != LINKS_OUT;
 	if (verdicts_standing(v) > was)
@@ -366,7 +369,8 @@ bool links_address(const struct links *l, size_t link, int family, struct addr *
 	return true;
 }
 
-struct links *links_new(struct event_base *base, const struct config *config, struct settings *settings, char *err, size_t err_len)
+struct links *links_new(struct event_base *base, const struct config *config,
+			struct settings *settings, char *err, size_t err_len)
 {
 	struct links *l = calloc(1, sizeof(*l));
 
@@ -435,13 +439,15 @@ bool links_mixed(const struct links *l)
 static void status_standing(const struct links *l, size_t i, json_t *o)
 {
 	const struct verdicts *v = &l->verdicts[i];
-	enum links_reason who = verdicts_worst(v);
+	enum links_judge who = verdicts_worst(v);
 
 	json_object_set_new(o, "standing", json_string(verdicts_standing_name(verdicts_standing(v))));
 	json_object_set_new(o, "use", json_string(verdicts_standing_name(l->use[i])));
+	json_object_set_new(o, "state",
+			    json_string(verdicts_state(v, link_up(&l->link[i]), l->use[i])));
 	if (!link_up(&l->link[i]) || v->of[who].standing == LINKS_IN)
 		return;
-	json_object_set_new(o, "reason", json_string(verdicts_reason_name(who)));
+	json_object_set_new(o, "reason", json_string(verdicts_judge_name(who)));
 	json_object_set_new(o, "why", json_string(v->of[who].why));
 }
 

@@ -18,7 +18,8 @@ struct links;
 
 /* Cleans what a crashed run left behind, then sets up tables, rules, endpoints and limits and
  * follows the kernel from then on. NULL, and a sentence in err. */
-struct links *links_new(struct event_base *base, const struct config *config, struct settings *settings, char *err, size_t err_len);
+struct links *links_new(struct event_base *base, const struct config *config,
+			struct settings *settings, char *err, size_t err_len);
 /* Who is told, from the loop, whenever the answer of links_sources() may be another one. */
 void links_watch(struct links *l, void (*told)(void *arg), void *arg);
 
@@ -32,17 +33,28 @@ const char *links_name_of(const struct links *l, size_t link);
  * is up. */
 bool links_address(const struct links *l, size_t link, int family, struct addr *out);
 
-/* What a link may be used for is the worst verdict on it; there is one for each reason, and each may
- * change at any time. A link that is not LINKS_IN is still used when nothing better is left. `why`
- * is one clause for people, copied. */
-enum links_reason { LINKS_HEALTH, LINKS_ROLE, LINKS_QUOTA, LINKS_ASIDE, LINKS_MPTCP, LINKS_METERED, LINKS_REASONS };
+/* Each judge (paths.c, roles.c, quota.c, aside.c, mptcp_check.c, metered.c) has one verdict on a
+ * link, which may change at any time: a standing, and why, one clause for people (copied). The
+ * worst of them is the link's standing. What it is used for follows from the standings of all
+ * links, since a link that is not LINKS_IN is still used when nothing better is left
+ * (verdicts_use()). What people call that is its state (verdicts_state()). */
+enum links_judge {
+	LINKS_HEALTH,
+	LINKS_ROLE,
+	LINKS_QUOTA,
+	LINKS_ASIDE,
+	LINKS_MPTCP,
+	LINKS_METERED,
+	LINKS_JUDGES
+};
 enum links_standing {
 	LINKS_IN,     /* an equal among the good ones */
 	LINKS_PLAIN,  /* no subflows: connections of its own, as plain TCP, by its share */
 	LINKS_BACKUP, /* only while no link is IN or PLAIN */
 	LINKS_OUT,    /* not at all */
 };
-void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *why);
+void links_set_verdict(struct links *l, size_t link, enum links_judge who,
+		       enum links_standing standing, const char *why);
 enum links_standing links_standing(const struct links *l, size_t link, const char **why); /* by all verdicts */
 /* A link is away or out, and not by its owner's wish, or one was within the last minute: another
  * may follow. */

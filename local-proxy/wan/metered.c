@@ -71,7 +71,7 @@ static void metered_second(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Looks once a second, where there is a metered link. */
-static int watch(struct metered *m)
+static int metered_watch(struct metered *m)
 {
 	for (size_t i = 0; i < m->config->n_links; i++)
 		if (m->config->links[i].metered)
@@ -88,7 +88,7 @@ struct metered *metered_new(struct event_base *base, const struct config *config
 		return NULL;
 	*m = (struct metered){ .config = config, .links = links, .relays = relays };
 	m->second = event_new(base, -1, EV_PERSIST, metered_second, m);
-	if (!m->second || watch(m)) {
+	if (!m->second || metered_watch(m)) {
 		metered_free(m);
 		return NULL;
 	}
@@ -110,7 +110,7 @@ void metered_reload(struct metered *m)
 	for (size_t i = 0; i < m->config->n_links; i++)
 		if (!m->config->links[i].metered)
 			links_set_verdict(m->links, i, LINKS_METERED, LINKS_IN, "");
-	watch(m);
+	metered_watch(m);
 	metered_verdict(m);
 }
 

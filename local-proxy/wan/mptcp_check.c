@@ -72,7 +72,7 @@ static uint64_t next_time(const struct mptcp_check *m, size_t i)
 	return clock_ms() + rest - rest / 8 + jitter % (rest / 4);
 }
 
-static void hang_up(struct mptcp_check *m)
+static void check_hang_up(struct mptcp_check *m)
 {
 	if (m->phase == IDLE)
 		return;
@@ -126,7 +126,7 @@ static void mptcp_check_socket(evutil_socket_t fd, short what, void *arg)
 	enum phase was = m->phase;
 	bool answered = !(what & EV_TIMEOUT) && sock_connect_error(fd) == 0, mptcp = answered && sock_is_mptcp(fd);
 
-	hang_up(m);
+	check_hang_up(m);
 	one->due_ms = next_time(m, i);
 	if (was == ASKS_TCP && answered) {
 		is_dropped(m, one, i);
@@ -152,7 +152,7 @@ static bool ends_of(const struct mptcp_check *m, size_t i, struct addr *from, co
 	return false;
 }
 
-static void look(struct mptcp_check *m)
+static void check_look(struct mptcp_check *m)
 {
 	for (size_t i = 0; i < m->config->n_links && m->phase == IDLE; i++) {
 		struct one *one = &m->link[i];
@@ -177,7 +177,7 @@ static void mptcp_check_timer_due(evutil_socket_t fd, short what, void *arg)
 	struct mptcp_check *m = arg;
 
 	(void)fd, (void)what;
-	look(m);
+	check_look(m);
 	timer_in_ms(&m->timer, LOOK_MS);
 }
 
@@ -196,7 +196,7 @@ void mptcp_check_free(struct mptcp_check *m)
 {
 	if (!m)
 		return;
-	hang_up(m);
+	check_hang_up(m);
 	event_del(&m->timer);
 	free(m);
 }
@@ -211,7 +211,7 @@ void mptcp_check_targets(struct mptcp_check *m, const struct addr *to, size_t n,
 		return;
 	m->n_to = n < max ? n : max;
 	memcpy(m->to, to, m->n_to * sizeof(*to));
-	hang_up(m);
+	check_hang_up(m);
 	for (size_t i = 0; i < m->config->n_links; i++)
 		m->link[i].due_ms = 0;
 	event_del(&m->timer);
@@ -222,7 +222,7 @@ void mptcp_check_targets(struct mptcp_check *m, const struct addr *to, size_t n,
 void mptcp_check_links_changed(struct mptcp_check *m)
 {
 	if (m->phase == IDLE && m->n_to)
-		look(m);
+		check_look(m);
 }
 
 void mptcp_check_doubt(struct mptcp_check *m, const struct addr *from)

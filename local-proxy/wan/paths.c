@@ -364,7 +364,7 @@ void paths_free(struct paths *p)
 }
 
 /* Another VPS: what was dead may still be, and has to prove itself. */
-static void begin_anew(struct paths *p)
+static void paths_begin_anew(struct paths *p)
 {
 	assoc_restart(p->assoc);
 	for (unsigned i = 0; i < ASSOC_PATHS; i++) {
@@ -384,7 +384,7 @@ void paths_vps_changed(void *paths)
 	p->session = w != NULL;
 	p->deaf = w && !w->index;
 	if (p->epoch != vps_choice_epoch(p->vps))
-		begin_anew(p);
+		paths_begin_anew(p);
 	p->epoch = vps_choice_epoch(p->vps);
 	if (w && w->index)
 		assoc_rekey(p->assoc, vps_choice_session(p->vps), w->index);

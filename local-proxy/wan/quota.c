@@ -71,7 +71,7 @@ static const char *amount(uint64_t n, char *buf, size_t size)
 	return buf;
 }
 
-static const char *again(const struct meter *m, unsigned begins, char *buf, size_t size)
+static const char *quota_renewal(const struct meter *m, unsigned begins, char *buf, size_t size)
 {
 	static const char *const months[] = { "January", "February", "March",	  "April",   "May",	 "June",
 					      "July",	 "August",   "September", "October", "November", "December" };
@@ -99,7 +99,7 @@ static void quota_verdict(struct quota *q, size_t i)
 	bool was = o->spent;
 
 	amount(c->quota, size, sizeof(size));
-	again(&o->meter, c->quota_day, when, sizeof(when));
+	quota_renewal(&o->meter, c->quota_day, when, sizeof(when));
 	o->spent = o->meter.used >= c->quota;
 	if (o->spent && !was) {
 		snprintf(why, sizeof(why), "quota of %s is used up, again %s", size, when);
@@ -129,7 +129,7 @@ static uint32_t period_now(unsigned begins)
 
 /* --- the file --- */
 
-static uint64_t number(const json_t *o, const char *key)
+static uint64_t quota_number(const json_t *o, const char *key)
 {
 	json_int_t n = json_integer_value(json_object_get(o, key));
 
@@ -139,20 +139,20 @@ static uint64_t number(const json_t *o, const char *key)
 static void recall(struct one *one, const json_t *o)
 {
 	one->meter = (struct meter){
-		.period = (uint32_t)number(o, "period"),
-		.used = number(o, "used"),
-		.age_ms = number(o, "age_ms"),
-		.before = (uint32_t)number(o, "before"),
-		.before_used = number(o, "before_used"),
-		.ahead = (uint32_t)number(o, "ahead"),
-		.folded = number(o, "folded"),
-		.device = (int)number(o, "device"),
-		.seen = number(o, "seen"),
+		.period = (uint32_t)quota_number(o, "period"),
+		.used = quota_number(o, "used"),
+		.age_ms = quota_number(o, "age_ms"),
+		.before = (uint32_t)quota_number(o, "before"),
+		.before_used = quota_number(o, "before_used"),
+		.ahead = (uint32_t)quota_number(o, "ahead"),
+		.folded = quota_number(o, "folded"),
+		.device = (int)quota_number(o, "device"),
+		.seen = quota_number(o, "seen"),
 	};
 	one->warned = json_is_true(json_object_get(o, "warned"));
 }
 
-static json_t *remember(const struct one *one)
+static json_t *quota_remember(const struct one *one)
 {
 	const struct meter *m = &one->meter;
 
@@ -196,7 +196,7 @@ static int write_file(const struct quota *q)
 	return rename(beside, q->path);
 }
 
-static void keep(struct quota *q)
+static void quota_keep(struct quota *q)
 {
 	json_t *links = json_object_get(q->kept, "links");
 	int rc;
@@ -204,7 +204,8 @@ static void keep(struct quota *q)
 	json_object_set_new(q->kept, "boot", json_string(q->boot));
 	for (size_t i = 0; i < q->config->n_links; i++)
 		if (has_quota(q, i))
-			json_object_set_new(links, q->config->links[i].name, remember(&q->link[i]));
+			json_object_set_new(links, q->config->links[i].name,
+					    quota_remember(&q->link[i]));
 	rc = write_file(q);
 	if (rc && !q->write_failed)
 		log_warn("%s: %s: a restart of this machine will forget what the links have used of their quotas", q->path, strerror(errno));
@@ -214,7 +215,7 @@ static void keep(struct quota *q)
 
 /* --- counting --- */
 
-static void count(struct quota *q, size_t i, uint64_t elapsed_ms)
+static void quota_count(struct quota *q, size_t i, uint64_t elapsed_ms)
 {
 	const struct config_link *c = &q->config->links[i];
 	struct one *o = &q->link[i];
@@ -237,9 +238,9 @@ static void quota_look_due(evutil_socket_t fd, short what, void *arg)
 	q->looked_ms = now;
 	for (size_t i = 0; i < q->config->n_links; i++)
 		if (has_quota(q, i))
-			count(q, i, elapsed);
+			quota_count(q, i, elapsed);
 	if (now - q->kept_ms >= KEEP_MS)
-		keep(q);
+		quota_keep(q);
 }
 
 static void read_boot(char *boot, size_t size)
@@ -252,7 +253,7 @@ static void read_boot(char *boot, size_t size)
 		fclose(f);
 }
 
-static bool begin(struct quota *q)
+static bool quota_begin(struct quota *q)
 {
 	q->nl = netlink_open(NETLINK_ROUTE);
 	q->look = event_new(q->base, -1, EV_PERSIST, quota_look_due, q);
@@ -282,7 +283,7 @@ struct quota *quota_new(struct event_base *base, const struct config *config, st
 	if (!q)
 		return NULL;
 	*q = (struct quota){ .base = base, .config = config, .links = links, .told = told, .arg = arg };
-	if (any_quota(q) && !begin(q)) {
+	if (any_quota(q) && !quota_begin(q)) {
 		quota_free(q);
 		return NULL;
 	}
@@ -307,7 +308,7 @@ void quota_reload(struct quota *q)
 	}
 	if (q->look)
 		quota_look_due(-1, 0, q);
-	else if (any_quota(q) && !begin(q))
+	else if (any_quota(q) && !quota_begin(q))
 		log_error("quotas cannot be counted: %s", strerror(errno));
 }
 
@@ -317,7 +318,7 @@ void quota_free(struct quota *q)
 		return;
 	if (q->kept) {
 		quota_look_due(-1, 0, q);
-		keep(q);
+		quota_keep(q);
 	}
 	if (q->look)
 		event_free(q->look);
@@ -325,11 +326,6 @@ void quota_free(struct quota *q)
 		netlink_close(q->nl);
 	json_decref(q->kept);
 	free(q);
-}
-
-bool quota_spent(const struct quota *q, size_t link)
-{
-	return q->link[link].spent;
 }
 
 void quota_status(const struct quota *q, size_t link, json_t *o)
@@ -341,5 +337,7 @@ void quota_status(const struct quota *q, size_t link, json_t *o)
 		return;
 	json_object_set_new(o, "quota", json_integer((json_int_t)c->quota));
 	json_object_set_new(o, "used", json_integer((json_int_t)q->link[link].meter.used));
-	json_object_set_new(o, "again", json_string(again(&q->link[link].meter, c->quota_day, when, sizeof(when))));
+	json_object_set_new(
+		o, "again",
+		json_string(quota_renewal(&q->link[link].meter, c->quota_day, when, sizeof(when))));
 }

@@ -23,7 +23,6 @@ struct quota *quota_new(struct event_base *base, const struct config *config, st
 void quota_free(struct quota *q); /* keeps what was counted */
 
 void quota_reload(struct quota *q); /* the config may have other quotas now */
-bool quota_spent(const struct quota *q, size_t link);
 
 /* Into a link's object: {quota, used, again}, if it has one. */
 void quota_status(const struct quota *q, size_t link, json_t *o);

@@ -81,7 +81,7 @@ enum wire_use roles_use(const struct roles *r, size_t link)
 	return o->aside || r->config->links[link].metered ? WIRE_USE_COPIES : WIRE_USE_FULL;
 }
 
-static void tell(struct roles *r, size_t link, enum wire_use was)
+static void roles_tell(struct roles *r, size_t link, enum wire_use was)
 {
 	if (r->changed && roles_use(r, link) != was)
 		r->changed(r->arg, link);
@@ -92,7 +92,7 @@ void roles_spent(struct roles *r, size_t link, bool spent)
 	enum wire_use was = roles_use(r, link);
 
 	r->link[link].spent = spent;
-	tell(r, link, was);
+	roles_tell(r, link, was);
 }
 
 void roles_aside(struct roles *r, size_t link, bool aside)
@@ -100,7 +100,7 @@ void roles_aside(struct roles *r, size_t link, bool aside)
 	enum wire_use was = roles_use(r, link);
 
 	r->link[link].aside = aside;
-	tell(r, link, was);
+	roles_tell(r, link, was);
 }
 
 void roles_reload(struct roles *r)
@@ -125,7 +125,7 @@ static json_t *error(const char *what, const char *which, const char *known)
 }
 
 /* The link of that name, or n_links. */
-static size_t find(const struct roles *r, const char *name, size_t len)
+static size_t roles_find(const struct roles *r, const char *name, size_t len)
 {
 	size_t i;
 
@@ -141,7 +141,7 @@ static size_t find(const struct roles *r, const char *name, size_t len)
 json_t *roles_answer(void *arg, const char *rest)
 {
 	struct roles *r = arg;
-	size_t len = strcspn(rest, " "), i = find(r, rest, len);
+	size_t len = strcspn(rest, " "), i = roles_find(r, rest, len);
 	const char *word = rest + len + (rest[len] == ' ');
 	enum config_role role = ROLE_PRIMARY, was;
 	enum wire_use use;
@@ -158,6 +158,6 @@ json_t *roles_answer(void *arg, const char *rest)
 	use = roles_use(r, i);
 	r->link[i].role = role;
 	roles_verdict(r, i);
-	tell(r, i, use);
+	roles_tell(r, i, use);
 	return json_pack("{s:s, s:s, s:s}", "link", r->config->links[i].name, "was", roles_name(was), "is", roles_name(role));
 }

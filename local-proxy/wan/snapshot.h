@@ -24,8 +24,4 @@ struct snapshot {
 int snapshot_take(struct snapshot *k, struct netlink *nl, const struct config *config);
 void snapshot_clear(struct snapshot *k);
 
-/* Makes the links' tables and rules in the kernel what they should be: the number of refusals, or a
- * negative errno. */
-int snapshot_sync_routes(const struct snapshot *k, struct netlink *nl);
-
 #endif

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* tcp_probe: one SYN. Any answer counts, whoever gives it: nothing here proves that it was the VPS.
+ */
 #include "tcp_probe.h"
 
 #include <errno.h>

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* Nothing is found out here: what the judges found is added up. A new state of a link is a judge of
+ * its own, or a word more in verdicts_state(). */
 #include "verdicts.h"
 
 #include <stdio.h>
 
-bool verdicts_hear(struct verdicts *v, enum links_reason who, enum links_standing standing, const char *why)
+bool verdicts_hear(struct verdicts *v, enum links_judge who, enum links_standing standing,
+		   const char *why)
 {
 	enum links_standing was = verdicts_standing(v);
 	bool forbidden = verdicts_forbid(v);
@@ -14,14 +17,14 @@ bool verdicts_hear(struct verdicts *v, enum links_reason who, enum links_standin
 	return verdicts_standing(v) != was || verdicts_forbid(v) != forbidden;
 }
 
-enum links_reason verdicts_worst(const struct verdicts *v)
+enum links_judge verdicts_worst(const struct verdicts *v)
 {
 	int worst = 0;
 
-	for (int i = 1; i < LINKS_REASONS; i++)
+	for (int i = 1; i < LINKS_JUDGES; i++)
 		if (v->of[i].standing > v->of[worst].standing)
 			worst = i;
-	return (enum links_reason)worst;
+	return (enum links_judge)worst;
 }
 
 enum links_standing verdicts_standing(const struct verdicts *v)
@@ -34,9 +37,9 @@ bool verdicts_forbid(const struct verdicts *v)
 	return v->of[LINKS_ROLE].standing == LINKS_OUT || v->of[LINKS_QUOTA].standing == LINKS_OUT;
 }
 
-const char *verdicts_reason_name(enum links_reason who)
+const char *verdicts_judge_name(enum links_judge who)
 {
-	static const char *const names[LINKS_REASONS] = {
+	static const char *const names[LINKS_JUDGES] = {
 		[LINKS_HEALTH] = "health", [LINKS_ROLE] = "role",   [LINKS_QUOTA] = "quota",
 		[LINKS_ASIDE] = "aside",   [LINKS_MPTCP] = "mptcp", [LINKS_METERED] = "metered",
 	};
@@ -56,7 +59,28 @@ const char *verdicts_standing_name(enum links_standing s)
 	return names[s];
 }
 
-static enum links_standing best_of(const struct verdicts_link *link, size_t n)
+const char *verdicts_state(const struct verdicts *v, bool up, enum links_standing use)
+{
+	enum links_judge who = verdicts_worst(v);
+
+	if (!up)
+		return "down";
+	switch (use) {
+	case LINKS_IN:
+		return "up";
+	case LINKS_PLAIN:
+		return "plain";
+	case LINKS_BACKUP:
+		return who == LINKS_ASIDE ? "aside" : "backup";
+	case LINKS_OUT:
+		break;
+	}
+	if (who == LINKS_METERED)
+		return "idle";
+	return who == LINKS_ROLE || who == LINKS_QUOTA ? "off" : "down";
+}
+
+static enum links_standing verdicts_best_of(const struct verdicts_link *link, size_t n)
 {
 	enum links_standing best = LINKS_OUT;
 
@@ -84,7 +108,7 @@ static void use_rejected(struct verdicts_link *link, size_t n)
 
 void verdicts_use(struct verdicts_link *link, size_t n)
 {
-	enum links_standing best = best_of(link, n);
+	enum links_standing best = verdicts_best_of(link, n);
 
 	if (best == LINKS_OUT) {
 		use_rejected(link, n);

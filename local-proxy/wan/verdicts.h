@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* verdicts: what speaks against a link, reason by reason, and what the links are used for in
- * consequence: a value. */
+/* verdicts: what speaks against a link, judge by judge, what the links are used for in consequence,
+ * and the word for it: a value. */
 #ifndef PLAIT_VERDICTS_H
 #define PLAIT_VERDICTS_H
 
@@ -15,22 +15,27 @@ struct verdict {
 };
 
 struct verdicts { /* all zero: nobody objects */
-	struct verdict of[LINKS_REASONS];
+	struct verdict of[LINKS_JUDGES];
 };
 
 /* True when the standing of all together is another now, or whether the owner forbids the link: both
  * decide what it is used for. */
-bool verdicts_hear(struct verdicts *v, enum links_reason who, enum links_standing standing, const char *why);
+bool verdicts_hear(struct verdicts *v, enum links_judge who, enum links_standing standing,
+		   const char *why);
 
-/* The reason that counts: the first of the enum among those whose verdict is worst. */
-enum links_reason verdicts_worst(const struct verdicts *v);
+/* The judge who counts: the first of the enum among those whose verdict is worst. */
+enum links_judge verdicts_worst(const struct verdicts *v);
 enum links_standing verdicts_standing(const struct verdicts *v);
 
 /* The owner's own wish, not a finding: such a link stays unused though nothing else be left. */
 bool verdicts_forbid(const struct verdicts *v);
 
-const char *verdicts_reason_name(enum links_reason why);	   /* "health", ... */
+const char *verdicts_judge_name(enum links_judge who);	   /* "health", ... */
 const char *verdicts_standing_name(enum links_standing s); /* "in", "plain", "backup", "out" */
+
+/* The state of a link as people call it, a literal (README has the table): up, plain, idle, backup,
+ * aside, off, down. `up`: it has a device and an address; `use`: what it is used for. */
+const char *verdicts_state(const struct verdicts *v, bool up, enum links_standing use);
 
 struct verdicts_link {
 	const struct verdicts *verdicts;

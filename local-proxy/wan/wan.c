@@ -137,7 +137,7 @@ void wan_observed(struct wan *w, int wan_fd)
 
 /* --- answers --- */
 
-static json_t *ms(uint32_t us)
+static json_t *wan_ms(uint32_t us)
 {
 	return us ? json_real(us / 1e3) : json_null();
 }
@@ -146,8 +146,8 @@ static void add_health(json_t *o, const struct health *h)
 {
 	uint32_t loss = 0;
 
-	json_object_set_new(o, "rtt_ms", h ? ms(h->srtt_us) : json_null());
-	json_object_set_new(o, "best_rtt_ms", h ? ms(h->min_rtt_us) : json_null());
+	json_object_set_new(o, "rtt_ms", h ? wan_ms(h->srtt_us) : json_null());
+	json_object_set_new(o, "best_rtt_ms", h ? wan_ms(h->min_rtt_us) : json_null());
 	for (int side = 0; h && side < 2; side++)
 		loss = h->side[side].loss_ppm > loss ? h->side[side].loss_ppm : loss;
 	json_object_set_new(o, "loss_percent", h ? json_real(loss / 1e4) : json_null());
@@ -163,7 +163,7 @@ static void add_bytes(struct wan *w, json_t *o, const char *device)
 	json_object_set_new(o, "bytes_up", json_integer((json_int_t)stats.tx));
 }
 
-/* {at_ms, links: [links_status() and state, role, rtt_ms, loss_percent, bytes_down, bytes_up,
+/* {at_ms, links: [links_status() and role, rtt_ms, loss_percent, bytes_down, bytes_up,
  * quota, ...]} */
 static json_t *links_answer(void *arg, const char *rest)
 {
@@ -175,7 +175,6 @@ static json_t *links_answer(void *arg, const char *rest)
 	json_array_foreach(all, i, o) {
 		const struct config_link *c = &w->house.config->links[i];
 
-		json_object_set_new(o, "state", json_string(events_state(o)));
 		json_object_set_new(o, "role", json_string(roles_name(roles_role(w->roles, i))));
 		json_object_set_new(o, "metered", json_boolean(c->metered));
 		add_health(o, paths_health(w->house.paths, i));

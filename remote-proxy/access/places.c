@@ -45,7 +45,7 @@ struct places {
 	unsigned taken;
 };
 
-static struct source *source_get(struct places *all, const struct addr *peer)
+static struct source *place_source_get(struct places *all, const struct addr *peer)
 {
 	struct addr site = addr_site(peer);
 	struct source *s;
@@ -63,7 +63,7 @@ static struct source *source_get(struct places *all, const struct addr *peer)
 	return s;
 }
 
-static void source_put(struct source *s)
+static void place_source_put(struct source *s)
 {
 	if (s->n)
 		return;
@@ -104,11 +104,11 @@ struct place *place_new(struct places *all, const struct addr *peer)
 
 	if (all->taken >= PLACES_MAX)
 		turn_one_out(all);
-	s = source_get(all, peer);
+	s = place_source_get(all, peer);
 	p = s ? calloc(1, sizeof(*p)) : NULL;
 	if (!p) {
 		if (s)
-			source_put(s);
+			place_source_put(s);
 		return NULL;
 	}
 	p->source = s;
@@ -136,7 +136,7 @@ void place_free(struct place *p)
 	TAILQ_REMOVE(&s->here, p, link);
 	s->n--;
 	s->all->taken--;
-	source_put(s);
+	place_source_put(s);
 	free(p);
 }
 

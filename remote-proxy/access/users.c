@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* users: who is known, what each has open, and whether he may open one more (user_may_open()
+ * decides that, and with which status he is refused: the caps, the rate, the memory). */
 #include "users.h"
 
 #include <stdlib.h>
@@ -36,7 +38,7 @@ struct users *users_new(const struct config *config)
 	return u;
 }
 
-static void settle(struct users *u, struct user *user, const struct config_user *config)
+static void user_settle(struct users *u, struct user *user, const struct config_user *config)
 {
 	*user = (struct user){ .all = u, .config = config };
 	memcpy(user->pin, config->pin, sizeof(user->pin));
@@ -50,7 +52,7 @@ void users_reload(struct users *u)
 		struct user *user = &u->user[i];
 
 		if (!user->config || memcmp(user->pin, config->pin, sizeof(user->pin)))
-			settle(u, user, config);
+			user_settle(u, user, config);
 		user->budget.max = config->buffer;
 	}
 }
@@ -94,7 +96,7 @@ struct relay_budget *user_budget(struct user *user)
 	return &user->budget;
 }
 
-static void refill(struct user *user, uint64_t now_ms)
+static void user_refill(struct user *user, uint64_t now_ms)
 {
 	uint64_t most = (uint64_t)BURST_S * TOKEN * user->config->opens;
 	uint64_t passed = now_ms - user->filled_ms;
@@ -116,7 +118,7 @@ static bool has_room(const struct user *user)
 
 uint16_t user_may_open(struct user *user, uint64_t now_ms)
 {
-	refill(user, now_ms);
+	user_refill(user, now_ms);
 	if (!has_room(user)) {
 		user->refused++;
 		counters.refused_limit++;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* gateway_links: see gateway_links.h. The table is small; who was learnt of least lately goes. */
 #include "gateway_links.h"
 
 #include <string.h>

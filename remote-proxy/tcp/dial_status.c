@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* dial_status: errno of connect() as a status of the wire, in the terms of RFC 8803. */
 #include "dial_status.h"
 
 #include <errno.h>

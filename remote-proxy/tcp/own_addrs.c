@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* own_addrs: the kernel's list is read again whenever it says that it changed, and given to the
+ * policy whole. */
 #include "own_addrs.h"
 
 #include <errno.h>
@@ -26,7 +28,7 @@ struct own_addrs {
 	struct own_addrs_set now;
 };
 
-static bool set_has(const struct own_addrs_set *s, const struct addr *a)
+static bool own_addrs_set_has(const struct own_addrs_set *s, const struct addr *a)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (addr_same_ip(&s->addr[i], a))
@@ -40,7 +42,7 @@ static void set_begin(void *arg)
 }
 
 /* An address may be told twice; that is no harm. */
-static void set_add(void *arg, const struct rtnl_addr *a)
+static void own_addrs_set_add(void *arg, const struct rtnl_addr *a)
 {
 	struct own_addrs_set *s = arg;
 	struct addr *more;
@@ -57,7 +59,7 @@ static void set_add(void *arg, const struct rtnl_addr *a)
 
 static int own_addrs_read(struct own_addrs *o, struct own_addrs_set *s)
 {
-	static const struct rtnl_dump_ops ops = { .begin = set_begin, .addr = set_add };
+	static const struct rtnl_dump_ops ops = { .begin = set_begin, .addr = own_addrs_set_add };
 	int err = rtnl_dump(o->nl, &ops, s);
 
 	if (err)
@@ -76,10 +78,10 @@ static void own_addrs_changed(void *arg)
 		return;
 	}
 	for (size_t i = 0; i < s.n; i++)
-		if (!set_has(&o->now, &s.addr[i]))
+		if (!own_addrs_set_has(&o->now, &s.addr[i]))
 			policy_add_own(o->policy, &s.addr[i]);
 	for (size_t i = 0; i < o->now.n; i++)
-		if (!set_has(&s, &o->now.addr[i]))
+		if (!own_addrs_set_has(&s, &o->now.addr[i]))
 			policy_del_own(o->policy, &o->now.addr[i]);
 	free(o->now.addr);
 	o->now = s;

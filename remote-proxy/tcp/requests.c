@@ -82,7 +82,7 @@ static struct request_list *place(struct request *r)
 	return r->state == WAITING ? &h->waiters[user_index(r->user)] : r->state == OVER ? &h->over : &h->others;
 }
 
-static void count(struct request *r, int by)
+static void request_count(struct request *r, int by)
 {
 	struct requests *h = r->requests;
 
@@ -94,10 +94,10 @@ static void count(struct request *r, int by)
 void request_enter(struct request *r, enum state state)
 {
 	TAILQ_REMOVE(place(r), r, link);
-	count(r, -1);
+	request_count(r, -1);
 	r->state = state;
 	TAILQ_INSERT_TAIL(place(r), r, link);
-	count(r, 1);
+	request_count(r, 1);
 }
 
 static void request_free(struct request *r)
@@ -151,7 +151,7 @@ void request_set_clock(struct request *r, uint64_t ms)
 
 /* --- OPEN --- */
 
-static uint16_t may_open(struct request *r, const struct wire_open *o)
+static uint16_t request_may_open(struct request *r, const struct wire_open *o)
 {
 	uint16_t status;
 
@@ -187,7 +187,7 @@ static void serve_open(struct request *r, const struct record *rec, size_t more)
 		request_refuse(r, WIRE_MALFORMED);
 		return;
 	}
-	status = may_open(r, &o);
+	status = request_may_open(r, &o);
 	if (status) {
 		request_refuse(r, status);
 		return;
@@ -204,7 +204,7 @@ static void serve_open(struct request *r, const struct record *rec, size_t more)
 	request_dial(r, &o.dst);
 }
 
-static void make_room(struct requests *h, unsigned user)
+static void request_make_room(struct requests *h, unsigned user)
 {
 	while (h->waiting[user] > h->config->pool_cap + POOL_SLACK)
 		request_reset(TAILQ_FIRST(&h->waiters[user]));
@@ -221,7 +221,7 @@ static void wait_for_open(struct request *r)
 	}
 	event_add(&r->rd, NULL);
 	request_set_clock(r, (uint64_t)r->requests->config->pool_age_s * 1200);
-	make_room(r->requests, user_index(r->user));
+	request_make_room(r->requests, user_index(r->user));
 }
 
 static void open_arrived(struct request *r, uint8_t *raw, size_t len)
@@ -325,7 +325,7 @@ void requests_enter(struct requests *h, const struct requests_arrival *in)
 	request_watch(r);
 	event_assign(&r->clock, h->base, -1, 0, request_clock_due, r);
 	TAILQ_INSERT_TAIL(place(r), r, link);
-	count(r, 1);
+	request_count(r, 1);
 	read_open(r); /* without a warm connection it came with ATTACH */
 	requests_sweep(h);
 }

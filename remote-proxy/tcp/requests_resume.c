@@ -70,7 +70,8 @@ void request_look_kept(struct request *r)
 	request_set_clock(r, next < LOOK_LEAST_MS ? LOOK_LEAST_MS : next < LOOK_MOST_MS ? next : LOOK_MOST_MS);
 }
 
-static struct request *find(const struct requests *h, const struct user *user, const struct wire_resume *asked)
+static struct request *request_find(const struct requests *h, const struct user *user,
+				    const struct wire_resume *asked)
 {
 	struct request *r;
 
@@ -116,7 +117,7 @@ static void take_wan(struct request *r, struct request *n)
 
 void request_resume(struct request *n, const struct wire_resume *asked, const uint8_t *raw, size_t more)
 {
-	struct request *r = find(n->requests, n->user, asked);
+	struct request *r = request_find(n->requests, n->user, asked);
 
 	if (!r) {
 		request_refuse(n, WIRE_WAS_RESET);

@@ -208,7 +208,7 @@ static void let_wait(struct demux *d, struct assoc *a)
 	d->waiting[d->n_waiting++] = a;
 }
 
-static void take(struct demux *d, const struct udp_got *got)
+static void demux_take(struct demux *d, const struct udp_got *got)
 {
 	struct wire_dgram hdr;
 	struct demux_index *b;
@@ -231,7 +231,7 @@ static void take(struct demux *d, const struct udp_got *got)
  * their place. */
 static void demux_datagram(void *arg, const struct udp_got *got)
 {
-	take(arg, got);
+	demux_take(arg, got);
 	if (!got->more)
 		batch_end(arg);
 }

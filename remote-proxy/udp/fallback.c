@@ -52,7 +52,7 @@ static void carry(struct fallback_user *s)
 		tunnel_carry(s->tunnel, by_stream(s));
 }
 
-static void forget(struct fallback_user *s, const struct control *control)
+static void fallback_forget(struct fallback_user *s, const struct control *control)
 {
 	unsigned kept = 0;
 
@@ -66,7 +66,7 @@ static void heed(struct fallback *f, struct fallback_user *s, const struct user 
 {
 	bool was = by_stream(s);
 
-	forget(s, control);
+	fallback_forget(s, control);
 	s->n = s->n < CONTROLS ? s->n + 1 : CONTROLS;
 	for (unsigned i = s->n - 1; i > 0; i--)
 		s->spoke[i] = s->spoke[i - 1];
@@ -121,7 +121,7 @@ void fallback_left(struct fallback *f, const struct user *user, const struct con
 {
 	struct fallback_user *s = user_of(f, user);
 
-	forget(s, control);
+	fallback_forget(s, control);
 	carry(s);
 }
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* forwarding: which settings make a router of a machine that was none, and keep it reachable
+ * itself. */
 #include "forwarding.h"
 
 #include <dirent.h>

@@ -147,7 +147,7 @@ static int give_pool(struct inner_addrs *n, const struct prefix *pool, const str
 	return 0;
 }
 
-static void hold(struct inner_addrs *n, const struct prefix *net, unsigned user)
+static void inner_hold(struct inner_addrs *n, const struct prefix *net, unsigned user)
 {
 	n->holding[n->n_holdings++] = (struct holding){ *net, user };
 }
@@ -173,10 +173,10 @@ static int make_holdings(struct inner_addrs *n)
 			if (!n->has[v6] || c->users[u].gone)
 				continue;
 			memcpy(host.ip, n->inner[v6][u].ip, sizeof(host.ip));
-			hold(n, &host, u);
+			inner_hold(n, &host, u);
 		}
 		for (size_t i = 0; i < c->users[u].n_routes && !c->users[u].gone; i++)
-			hold(n, &c->users[u].routes[i], u);
+			inner_hold(n, &c->users[u].routes[i], u);
 	}
 	qsort(n->holding, n->n_holdings, sizeof(*n->holding), by_length);
 	while (n->n_hosts < n->n_holdings && n->holding[n->n_hosts].net.bits == 128)

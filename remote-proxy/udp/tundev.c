@@ -145,7 +145,7 @@ static int add_route(const struct tundev *t, struct rtnl_set *s, const struct pr
 	return rtnl_set_route(s, &r);
 }
 
-static int add_user(const struct tundev *t, struct rtnl_set *s, const struct user_tunnel *p)
+static int tundev_add_user(const struct tundev *t, struct rtnl_set *s, const struct user_tunnel *p)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
 	const struct config_user *user = &t->config->users[p->user];
@@ -174,7 +174,7 @@ static int sync_routes(struct tundev *t, bool in)
 	for (size_t i = 0; in && i < t->config->n_pools; i++)
 		err |= add_route(t, &want, &t->config->pools[i], 0);
 	for (size_t u = 0; in && u < t->config->n_users; u++)
-		err |= add_user(t, &want, &t->tunnels[u]);
+		err |= tundev_add_user(t, &want, &t->tunnels[u]);
 	for (int v6 = 0; in && v6 < 2; v6++) {
 		struct rtnl_new_rule rule = { .v6 = v6, .priority = rtnl_range_nat.priority, .table = rtnl_range_nat.table };
 
@@ -247,7 +247,8 @@ static void forward(struct tundev *t)
 {
 	struct addr a;
 
-	forwarding_on(t->settings, inner_addrs_own(t->inner_addrs, AF_INET, &a), inner_addrs_own(t->inner_addrs, AF_INET6, &a));
+	forwarding_on(t->settings, inner_addrs_own(t->inner_addrs, AF_INET, &a),
+		      inner_addrs_own(t->inner_addrs, AF_INET6, &a));
 }
 
 static size_t own_hosts(const struct config *c, struct prefix *out)
@@ -260,14 +261,16 @@ static size_t own_hosts(const struct config *c, struct prefix *out)
 	return n;
 }
 
-static int describe(void *arg, bool undo, struct script *out)
+static int tundev_describe(void *arg, bool undo, struct script *out)
 {
 	const struct tundev *t = arg;
 	const struct config *c = t->config;
 	struct prefix open[CONFIG_PREFIXES];
 	char held[SETTINGS_TEXT];
 
-	if (undo && (script_set_range(out, &rtnl_range_nat) || script_setenv(out, "PLAIT_HELD", "%s", settings_print(t->settings, t->settings_before, held))))
+	if (undo && (script_set_range(out, &rtnl_range_nat) ||
+		     script_setenv(out, "PLAIT_HELD", "%s",
+				   settings_print(t->settings, t->settings_before, held))))
 		return -1;
 	return script_setenv(out, "PLAIT_TUN", "%s", c->tunnel_device) ||
 	       script_set_prefixes(out, "PLAIT_MASQUERADE", c->pools, c->nat ? c->n_pools : 0) ||
@@ -303,7 +306,7 @@ static int open_device(struct tundev *t)
 }
 
 /* 0, or -1 and t->why. */
-static int start(struct tundev *t)
+static int tundev_start(struct tundev *t)
 {
 	t->nl = netlink_open(NETLINK_ROUTE);
 	if (!t->nl) {
@@ -324,7 +327,7 @@ static int start(struct tundev *t)
 	return event_add(&t->readable, NULL);
 }
 
-static void stop(struct tundev *t)
+static void tundev_stop(struct tundev *t)
 {
 	if (event_initialized(&t->readable))
 		event_del(&t->readable);
@@ -339,16 +342,19 @@ static void stop(struct tundev *t)
 	t->nl = NULL;
 }
 
-struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard, struct settings *settings, struct fallback *fallback, char *err, size_t err_len)
+struct tundev *tundev_new(struct event_base *base, const struct config *config,
+			  struct policy *policy, struct seal *seal, struct guard *guard,
+			  struct settings *settings, struct fallback *fallback, char *err,
+			  size_t err_len)
 {
 	struct tundev *t = calloc(1, sizeof(*t));
 
 	if (t)
 		t->tunnels = calloc(CONFIG_USERS, sizeof(*t->tunnels));
 	if (t)
-		t->firewall = tun_firewall_new(config->rules == RULES_IPTABLES, config->rules == RULES_NFTABLES, config->rules_dir, guard,
-					       describe, t);
+		t->firewall = tun_firewall_new(config->rules == RULES_IPTABLES,
+					       config->rules == RULES_NFTABLES, config->rules_dir,
+					       guard, tundev_describe, t);
 	if (!t || !t->tunnels || !t->firewall || !(t->inner_addrs = inner_addrs_new(config, policy, err, err_len))) {
 		tundev_free(t);
 		return NULL;
@@ -364,11 +370,11 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 		t->tunnels[u] = (struct user_tunnel){ .dev = t, .user = u };
 	if (!config->tunnel) {
 		snprintf(t->why, sizeof(t->why), "switched off (enable = no)");
-	} else if (start(t)) {
+	} else if (tundev_start(t)) {
 		if (!t->why[0])
 			snprintf(t->why, sizeof(t->why), "out of memory, or netlink refused");
 		log_warn("no tunnel, TCP only: %s", t->why);
-		stop(t);
+		tundev_stop(t);
 	} else {
 		log_info("the tunnel ends in %s%s", config->tunnel_device, config->nat ? ", and what comes out gets this machine's address" : "");
 	}
@@ -400,7 +406,7 @@ void tundev_free(struct tundev *t)
 		return;
 	if (t->base) {
 		event_del(&t->routes_due);
-		stop(t);
+		tundev_stop(t);
 	}
 	firewall_free(t->firewall);
 	inner_addrs_free(t->inner_addrs);

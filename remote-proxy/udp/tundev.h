@@ -22,8 +22,10 @@ struct tundev;
 /* Makes the device, routes and rules. Where that cannot be done, or is not wanted, there is no
  * tunnel, and tundev_why() says why. NULL, and a sentence in err: this machine cannot be used as
  * it is configured. */
-struct tundev *tundev_new(struct event_base *base, const struct config *config, struct policy *policy, struct seal *seal,
-			  struct guard *guard, struct settings *settings, struct fallback *fallback, char *err, size_t err_len);
+struct tundev *tundev_new(struct event_base *base, const struct config *config,
+			  struct policy *policy, struct seal *seal, struct guard *guard,
+			  struct settings *settings, struct fallback *fallback, char *err,
+			  size_t err_len);
 /* Before the config becomes `next`: -1, and a sentence in err: it cannot. Behind it: makes the rest
  * true. */
 int tundev_renew(struct tundev *t, const struct config *next, char *err, size_t err_len);

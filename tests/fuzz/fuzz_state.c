@@ -22,7 +22,7 @@ int rtnl_stats(struct netlink *nl, const char *device, struct rtnl_stats *out)
 	return 0;
 }
 
-void links_set_verdict(struct links *l, size_t line, enum links_reason who, enum links_standing standing, const char *why)
+void links_set_verdict(struct links *l, size_t line, enum links_judge who, enum links_standing standing, const char *why)
 {
 	(void)l;
 	MUST(line < config.n_links && who == LINKS_QUOTA && (standing == LINKS_IN || standing == LINKS_OUT) && why);
@@ -73,7 +73,6 @@ static void quotas(void)
 	for (size_t i = 0; i < 2; i++) {
 		quota_status(q, i, o);
 		MUST(json_integer_value(json_object_get(o, "used")) >= 0 && json_string_value(json_object_get(o, "again")));
-		quota_spent(q, i);
 	}
 	quota_free(q);
 	json_decref(o);

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from each import each
 from inside import read_exactly, through
 from leap import SANITIZED, Clock, wrap
 from pair import Pair
@@ -47,15 +48,6 @@ def talk(near, far):
     assert read_exactly(near, 5) == b"there"
 
 
-def ticks(pair, n=1):
-    """Whatever either side does from time to time has been done: each second it is looked who is silent, for example."""
-    begin = time.monotonic()
-    for _ in range(n):
-        asked = pair.local.status()["links"][0]["path"]["up"]["packets"]
-        wait_for(lambda a=asked: pair.local.status()["links"][0]["path"]["up"]["packets"] > a, "a probe")
-    time.sleep(max(0, begin + 0.5 - time.monotonic()))
-
-
 @FAKE
 def test_1970_at_home_and_ten_years_ahead_at_the_vps(topo, listener):
     pair, tmp = Pair(topo), topo.new_dir("clocks")
@@ -68,26 +60,7 @@ def test_1970_at_home_and_ten_years_ahead_at_the_vps(topo, listener):
 
 
 @FAKE
-def test_date_steps_by_a_day_in_mid_session(topo, listener):
-    pair, tmp = Pair(topo), topo.new_dir("clocks")
-    pair.write_configs()
-    stamps = [fake_date(d, tmp, "+0") for d in (pair.local, pair.remote)]
-    with pair:
-        near, far = relayed(pair, topo, listener)
-        sessions = pair.local.status()["counters"]["sessions"]
-        for step in ("+1d", "-1d", "+0"):
-            for stamp in stamps:
-                stamp.write_text(step)
-                ticks(pair)
-                talk(near, far)
-        talk(*relayed(pair, topo, listener))
-        status = pair.local.status()
-        assert status["counters"]["sessions"] == sessions, "the session was renewed"
-        assert status["counters"]["relays_failed"] == status["counters"]["relays_reset"] == 0
-
-
-@FAKE
-@pytest.mark.parametrize("which", ["local", "remote"])
+@each("which", ["local", "remote"])
 def test_date_steps_by_a_year_on_one_side(topo, listener, which):
     """A battery that was empty, and the time server that is asked a minute later."""
     pair, tmp = Pair(topo), topo.new_dir("clocks")
@@ -111,7 +84,7 @@ def test_date_steps_by_a_year_on_one_side(topo, listener, which):
 
 
 @pytest.mark.skipif(SANITIZED, reason="the sanitizer wants to be in front of libc itself")
-@pytest.mark.parametrize("which", ["local", "remote", "both"])
+@each("which", ["local", "remote", "both"])
 def test_suspended_for_two_hours(topo, listener, which):
     """Longer than a session lasts, shorter than an idle relay: there is a new session at once, and the relay goes on."""
     pair, tmp = Pair(topo), topo.new_dir("sleep")
@@ -141,7 +114,7 @@ def test_suspended_for_two_hours(topo, listener, which):
         talk(near, far)
 
 
-@pytest.mark.parametrize("which", ["local", "remote"])
+@each("which", ["local", "remote"])
 def test_uptime_wraps_a_32_bit_counter_of_milliseconds(topo, listener, which):
     """49.7 days after the start of the machine, in mid-session."""
     if not os.path.exists("/proc/self/timens_offsets"):

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from each import each
 from pair import Pair
 from plait_client import FakeRemote, Identity, connect, new_socket
 from topology import BUILD, SERVER4, Line, wait_for
@@ -67,33 +68,41 @@ class Bench:
         assert not self.control.exists()
 
 
-@pytest.fixture(params=PROGRAMS)
-def bench(request, tmp_path):
-    return Bench(request.param, tmp_path)
+@pytest.fixture
+def benches(tmp_path):
+    def bench(program):
+        (tmp_path / program).mkdir()
+        return Bench(program, tmp_path / program)
+    return [bench(p) for p in PROGRAMS]
 
 
-def test_good_ones_are_ok(bench):
-    out = bench.call("check")
-    assert (out.returncode, out.stdout, out.stderr) == (0, "ok\n", "")
+def test_good_ones_are_ok(benches):
+    for bench in benches:
+        out = bench.call("check")
+        assert (out.returncode, out.stdout, out.stderr) == (0, "ok\n", ""), bench.program
 
 
-@pytest.mark.parametrize("verb", ["check", "run"])
-def test_a_config_with_a_mistake_is_refused(bench, verb):
+@each("verb", ["check", "run"])
+def test_a_config_with_a_mistake_is_refused(benches, verb):
     """Of what can be wrong there, and how each is told, see tests/unit/local and remote/test_config.c."""
-    bench.config.write_text(bench.base + "[relay]\nidle = soon\n")
-    line = len(bench.base.splitlines()) + 2
-    bench.refused(verb, f"{bench.config}:{line}: idle: soon is not a time")
+    for bench in benches:
+        bench.config.write_text(bench.base + "[relay]\nidle = soon\n")
+        line = len(bench.base.splitlines()) + 2
+        bench.refused(verb, f"{bench.config}:{line}: idle: soon is not a time")
 
 
-@pytest.mark.parametrize("verb", ["check", "run"])
-def test_a_key_that_others_may_read_is_refused(bench, verb):
+@each("verb", ["check", "run"])
+def test_a_key_that_others_may_read_is_refused(benches, verb):
     """Of what else can be wrong with it see tests/unit/sys/test_identity.c."""
-    bench.key.chmod(0o640)
-    bench.refused(verb, f"{bench.key}: others may read the key")
+    for bench in benches:
+        bench.key.chmod(0o640)
+        bench.refused(verb, f"{bench.key}: others may read the key")
 
 
-def test_more_relays_than_descriptors(topo, bench):
+@each("side", [0, 1])
+def test_more_relays_than_descriptors(topo, benches, side):
     """Refused, with both numbers; nothing was touched."""
+    bench = benches[side]
     section = "[lan]\n" if bench.program.name == "plait-local" else "[remote]\n"
     bench.config.write_text(bench.base.replace(section, section + "max_relays = 5000\n"))
     ns = topo.gw if bench.program.name == "plait-local" else topo.vps
@@ -160,7 +169,7 @@ def test_unknown_user(topo):
         assert pair.local.stop() == 0 and pair.remote.stop() == 0
 
 
-@pytest.mark.parametrize("ours, theirs, mode", [("yes", "no", "SEALED"), ("no", "yes", "SEALED"), ("yes", "yes", "CLEAR")])
+@each("ours, theirs, mode", [("yes", "no", "SEALED"), ("no", "yes", "SEALED"), ("yes", "yes", "CLEAR")])
 def test_clear_on_one_side_only(topo, ours, theirs, mode):
     """What travels is sealed unless both sides say otherwise: watched on the wire, from a client that speaks TLS."""
     mark = b"CLEARLY-SEEN-" * 40

@@ -3,11 +3,11 @@
 
 Who came is told by the address that the server sees: the VPS's (relayed) or the modem's (direct)."""
 import re
-import stat
 import time
 
 import pytest
 
+from each import each
 from inside import listen, read_exactly, through
 from leap import Leaping
 from pair import Pair
@@ -121,38 +121,6 @@ def test_a_download_goes_on_while_nobody_else_is_heard(topo, pair):
     relayed_again(topo, pair)
 
 
-def test_vps_gone_while_nobody_asks(topo, pair):
-    """The house sleeps, and is pinged rarely; who wakes first waits no longer than anybody."""
-    pair.leap(6, pair.local)  # nobody has wanted it for five seconds
-    vps_gone(topo)
-    time.sleep(1.5)  # longer than between two pings while somebody wants it
-    how = [page(topo)]
-    while how[-1] != "direct":
-        how.append(page(topo))
-        assert len(how) <= 2, how
-    assert set(how) <= {"direct", "ConnectionResetError"}, how
-    vps_back(topo)
-    relayed_again(topo, pair)
-
-
-def test_vps_blinks_and_nobody_goes_out_directly(topo, pair):
-    """Two seconds of silence: pages are late and nothing else. What was asked for in the very instant may have been served, and its
-    answer lost with the line: that is told by a reset."""
-    surfer = Surfer(topo)
-    instants = []
-    for _ in range(3):
-        before = surfer.now()
-        wait_for(lambda: surfer.first("relayed", before), "a page")
-        instants.append(surfer.now())
-        vps_gone(topo)
-        time.sleep(2)
-        vps_back(topo)
-    before = surfer.now()
-    wait_for(lambda: surfer.first("relayed", before), "a page")
-    pages = [p for p in surfer.stop() if not any(-0.5 < p[0] - t < 0.5 and p[2] == "ConnectionResetError" for t in instants)]
-    assert {how for _, _, how in pages} == {"relayed"}, [p for p in pages if p[2] != "relayed"]
-
-
 def test_remote_stopped(topo, pair):
     """Its host answers with resets, and the process stays away."""
     assert page(topo) == "relayed"
@@ -209,37 +177,6 @@ def test_reject_never_goes_out_directly(topo, alone):
         wait_for(lambda: page(topo) == "relayed", "relayed")
 
 
-def test_wrong_server_key_is_named_and_the_house_is_online(topo, alone):
-    stranger = Pair(topo).local.make_key()
-    with Pair(topo, wait=False, local_set={"vps.key": stranger}) as pair:
-        wait_for(lambda: "its key (plait-remote pubkey) the one in [vps] key" in pair.local.logged(), "a hint")
-        assert page(topo, 1) == "direct"
-        assert pair.local.status()["rules"] == "out"
-
-
-def broken_scripts(topo):
-    """The directory of scripts, all of which fail until there is a file `mended` beside them."""
-    there = topo.new_dir("rules")
-    for name in ("nftables", "tproxy", "redirect", "common.sh", "words.sh"):
-        text = (topo.rules_dir() / name).read_text()
-        if not name.endswith(".sh"):
-            text = text.replace("here=", f'[ "$1" = down ] || [ -e {there}/mended ] || exit 9\nhere=', 1)
-        (there / name).write_text(text)
-        (there / name).chmod(stat.S_IRWXU)
-    return there
-
-
-def test_rules_that_cannot_be_put_in_are_tried_again(topo, alone):
-    """At boot another program may hold the lock, or a module may not be loaded yet."""
-    scripts = broken_scripts(topo)
-    with Pair(topo, local_set={"lan.rules_dir": scripts}) as pair:
-        assert page(topo) == "direct"
-        wait_for(lambda: pair.local.logged().count("the LAN is not intercepted") >= 2, "tried again")
-        assert page(topo) == "direct"
-        (scripts / "mended").touch()
-        wait_for(lambda: page(topo) == "relayed", "relayed")
-
-
 def test_crash_loop_leaves_the_house_online(topo, pair):
     """Killed again and again, at any moment of its start: the guard of each brings the house online before another one begins."""
     for i in range(8):
@@ -266,7 +203,7 @@ def test_lan_device_that_comes_later(topo, alone):
                        "addr replace 192.168.77.1/24 dev lan0", "addr replace fd77::1/64 dev lan0 nodad")
 
 
-@pytest.mark.parametrize("way", ["addr flush dev eth0 scope global", "sysctl"])
+@each("way", ["addr flush dev eth0 scope global", "sysctl"])
 def test_vps_without_ipv6_says_unreachable(topo, pair, way):
     """Not that it is out of resources, which would be looked for in the wrong place."""
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from each import each
 from inside import background, end_of, read_exactly, through
 from pair import Pair
 from peer import read_pattern, send_pattern
@@ -107,7 +108,7 @@ def exec_stop_post(topo):
         topo.gw.run([topo.rules_dir() / name, "down"], check=False)
 
 
-@pytest.mark.parametrize("way", list(RULES))
+@each("way", list(RULES))
 def test_guard_and_daemon_both_killed(topo, listener, way):
     """No table needs an owner: with nftables the packets pass at once, with iptables once systemd ran ExecStopPost; nothing is left."""
     with Pair(topo, local_set=RULES[way]) as pair:
@@ -131,7 +132,7 @@ def test_guard_and_daemon_both_killed(topo, listener, way):
         relayed(topo)
 
 
-@pytest.mark.parametrize("way", list(RULES))
+@each("way", list(RULES))
 def test_the_guards_successor_knows_what_is_to_be_undone(topo, way):
     with Pair(topo, local_set=RULES[way]) as pair:
         relayed(topo)
@@ -202,8 +203,8 @@ def poorer(topo, missing):
     return there
 
 
-@pytest.mark.parametrize("missing, left", [(["nftables"], "tproxy"), (["nftables", "tproxy"], "redirect"),
-                                           (["nftables", "tproxy", "redirect"], None)], ids=lambda v: str(v))
+@each("missing, left", [(["nftables"], "tproxy"), (["nftables", "tproxy"], "redirect"),
+                                           (["nftables", "tproxy", "redirect"], None)])
 def test_the_next_best_way_or_a_clear_word(topo, missing, left):
     with Pair(topo, local_set={"lan.rules_dir": poorer(topo, missing)}) as pair:
         if left:

@@ -66,16 +66,6 @@ def test_each_change_is_told_once_with_its_reason():
         assert told.names("") == ["vps-up"], told.events()
 
 
-def test_a_remote_that_dies_is_told():
-    with Told() as told:
-        told.wait("vps-up")
-        told.pair.remote.process.kill()
-        told.wait("vps-down")
-        told.pair.remote.process.wait()
-        told.pair.remote.start()
-        wait_for(lambda: told.names("").count("vps-up") == 2, "the remote is up again")
-
-
 def test_a_program_that_hangs_delays_nobody():
     with Told(then="sleep 600") as told:
         wait_for(told.events, "the first event")

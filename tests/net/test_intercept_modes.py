@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from each import each
 from inside import background, connect, end_of, listen, through
 from pair import Pair
 from topology import LAN4, SERVER4, SERVER6, VPS4, Line, wait_for
@@ -19,7 +20,7 @@ WAYS = {
     "tproxy": {"lan.rules": "iptables"},
     "redirect": {"lan.intercept": "redirect"},
 }
-EVERY_WAY = pytest.mark.parametrize("way", list(WAYS))
+EVERY_WAY = each("way", list(WAYS))
 KERNEL = ("ip -4 rule; ip -6 rule; ip -4 route show table all; ip -6 route show table all; ip mptcp endpoint; "
           "nft list ruleset; cat /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/ip_forward")
 SETTINGS = "ip mptcp limits; cd /proc/sys/net/mptcp; grep . blackhole_timeout syn_retrans_before_tcp_fallback enabled"
@@ -74,7 +75,7 @@ def test_both_families_are_relayed_and_nothing_is_left_after_the_end(topo, liste
 
 
 @EVERY_WAY
-@pytest.mark.parametrize("host", [SERVER4, SERVER6])
+@each("host", [SERVER4, SERVER6])
 def test_a_call_from_before_goes_on_when_plait_begins_and_ends(topo, listener, way, host):
     """Its packets belong to no connection of ours: offered to the listener, they would end it. IPv6 is not masqueraded."""
     near, far = through(topo.lan, host, listener)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from each import each
 from inside import background, connect, end_of, through
 from pair import Pair
 from peer import read_pattern, send_pattern
@@ -43,7 +44,7 @@ def has(daemon, cap):
     return daemon.status()["kernel"][cap] == "yes"
 
 
-@pytest.mark.parametrize("where", ["both", "gw", "vps"])
+@each("where", ["both", "gw", "vps"])
 def test_without_mptcp(topo, listener, where):
     """Plain TCP, one warning, flagged."""
     spaces = {"both": (topo.gw, topo.vps), "gw": (topo.gw,), "vps": (topo.vps,)}[where]

@@ -89,17 +89,6 @@ def down_and_after_a_kill(topo, pair):
     assert set(windows(topo.vps, 25050)) == set(routes) - {"11.1.0.2", "11.2.0.2"}
 
 
-def test_a_number_is_not_learnt(topo):
-    fixed = {f"link {line.device}.initcwnd": 25 for line in topo.line}
-    with Pair(topo, local_set=fixed, remote_set={"relay.initcwnd": 25}) as pair:
-        transfer(topo, "up")
-        transfer(topo, "down")
-        assert learnt_up(pair) == [25, 25]
-        assert windows(topo.gw, 25001)["default"] == 25
-        routes = windows(topo.vps, 25050)
-        assert routes["default"] == 25 and "11.1.0.2" not in routes
-
-
 def test_who_sends_slowly_teaches_nothing(topo):
     """2 Mbit/s for two seconds, as long as the transfer took, say nothing of a line of 20."""
     with Pair(topo) as pair, listen(topo.server, 9400) as listener:

@@ -5,7 +5,7 @@ import threading
 import time
 
 from pair import Pair
-from plait_client import NO_RESOURCES, Identity, Remote, Target, Tls, abort, connect, decode, ending, knock, two_users
+from plait_client import NO_RESOURCES, Identity, Remote, Target, Tls, abort, connect, decode, knock, two_users
 from topology import SERVER4, Line, wait_for
 
 LINES = [Line()]
@@ -86,49 +86,6 @@ def test_a_thousand_replayed_knocks_make_no_session(topo, target):
         assert opened(control.session, topo.server, target)[1] == 0
         for s in crowd:
             abort(s)
-
-
-def test_user_cap_of_relays(topo, target):
-    """The sixth of five is refused with 0x140; the other user is not; who ends one may open one."""
-    with Remote(topo, a=Identity.new(), b=Identity.new(), caps={"a": "relays = 5"}) as remote:
-        a, b = (remote.call(topo.server, u).session for u in "ab")
-        before = target.dialled
-        mine = [opened(a, topo.server, target) for _ in range(5)]
-        assert [status for _, status in mine] == [0] * 5
-        wait_for(lambda: target.dialled == before + 5, "all five have arrived")
-        refused, status = opened(a, topo.server, target)
-        assert status == NO_RESOURCES
-        refused.sock.settimeout(5)
-        assert ending(refused.sock)[0] in ("eof", "reset")
-        assert opened(b, topo.server, target)[1] == 0
-        wait_for(lambda: target.dialled >= before + 6, "the other user's has arrived")
-        assert target.dialled == before + 6
-        mine[0][0].close()
-        wait_for(lambda: remote.user("a")["relays"] == 4, "the relay has ended")
-        assert opened(a, topo.server, target)[1] == 0
-        assert remote.user("a")["refused"] == 1 and remote.user("b")["refused"] == 0
-
-
-def test_cap_of_the_whole_remote(topo, target):
-    """max_relays is for all users together."""
-    with Remote(topo, a=Identity.new(), b=Identity.new(), options="max_relays = 3") as remote:
-        a, b = (remote.call(topo.server, u).session for u in "ab")
-        held = [opened(s, topo.server, target) for s in (a, a, b, b)]
-        assert [status for _, status in held] == [0, 0, 0, NO_RESOURCES]
-
-
-def test_user_cap_of_opens(topo, target):
-    """Ten a second, twenty at once; then 0x140 until time has passed."""
-    with Remote(topo, a=Identity.new(), b=Identity.new(), caps={"a": "opens = 10"}) as remote:
-        a, b = (remote.call(topo.server, u).session for u in "ab")
-        begin = time.monotonic()
-        statuses = [opened(a, topo.server, target)[1] for _ in range(60)]
-        granted, seconds = statuses.count(0), time.monotonic() - begin
-        assert 20 <= granted <= 20 + 10 * seconds + 1
-        assert statuses[:20] == [0] * 20
-        assert set(statuses) == {0, NO_RESOURCES}
-        assert opened(b, topo.server, target)[1] == 0
-        wait_for(lambda: opened(a, topo.server, target)[1] == 0, "time has passed")
 
 
 def connect_times(session, ns, target, n):

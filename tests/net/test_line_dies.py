@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from each import each
 from inside import accept, background, connect, end_of, read_exactly, reset
 from peer import Check, send_pattern
 from test_links import Bed
@@ -101,7 +102,7 @@ def answer(s):
             s.sendall(read_exactly(s, 64))
 
 
-@pytest.mark.parametrize("line", [0, 1], ids=["first line", "second line"])
+@pytest.mark.parametrize("line", [0, 1])
 def test_small_questions_beside_it_are_answered(bed, line):
     near, far = bed.through()
     background(answer, far)
@@ -168,7 +169,7 @@ def grown(line, seconds):
     return line.bytes()["down"] - before
 
 
-@pytest.mark.parametrize("lost", [0, 1], ids=["first", "joined"])
+@each("lost", [0, 1])
 def test_a_subflow_was_reset_and_then_the_other_line_dies(lost):
     """A box on the way may reset one subflow, and the kernel does not join it again by itself: the last line's death is survived all the same."""
     with Bed([Line("20M", "20M", 10), Line("20M", "20M", 60)]) as bed:  # connections begin on line 1, which is much nearer

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from each import each
 from test_line_dies import TWO, stream
 from test_links import Bed
 from topology import wait_for
@@ -42,14 +43,14 @@ def uses_both_again(bed, s):
     s.finish()
 
 
-@pytest.mark.parametrize("line", [0, 1], ids=["first line", "second line"])
+@each("line", [0, 1])
 def test_another_address_under_a_running_transfer(bed, line):
     s = stream(bed, "down")
     renumber(bed, line, 60)
     uses_both_again(bed, s)
 
 
-@pytest.mark.parametrize("line", [0, 1], ids=["first line", "second line"])
+@each("line", [0, 1])
 def test_a_line_that_was_dead_for_a_while(bed, line):
     s = stream(bed, "down")
     bed.topo.line[line].set(hole="both")

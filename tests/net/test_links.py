@@ -2,6 +2,7 @@
 """Fear: lines that come, go, renumber, are all alike, speak one family only, lose, shrink or are tampered with."""
 import pytest
 
+from each import each
 from inside import background, end_of, listen, read_exactly, through
 from leap import Leaping
 from peer import read_pattern, send_pattern
@@ -86,10 +87,10 @@ def _sound():
 
 # --- bad lines, each worse than the other ---
 
-@pytest.mark.parametrize("faults", [
+@each("faults", [
     {"loss": 20}, {"reorder": 20},
     {"loss": 3, "jitter": 10, "reorder": 5, "duplicate": 5, "corrupt": 1},
-], ids=lambda f: "+".join(f"{k}{v}" for k, v in f.items()))
+])
 def test_bad_lines_deliver_every_byte(bed, faults):
     for line in bed.topo.line:
         line.set(both=faults)
@@ -102,7 +103,7 @@ def test_bad_lines_deliver_every_byte(bed, faults):
 
 # --- a small path whose messages about it are swallowed ---
 
-@pytest.mark.parametrize("host", [SERVER4, SERVER6], ids=["v4", "v6"])
+@each("host", [SERVER4, SERVER6])
 def test_mtu_1280_with_icmp_blocked(bed, host):
     isp = bed.topo.isp[0]
     isp.ip("link set line mtu 1280", "link set inet mtu 1280")
@@ -121,7 +122,7 @@ def test_mtu_1280_with_icmp_blocked(bed, host):
 
 # --- a middlebox that knows no MPTCP ---
 
-@pytest.mark.parametrize("which", ["both lines", "line 1"])
+@each("which", ["both lines", "line 1"])
 def test_stripped_mptcp_options_work_as_tcp_and_are_flagged(which):
     both = which == "both lines"
 
@@ -161,7 +162,7 @@ def test_renumbered_line_keeps_relays_and_carries_again(sound):
     wait_for(lambda: sound.link("wan2")["address4"] == "192.168.2.2", "the old address again")
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["first line", "second line"])
+@each("index", [0, 1])
 def test_unplugged_and_back_under_a_download(sound, index):
     near, far = sound.through()
     line, size = sound.topo.line[index], 24_000_000
@@ -219,7 +220,7 @@ def test_two_lines_with_one_subnet_and_one_gateway_address():
         bed.carries(500_000)
 
 
-@pytest.mark.parametrize("odd", [{"ipv4": False}, {"ipv6": False}], ids=["a v6-only line", "a v4-only line"])
+@each("odd", [{"ipv4": False}, {"ipv6": False}])
 def test_lines_of_different_families_carry_together(odd):
     lines = [Line("20M", "20M", 5), Line("20M", "20M", 10, **odd)]
     pair = {"remote_set": {"listen.announce": "11.7.0.2, 2a11:7::2"}}

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from each import each
 from pair import Pair
 from plait_client import PORT, connect, new_socket
 from topology import SERVER4, VPS4, Line, wait_for
@@ -181,7 +182,7 @@ def test_no_answer_at_the_start_and_none_while_the_remote_is_away(topo, dns):
         assert local.slowest < HELD_S
 
 
-@pytest.mark.parametrize("allowed", ["no", "yes"])
+@each("allowed", ["no", "yes"])
 def test_a_private_address_needs_permission(topo, dns, allowed):
     """And the log says which option gives it."""
     dns.moods["vps.example"] = lambda q: [q.addresses("127.0.0.1")]

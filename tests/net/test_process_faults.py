@@ -151,21 +151,6 @@ def test_cold_open_to_a_restarted_remote_is_told_so_at_once(topo, orders):
         assert orders.twice() == []
 
 
-def test_cold_open_is_told_so_also_when_packets_are_lost(topo, orders):
-    """The RESET must survive its own loss: it did not while the remote closed behind it (10 of 20 orders were reset)."""
-    with Pair(topo, local_set={"pool.min": 0, "pool.max": 0}) as pair:
-        for line in topo.line:
-            line.set(down={"loss": 25})
-        results = []
-        for i in range(4):
-            restart_unnoticed(topo, pair)
-            results.append(order(topo, b"lossy %d" % i, 60)[0])
-        for line in topo.line:
-            line.set(down={"loss": 0})
-    assert results == ["done"] * 4
-    assert orders.twice() == []
-
-
 def test_power_cut_of_the_remote_is_known_after_its_next_order(topo, pair, orders):
     """Nobody heard a reset: neither the relay, nor the warm connections, nor the session's own. An order sent now may
     have been served for all one knows, so it ends with a reset; soon, and the old relay with it."""

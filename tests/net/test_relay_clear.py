@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+from each import each
 from inside import end_of, inside, listen, through
 from pair import Pair
 from topology import SERVER4, VPS4, Line, wait_for
@@ -72,7 +73,7 @@ def intercepting(pair):
     wait_for(lambda: pair.local.status()["rules"] != "out", "interception")
 
 
-@pytest.mark.parametrize("here,there", [("yes", "yes"), ("yes", "no"), ("no", "yes"), ("no", "no")])
+@each("here,there", [("yes", "yes"), ("yes", "no"), ("no", "yes"), ("no", "no")])
 def test_clear_only_when_both_allow_it(topo, web, here, there):
     both = here == there == "yes"
     with Pair(topo, local_set={"relay.clear": here}, remote_set={"relay.clear": there}) as pair:

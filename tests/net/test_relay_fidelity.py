@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Fear: a connection through plait is not quite a connection. Every way of speaking, ending and failing,
 with both ends in the hands of the test, in SEALED streams and (where `clear` is allowed) behind a TLS record."""
+import inspect
 import hashlib
 import http.server
 import random
@@ -13,6 +14,7 @@ import time
 
 import pytest
 
+from each import each
 from inside import accept, background, connect, end_of, inside, listen, read_exactly, reset, through
 from peer import read_pattern, send_pattern
 from topology import ROOT, SERVER4, SERVER6, Line, wait_for
@@ -24,8 +26,7 @@ LINES = [Line("100M", "100M", 5), Line("100M", "100M", 15)]
 PAIR = {"local_set": {"relay.clear": "yes"}, "remote_set": {"relay.clear": "yes", "relay.dial": "3s"}}
 BIG = 20_000_000
 TLS = b"\x16\x03\x01\x00\x05hello"  # looks like TLS: passes in CLEAR
-MODES = pytest.mark.parametrize("first", [b"hello", TLS], ids=["sealed", "clear"])
-HOSTS = pytest.mark.parametrize("host", [SERVER4, SERVER6], ids=["v4", "v6"])
+HOSTS = each("host", [SERVER4, SERVER6])
 
 
 @pytest.fixture(scope="module", name="listener")
@@ -35,13 +36,25 @@ def _listener(topo, pair):
         yield s
 
 
-@pytest.fixture(name="both")
-def _both(topo, listener, first):
-    near, far = through(topo.lan, SERVER4, listener, first)
-    assert came_by_the_vps(far)
-    yield near, far
-    near.close()
-    far.close()
+def sealed_and_clear(test):
+    """The test with `both` ends of a connection whose bytes plait seals, and then of one that it need not."""
+    def each_mode(topo, listener, **fixtures):
+        for first in (b"hello", TLS):
+            near, far = through(topo.lan, SERVER4, listener, first)
+            assert came_by_the_vps(far)
+            try:
+                test(both=(near, far), **fixtures)
+            except AssertionError as e:
+                e.add_note("sealed" if first != TLS else "clear")
+                raise
+            finally:
+                near.close()
+                far.close()
+    each_mode.__name__, each_mode.__doc__ = test.__name__, test.__doc__
+    own = [p for n, p in inspect.signature(test).parameters.items() if n != "both"]
+    house = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("topo", "listener")]
+    each_mode.__signature__ = inspect.Signature(house + own)
+    return each_mode
 
 
 def came_by_the_vps(far):
@@ -122,7 +135,7 @@ def test_large_upload_by_curl(topo, pair):
 
 # --- half-close ---
 
-@MODES
+@sealed_and_clear
 def test_server_ends_and_client_goes_on(both):
     near, far = both
     far.shutdown(socket.SHUT_WR)
@@ -136,7 +149,7 @@ def test_server_ends_and_client_goes_on(both):
     assert end_of(far) == "eof"
 
 
-@MODES
+@sealed_and_clear
 def test_client_ends_and_server_goes_on(both):
     near, far = both
     near.shutdown(socket.SHUT_WR)
@@ -151,7 +164,7 @@ def test_client_ends_and_server_goes_on(both):
 
 # --- endings ---
 
-@MODES
+@sealed_and_clear
 def test_server_resets_in_mid_body(both):
     near, far = both
     send_pattern(far, 1, 200_000)
@@ -161,7 +174,7 @@ def test_server_resets_in_mid_body(both):
     assert check.exact
 
 
-@MODES
+@sealed_and_clear
 def test_client_resets_in_mid_body(both):
     near, far = both
     near.sendall(b"x" * 50_000)
@@ -170,8 +183,8 @@ def test_client_resets_in_mid_body(both):
     assert end_of(far) == "reset"
 
 
-@MODES
-@pytest.mark.parametrize("writer", ["server", "client"])
+@each("writer", ["server", "client"])
+@sealed_and_clear
 def test_reset_while_the_other_end_writes_without_end(both, writer):
     """The writer learns of it at once, not when a minute's patience of the kernel is over."""
     near, far = both if writer == "server" else both[::-1]
@@ -189,7 +202,7 @@ def test_reset_while_the_other_end_writes_without_end(both, writer):
     assert writing.join() in ("ConnectionResetError", "BrokenPipeError")
 
 
-@MODES
+@sealed_and_clear
 def test_both_end_at_once(both):
     near, far = both
     threads = [background(lambda s: (s.sendall(b"last"), s.shutdown(socket.SHUT_WR)), s) for s in both]
@@ -199,7 +212,7 @@ def test_both_end_at_once(both):
     assert (end_of(near), end_of(far)) == ("eof", "eof")
 
 
-@MODES
+@sealed_and_clear
 def test_last_data_and_fin_in_one(both):
     near, far = both
     far.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
@@ -209,7 +222,7 @@ def test_last_data_and_fin_in_one(both):
     assert end_of(near) == "eof"
 
 
-@MODES
+@sealed_and_clear
 def test_reset_after_the_end_of_the_other_direction(both):
     near, far = both
     far.shutdown(socket.SHUT_WR)

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from each import each
 from inside import accept, connect, listen, read_exactly, sockets_in, tcp, through
 from topology import BUILD, SERVER4, TOOLS, Line, wait_for
 
@@ -148,7 +149,7 @@ def test_readers_with_a_zero_window_stay_up(topo, pair, listener):
 
 # --- descriptors ---
 
-@pytest.mark.parametrize("which", ["local", "remote"])
+@each("which", ["local", "remote"])
 def test_out_of_descriptors_rests_and_recovers(topo, pair, listener, which):
     daemon = getattr(pair, which)
     wait_for(lambda: relays_are(pair, 0), "no relays of earlier tests")

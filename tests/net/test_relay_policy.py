@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from each import each
 from inside import connect, end_of, listen, through
 from topology import LAN4, SERVER4, wait_for
 
@@ -52,7 +53,7 @@ def test_the_marked_road_leads_to_the_remote(topo, pair, inside_vps):
         far.close()
 
 
-@pytest.mark.parametrize("host", INSIDE4 + INSIDE6)
+@each("host", INSIDE4 + INSIDE6)
 def test_inside_is_reset_and_nothing_arrives(topo, pair, inside_vps, host):
     before, lo = pair.remote.status()["counters"]["refused_policy"], seen_on_lo(topo)
     assert attempt(topo, host) == "reset"

@@ -114,23 +114,6 @@ def test_first_one_falls_silent_and_comes_back(topo, pair):
     assert "direct" not in {how for _, _, how in pages}
 
 
-def test_restart_of_one_does_not_end_what_the_other_relays(topo, pair):
-    with listen(topo.server, 9000) as listener:
-        old = through(topo.lan, SERVER4, listener)
-        pair.first.process.kill()
-        pair.first.process.wait()
-        wait_for(lambda: page(topo) == "second", "a page by the second")
-        near, far = through(topo.lan, SERVER4, listener)
-        assert far.getpeername()[0] == f"::ffff:{SECOND}"
-        pair.first.start()
-        wait_for(lambda: others(pair)[0]["connected"], "a session with the first")
-        near.sendall(b"still there?")
-        assert read_exactly(far, 12) == b"still there?"
-        assert page(topo) == "second"
-        for s in (*old, near, far):
-            s.close()
-
-
 def test_both_gone_is_direct_and_any_of_them_will_do(topo, pair):
     gone(topo, "vps")
     gone(topo, "srv2")
@@ -148,15 +131,6 @@ def test_neither_is_ever_intercepted(topo, pair):
             s.sendall(b"\0")
     assert pair.local.status()["counters"]["relays_opened"] == 0
     assert pair.local.status()["counters"]["intercept_loops"] == 0
-
-
-def test_second_alone_at_the_start(topo):
-    """The first one is away when the house wakes up."""
-    with TwoVps(topo, first_away=True, wait=False) as pair:
-        wait_for(lambda: page(topo, 2) == "second", "the second")
-        pair.first.start()
-        wait_for(lambda: pair.local.status()["vps"]["others"][0]["session"], "a session with the first")
-        assert page(topo) == "second"
 
 
 # --- from a name ---
@@ -206,14 +180,3 @@ def test_service_names_its_remotes(topo, dns):
         wait_for(lambda: page(topo) == "first", "the first")
         pair.second.start()
         wait_for(pair.second.status, "the second again")
-
-
-def test_service_without_an_answer(topo, dns):
-    """The house is online directly, and the log says why; the service comes, and is used."""
-    answer = []
-    dns.moods["_plait._tcp.example"] = lambda q: [service(q, *answer)] if answer else [q.reply(rcode=3)]
-    with ByService(topo, wait=False) as pair:
-        wait_for(lambda: "_plait._tcp.example: " in pair.local.logged(), "a line in the log")
-        assert page(topo, 2) == "direct"
-        answer.append((1, 1, 7200, "one.example"))
-        wait_for(lambda: page(topo, 2) == "first", "relayed")

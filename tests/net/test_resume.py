@@ -79,68 +79,6 @@ def test_a_connection_that_was_reset_while_the_destination_is_dialled(topo, remo
     up.close()
 
 
-def test_only_what_was_kept_for_this_user_and_only_once(topo, remote, session, target):
-    plain, kept = session.attach(topo.server), session.attach(topo.server)
-    other = remote.call(topo.server, "b")
-    with muted(topo, kept):
-        assert plain.open(SERVER4, target.port)["status"] == 0
-        kept.send(OPEN, open_plain(SERVER4, target.port, reserved=KEEP))
-        wait_for(lambda: remote.status()["dialling"] == 1, "it is kept")
-        for who, sid, ctr in ((session, session.sid, plain.ctr), (session, session.sid, 77), (session, bytes(16), kept.ctr),
-                              (other.session, session.sid, kept.ctr)):
-            up = resumed(topo, who, sid, ctr)
-            assert up.answer() == {"what": 1, "status": WAS_RESET, "first": b""}
-            up.close()
-        first = resumed(topo, session, session.sid, kept.ctr)
-        assert first.answer()["status"] == 0
-        again = resumed(topo, session, session.sid, kept.ctr)
-        assert again.answer()["status"] == WAS_RESET
-    assert remote.counter("opens_resumed") >= 1
-    for up in (plain, first, again):
-        up.close()
-    other.close()
-
-
-def test_a_resumed_one_can_be_resumed(topo, remote, session, target):
-    before, old, second = target.dialled, session.attach(topo.server), session.attach(topo.server)
-    with muted(topo, old, second):
-        old.send(OPEN, open_plain(SERVER4, target.port, b"first", reserved=KEEP))
-        wait_for(lambda: target.dialled == before + 1, "it was served")
-        second.send(OPEN, resume_plain(session.sid, old.ctr))
-        wait_for(lambda: remote.counter("opens_resumed") == 1, "it was taken up")
-        second.close()
-        third = resumed(topo, session, session.sid, second.ctr)
-        said = third.answer()
-    assert said["status"] == 0
-    assert (said["first"] or third.read()[1]) == b"first"
-    assert target.dialled == before + 1
-    third.close()
-
-
-def test_kept_and_nothing_happens(topo, session, target):
-    up = session.attach(topo.server)
-    assert up.open(SERVER4, target.port, reserved=KEEP)["status"] == 0
-    up.send(DATA, b"x" * 10000)
-    got = b""
-    while len(got) < 10000:
-        kind, data = up.read()
-        assert kind == DATA
-        got += data
-    up.send(FIN)
-    assert up.read() == (FIN, b"")
-    up.close()
-
-
-def test_without_a_resume_it_is_reset(topo, remote, session, target):
-    """Nobody keeps a destination for ever."""
-    up = session.attach(topo.server)
-    with muted(topo, up):
-        up.send(OPEN, open_plain(SERVER4, target.port, reserved=KEEP))
-        wait_for(lambda: remote.status()["dialling"] == 1, "it is kept")
-        up.close()
-        wait_for(lambda: remote.status()["dialling"] == 0, "it was given up after 30 s")
-
-
 def test_a_house_whose_lines_are_uneasy(topo):
     """All subflows are reset between OPEN and ACCEPT; the order is served once, and answered."""
     orders = Orders(topo.server, 9200)

@@ -6,6 +6,7 @@
 The server in `inet` answers "direct"; the listener on the gateway answers "taken <original destination>".
 """
 import contextlib
+import inspect
 import os
 import select
 import socket
@@ -181,27 +182,37 @@ def found(topology):
     return {"now": dump()}
 
 
-@pytest.fixture(params=["tproxy", "redirect", "nftables"])
-def rules(request, found):
-    yield request.param
-    script(request.param, "down")
-    before, found["now"] = found["now"], dump()
-    assert [l for l in found["now"] if l not in before] == [l for l in before if l not in found["now"]] == []
+WAYS = ["tproxy", "redirect", "nftables"]
 
 
-@pytest.fixture
-def before(rules, found):
-    return found["now"]
+def plaits_place(way):
+    """A listener there."""
+    return Answering(GW, (PORT,), taken_by_redirect if way == "redirect" else taken, transparent=way != "redirect")
 
 
-@pytest.fixture
-def listener(rules):
-    """plait-local's place."""
-    a = Answering(GW, (PORT,), taken_by_redirect if rules == "redirect" else taken, transparent=rules != "redirect")
-    yield
-    a.close()
+def every_script(test):
+    """The same with each of them: `rules`, what is there `before`, and a `listener` if asked for. All is as before in the end."""
+    wants = inspect.signature(test).parameters
+
+    def all_of_them(found):
+        for way in WAYS:
+            given = {"rules": way, "before": found["now"], "listener": plaits_place(way) if "listener" in wants else None}
+            try:
+                test(**{name: given[name] for name in wants})
+            except AssertionError as e:
+                e.add_note(f"with {way}")
+                raise
+            finally:
+                script(way, "down")
+                if given["listener"]:
+                    given["listener"].close()
+            before, found["now"] = found["now"], dump()
+            assert [l for l in found["now"] if l not in before] == [l for l in before if l not in found["now"]] == [], way
+    all_of_them.__name__, all_of_them.__doc__ = test.__name__, test.__doc__
+    return all_of_them
 
 
+@every_script
 def test_takes_both_families(rules, listener):
     assert fetch(LAN, "11.9.0.1") == "direct"
     script(rules, "up")
@@ -213,6 +224,7 @@ def test_takes_both_families(rules, listener):
     assert fetch(LAN, "2a11:9::1") == "direct"
 
 
+@every_script
 def test_up_twice_is_up_once_and_down_alone_is_fine(rules, before):
     script(rules, "down")
     assert dump() == before
@@ -228,6 +240,7 @@ def test_up_twice_is_up_once_and_down_alone_is_fine(rules, before):
     assert dump() == before
 
 
+@every_script
 def test_a_changed_plan_replaces_the_old_one(rules, listener):
     script(rules, "up")
     script(rules, "up", PLAIT_BYPASS="11.9.0.1")
@@ -235,6 +248,7 @@ def test_a_changed_plan_replaces_the_old_one(rules, listener):
     assert fetch(LAN, "11.9.1.1") == "taken 11.9.1.1 80"
 
 
+@every_script
 def test_never_taken(rules, listener):
     script(rules, "up")
     for host in ("172.20.0.1", "fd20::1", "11.9.0.2", "2a11:9::2", "11.9.1.1", "2a11:9:1::1"):
@@ -243,6 +257,7 @@ def test_never_taken(rules, listener):
     assert fetch(LAN, "2a77:1::1") == "refused"
 
 
+@every_script
 def test_the_listener_port_is_refused_and_the_vps_not_taken(rules, listener):
     script(rules, "up")
     for host in ("192.168.77.1", "11.8.0.2", "2a77:1::1", "2a11:8::2"):
@@ -253,6 +268,7 @@ def test_the_listener_port_is_refused_and_the_vps_not_taken(rules, listener):
     assert fetch(LAN, "2a11:9::2", PORT) == "direct"
 
 
+@every_script
 def test_a_vps_behind_the_lan_is_not_taken(rules, listener):
     """The route to the VPS leads back into the LAN: what comes back from there is not ours to take."""
     script(rules, "up", PLAIT_OWN="1")
@@ -263,6 +279,7 @@ def test_a_vps_behind_the_lan_is_not_taken(rules, listener):
         GW.ip("route del 11.9.0.2/32 via 192.168.77.2")
 
 
+@every_script
 def test_own_connections_only_when_asked(rules, listener):
     script(rules, "up")
     assert fetch(GW, "11.9.0.1") == "direct"
@@ -276,12 +293,14 @@ def test_own_connections_only_when_asked(rules, listener):
     assert fetch(LAN, "11.9.0.1") == "taken 11.9.0.1 80"
 
 
+@every_script
 def test_the_gateways_name_lookups_go_direct(rules, listener):
     script(rules, "up", PLAIT_OWN="1")
     assert fetch(GW, "11.9.0.1", 53) == "direct"
     assert fetch(LAN, "11.9.0.1", 53) == "taken 11.9.0.1 53"
 
 
+@every_script
 def test_own_does_not_break_who_visits_the_gateway(rules, listener):
     """Answers of the gateway's own servers to the Internet are no connections of its own."""
     visit = Answering(GW, (8022,), direct)
@@ -294,6 +313,7 @@ def test_own_does_not_break_who_visits_the_gateway(rules, listener):
         visit.close()
 
 
+@every_script
 def test_syn_cookies(rules, listener):
     script(rules, "up")
     GW.sysctl(net__ipv4__tcp_syncookies=2)
@@ -304,7 +324,8 @@ def test_syn_cookies(rules, listener):
         GW.sysctl(net__ipv4__tcp_syncookies=1)
 
 
-def test_dead_listener(rules, topology):
+@every_script
+def test_dead_listener(rules):
     """Who answers when nobody listens differs; the scripts' headers say so, and this holds them to it."""
     script(rules, "up")
     expected = {"nftables": "direct", "redirect": "refused", "tproxy": "timeout"}[rules]
@@ -313,6 +334,7 @@ def test_dead_listener(rules, topology):
     assert fetch(LAN, "2a11:9::1", limit=limit) == expected
 
 
+@every_script
 def test_a_lan_device_that_appears_later(rules, listener):
     script(rules, "up", PLAIT_LAN="br-lan late0")
     with host(LATE):
@@ -322,6 +344,7 @@ def test_a_lan_device_that_appears_later(rules, listener):
     wait_for(lambda: "late0" not in GW.run("ip link").stdout, "the device gone with its namespace")
 
 
+@every_script
 def test_ipv6_switched_off(rules, listener):
     GW.sysctl(net__ipv6__conf__lo__disable_ipv6=1)
     try:
@@ -334,11 +357,12 @@ def test_ipv6_switched_off(rules, listener):
         run(GW, "ip", "-6", "route", "replace", "unreachable", "default", "table", "77")
 
 
+@every_script
 def test_one_script_relieves_another(rules, before):
     script(rules, "up")
     mine = dump()
     script(rules, "down")
-    for other in ("tproxy", "redirect", "nftables"):
+    for other in WAYS:
         script(other, "up")
         script(rules, "up")
         assert dump() == mine, "%s left by %s" % (other, rules)
@@ -346,6 +370,7 @@ def test_one_script_relieves_another(rules, before):
         assert dump() == before, "%s left by %s" % (other, rules)
 
 
+@every_script
 def test_bad_parameters_leave_nothing(rules, before):
     for env in ({"PLAIT_LAN": "br0;reboot"}, {"PLAIT_LAN": ""}, {"PLAIT_LAN": "a-name-beyond-ifnamsiz"}, {"PLAIT_LAN": "eth+"},
                 {"PLAIT_LAN": "-j"}, {"PLAIT_VPS": "example.org"}, {"PLAIT_BYPASS": "11.9.0.0/24 }"}, {"PLAIT_BYPASS": "300"},

@@ -3,9 +3,9 @@
 import re
 import time
 
-import pytest
 
-from inside import accept, connect, reset, through
+from each import each
+from inside import reset, through
 from test_roles import House
 from topology import SERVER4, wait_for
 
@@ -69,7 +69,7 @@ class Boxed(House):
         self.topo.start = prepared
 
 
-@pytest.mark.parametrize("box", [strip, drop])
+@each("box", [strip, drop])
 def test_a_line_without_mptcp_is_found_used_whole_and_taken_back(box):
     with Boxed(box) as house:
         said = state(house, "wan2", "plain", 20)["why"]
@@ -147,38 +147,6 @@ def test_a_connection_that_fell_back_is_not_used_while_others_are_not():
             reset(far)
 
 
-def test_other_failures_leave_it_its_tries():
-    """Who was refused a few times before may still not become plain TCP."""
-    refused = ("table inet refuses { chain f { type filter hook forward priority 0; tcp dport 7200 tcp flags & (syn | ack) == syn "
-               "counter reject with tcp reset; }; }")
-    with House(**{"pool__min": "0", "pool__max": "0"}) as house:
-        wait_for(lambda: asked(house), "both lines asked")  # not while they are boxed: one of four answers would be "plain"
-        for isp in house.topo.isp:
-            isp.nft(refused)
-        near = [connect(house.topo.lan, SERVER4, 9000) for _ in range(20)]
-        for s in near:
-            s.sendall(b"x")
-        wait_for(lambda: counted(house, 0, "refuses") + counted(house, 1, "refuses") >= 100, "each was refused a few times")
-        for isp in house.topo.isp:
-            isp.nft(STRIP_AN_EIGHTH.replace("mod 8", "mod 4"))
-            isp.nft("delete table inet refuses")
-        far = [accept(house.listener, 20) for _ in near]
-        wait_for(lambda: house.pair.local.status()["relays"] == 20, "relays")
-        assert house.pair.local.status()["counters"]["fallbacks"] <= 1  # five otherwise; one in 1024 after four tries
-        for s in near + far:
-            reset(s)
-
-
-def test_each_session_asks_the_lines():
-    """What was found before it, while the VPS refused, is nothing to go by."""
-    with House() as house:
-        wait_for(lambda: asked(house), "both lines asked")
-        house.pair.remote.stop()
-        wait_for(lambda: not house.pair.local.status()["connected"], "the session ends")
-        house.pair.remote.start()
-        wait_for(lambda: asked(house, 2), "both lines asked again")
-
-
 def test_dropped_syns_do_not_switch_mptcp_off():
     """The kernel must not conclude from dead SYNs that MPTCP is to be left off for an hour."""
     with House() as house:
@@ -203,14 +171,3 @@ def test_dropped_syns_do_not_switch_mptcp_off():
         house.flow()
         house.carries(0, 8)
         house.carries(1, 8)
-
-
-def test_loss_alone_is_no_verdict():
-    with House() as house:
-        for line in house.topo.line:
-            line.set(loss=20)
-        for host in (77, 78, 79, 80):
-            said = passes(house)
-            renumber(house, host)
-            wait_for(lambda n=said: passes(house) > n, "it was asked, and answered")
-        assert "by mptcp" not in house.pair.local.logged()

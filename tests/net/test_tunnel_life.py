@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from each import each
 from pair import Pair
 from topology import SERVER4, SERVER6, VPS4, VPS6, Line, Topology, wait_for
 from tunnelled import HOME4, SERVERS, ask, echo, leftovers, ping, seems, tunnel, udp, wait_tunnel
@@ -25,7 +26,7 @@ def _nothing_is_left(topo):
     assert leftovers(topo.gw) == [] and leftovers(topo.vps) == []
 
 
-@pytest.mark.parametrize("rules", ["nftables", "iptables"])
+@each("rules", ["nftables", "iptables"])
 def test_nothing_is_left_and_all_comes_back(topo, rules):
     """Ended in order, killed, and started again, by either firewall."""
     ours = {"lan.rules": rules}
@@ -97,7 +98,7 @@ def without_tun(daemon, tmp):
     daemon.program = wrapper
 
 
-@pytest.mark.parametrize("side", ["local", "remote"])
+@each("side", ["local", "remote"])
 def test_without_tun_tcp_works(topo, side):
     """One side's kernel has no TUN: TCP is served, UDP goes out directly, and the status says so."""
     pair = Pair(topo)

@@ -46,18 +46,6 @@ def test_two_bad_lines_make_a_good_one(topo, engine, lines):
         assert copies() > 300 or options
 
 
-def test_without_copies_resends_mend(topo):
-    """And where neither copies nor resends can, parity does, if both sides want it."""
-    with Topology(lines=LINES[:1]) as single:
-        tunnel.serve(single)
-        with tunnel.Daemons(single) as engine:
-            single.line[0].set(loss=5, up={"seed": 1}, down={"seed": 2})
-            resent = grown(engine, "local", "resent")
-            r = tunnel.flow(single, "call", 500, 100, count=500, wait=600)
-            assert r["both"]["lost"] <= 15  # 50, else
-            assert resent() > 10
-
-
 FAR = [Line("8M", "8M", 70), Line("300k", "300k", 80)]  # the second has no room for copies, and a resend would be too late on both
 
 
@@ -84,23 +72,6 @@ def test_parity_where_both_sides_want_it():
                     assert counted(engine, "local", "parity") == 0 and counted(engine, "remote", "mended") == 0
 
 
-def test_network_duplicates_are_delivered_once(topo, engine, lines):
-    for line in lines:
-        line.set(duplicate=100)
-    copies = grown(engine, "remote", "duplicates")
-    r = tunnel.flow(topo, "call", 300, 100, count=200)
-    assert r["both"]["lost"] == 0 and r["both"]["twice"] == 0
-    assert copies() > 400  # the other line's, and the network's of both
-
-
-def test_damaged_datagrams_are_only_lost(topo, engine, lines):
-    for line in lines:
-        line.set(corrupt=5)
-    r = tunnel.flow(topo, "call", 300, 100, count=300)
-    assert r["damaged"] == 0 and r["both"]["lost"] <= 3  # 15, else
-    assert sum(line.stats()["up"]["corrupted"] for line in lines) > 5
-
-
 @pytest.mark.parametrize("way, line", [("both", 0), ("up", 1), ("down", 0)])
 def test_a_line_dies_in_silence(topo, engine, lines, way, line):
     through = grown(engine, "remote", "packets")
@@ -110,18 +81,3 @@ def test_a_line_dies_in_silence(topo, engine, lines, way, line):
     wait_for(lambda: "down" in (engine.paths()[line]["state"], engine.paths("remote")[line]["state"]), "it is known")
     assert call.process.poll() is None or through() >= 400  # else nothing was proven
     assert call.result()["both"]["lost"] == 0
-
-
-def test_both_dead_and_back(topo, engine, lines):
-    call = tunnel.Flow(topo, "call", 100, 160, seconds=60)
-    through = grown(engine, "remote", "packets")
-    wait_for(lambda: through() > 50, "the call is held")
-    for line in lines:
-        line.set(hole="both")
-    wait_for(lambda: not any(p["state"] == "up" for p in engine.paths().values()), "both are dead")
-    for line in lines:
-        line.set(hole=None)
-    through = grown(engine, "remote", "packets")
-    wait_for(lambda: through() > 50, "the call is held again, by itself")
-    call.process.kill()
-    call.process.communicate()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Fear: a line, or all of them, let TCP through and no UDP, and the house has no DNS, no ping, no call."""
 import contextlib
-import os
 import re
 import struct
 import threading
@@ -10,7 +9,7 @@ import time
 import pytest
 
 from pair import Pair
-from plait_client import BYE, CARRIER, PACKET, PING, PONG, FakeRemote, Identity, Remote
+from plait_client import BYE, CARRIER, PACKET, FakeRemote, Identity, Remote
 from topology import SERVER4, SERVER6, VPS4, VPS6, Line, Topology, wait_for
 from tunnelled import (INNER4, SERVERS, ask, checksum, counted, echo, ip4, ping, seems, tunnel, udp, udp4, wait_tunnel)
 
@@ -171,21 +170,6 @@ def test_dead_lines_are_no_filter(house):
         assert TO_STREAM not in pair.local.logged()
 
 
-def test_new_control_connections_carry_on(house):
-    """The stream goes with the connection that replaces the one before, every ten seconds here."""
-    filter_udp(house, 0, 1)
-    with Pair(house, remote_set={"pool.rekey": "10s"}) as pair:
-        wait_tunnel(pair)
-        wait_carrier(pair, "stream")
-        sessions = counted(pair.local, "sessions")
-        with knocking(house) as told:
-            wait_for(lambda: counted(pair.local, "sessions") > sessions, "a new session")
-            asked = told["asked"]
-            wait_for(lambda: told["asked"] > asked + 10, "ten questions more")
-        assert told["missed"] == 0, told
-        assert carrier(pair) == "stream" and pair.local.logged().count(TO_STREAM) == 1
-
-
 def flood(topo, over):
     """What no line carries, out of the LAN."""
     with udp(topo.lan) as s:
@@ -234,12 +218,6 @@ def test_what_may_not_pass_does_not_pass_this_way(house):
 
 # --- the frames, said by another implementation ---
 
-def echo_request(source, ident, payload=b"ping by hand"):
-    head = struct.pack("!BBHHH", 8, 0, 0, ident, 1)
-    head = struct.pack("!BBHHH", 8, 0, checksum(head + payload), ident, 1)
-    return ip4(source, SERVER4, 1, head + payload)
-
-
 @pytest.fixture(name="remote")
 def _remote(house):
     with Remote(house, extra=f"[tunnel]\nrules_dir = {house.rules_dir()}\n", a=Identity.new()) as remote:
@@ -248,62 +226,6 @@ def _remote(house):
 
 def inner4(control):
     return ".".join(map(str, control.welcome["inner4"]))
-
-
-def next_packet(control):
-    while True:
-        kind, value = control.recv()
-        if kind == PACKET:
-            return value
-
-
-def test_a_packet_in_a_frame(house, remote):
-    control = remote.call(house.gw)
-    assert control.welcome["flags"] & 4
-    control.send(CARRIER, b"\1")
-    control.send(PACKET, echo_request(inner4(control), 4711))
-    answer = next_packet(control)
-    assert answer[12:20] == bytes([11, 9, 0, 2]) + control.welcome["inner4"]
-    assert (answer[20], answer[24:26], answer[28:]) == (0, struct.pack("!H", 4711), b"ping by hand")
-    second = remote.call(house.gw)  # until it speaks up, the first one carries
-    control.send(PACKET, echo_request(inner4(control), 4712))
-    assert next_packet(control)[24:26] == struct.pack("!H", 4712)
-    second.send(CARRIER, b"\1")
-    second.send(PACKET, echo_request(inner4(second), 4713))
-    assert next_packet(second)[24:26] == struct.pack("!H", 4713)
-    second.close()
-    time.sleep(0.3)
-    control.send(PACKET, echo_request(inner4(control), 4714))
-    assert next_packet(control)[24:26] == struct.pack("!H", 4714)
-    control.send(CARRIER, b"\0")  # by datagrams, of which this one here sends none
-    control.send(PACKET, echo_request(inner4(control), 4715))
-    control.send(PING, b"over?")
-    assert control.recv() == (PONG, b"over?")
-    control.close()
-
-
-def test_frames_that_are_wrong(house, remote):
-    control = remote.call(house.gw)
-    before = {n: remote.counter(n) for n in ("nat_source", "tunnel_malformed", "nat_policy")}
-    for bad in (b"", b"\2", b"\xff" * 30):
-        control.send(CARRIER, bad)
-    control.send(CARRIER, b"\1")
-    for bad in (b"", b"\x45", b"\0" * 1476, os.urandom(1476), echo_request(inner4(control), 1)[:-1]):
-        control.send(PACKET, bad)
-    control.send(PACKET, echo_request("10.78.0.99", 1))
-    control.send(PACKET, echo_request(SERVER4, 1))
-    control.send(PACKET, udp4(inner4(control), "192.168.1.1"))
-    control.send(PACKET, echo_request(inner4(control), 4711))
-    assert next_packet(control)[24:26] == struct.pack("!H", 4711)
-    now = {n: remote.counter(n) - before[n] for n in before}
-    assert now["nat_source"] == 2 and now["nat_policy"] == 1 and now["tunnel_malformed"] >= 4, now
-    control.tls.send(struct.pack(">BH", PACKET, 1477))
-    with pytest.raises(Exception):
-        control.recv()
-    again = remote.call(house.gw)
-    again.tls.send(struct.pack(">BH", CARRIER, 1025))
-    with pytest.raises(Exception):
-        again.recv()
 
 
 @contextlib.contextmanager

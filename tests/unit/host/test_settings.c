@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Fear: a kernel setting stays as plait made it, or plait takes back what somebody else has made of it. */
+/* Fear: a kernel setting stays as plait made it, or plait takes back what somebody else has made of
+ * it. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -173,7 +174,8 @@ static void what_is_set_is_put_back_and_the_memo_goes(void **state)
 	settings_raise(s, SETTINGS_MPTCP_ADD_ADDR, 1);
 	assert_int_equal(kernel[at(RA)].value, 2);
 	assert_int_equal(limits.add_addr_accepted, 2);
-	assert_string_equal(settings_print(s, before, text), SETTINGS_MPTCP_ADD_ADDR "=2:0 " RA "=2:1 " FORWARD "=1:0");
+	assert_string_equal(settings_print(s, before, text),
+			    SETTINGS_MPTCP_ADD_ADDR "=2:0 " RA "=2:1 " FORWARD "=1:0");
 	settings_back_to(s, before);
 	assert_int_equal(kernel[at(FORWARD)].value, 0);
 	assert_int_equal(kernel[at(BLACKHOLE)].value, 0);
@@ -243,7 +245,8 @@ static void what_is_missing_or_refused_changes_nothing_else(void **state)
 static void a_name_too_long_is_refused(void **state)
 {
 	struct settings *s = settings_new("plait-x");
-	char *path = strdup(FORWARD "-and-a-name-that-is-longer-than-anything-that-the-memo-could-keep");
+	char *path = strdup(FORWARD
+			    "-and-a-name-that-is-longer-than-anything-that-the-memo-could-keep");
 
 	(void)state;
 	kernel[at(FORWARD)].path = path;

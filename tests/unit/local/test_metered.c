@@ -20,7 +20,7 @@ static struct config config;
 static enum links_standing verdict, first;
 static uint64_t born, verdict_ms, moved, rate; /* rate: bytes a second */
 
-void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *why)
+void links_set_verdict(struct links *l, size_t link, enum links_judge who, enum links_standing standing, const char *why)
 {
 	(void)l, (void)why;
 	assert_int_equal(who, LINKS_METERED);

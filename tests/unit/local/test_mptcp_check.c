@@ -71,7 +71,7 @@ void sock_close_reset(int fd)
 	close(fd);
 }
 
-void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *clause)
+void links_set_verdict(struct links *l, size_t link, enum links_judge who, enum links_standing standing, const char *clause)
 {
 	(void)l, (void)link, (void)who;
 	verdict = standing;

@@ -52,7 +52,7 @@ int rtnl_stats(struct netlink *nl, const char *device, struct rtnl_stats *out)
 	return 0;
 }
 
-void links_set_verdict(struct links *l, size_t link, enum links_reason who, enum links_standing standing, const char *clause)
+void links_set_verdict(struct links *l, size_t link, enum links_judge who, enum links_standing standing, const char *clause)
 {
 	(void)l, (void)link, (void)clause;
 	assert_int_equal(who, LINKS_QUOTA);

@@ -109,6 +109,32 @@ static void the_owners_word_is_heard_on_a_rejected_line(void **state)
 	assert_false(verdicts_hear(&j, LINKS_ROLE, LINKS_BACKUP, "its role is backup"));
 }
 
+static const char *state_after(enum links_judge who, enum links_standing standing, enum links_standing use)
+{
+	struct verdicts j = { 0 };
+
+	verdicts_hear(&j, who, standing, "");
+	return verdicts_state(&j, true, use);
+}
+
+static void each_state_has_its_word(void **state)
+{
+	const struct verdicts none = { 0 };
+
+	(void)state;
+	assert_string_equal(verdicts_state(&none, true, LINKS_IN), "up");
+	assert_string_equal(verdicts_state(&none, false, LINKS_OUT), "down");
+	assert_string_equal(state_after(LINKS_HEALTH, LINKS_OUT, LINKS_OUT), "down");
+	assert_string_equal(state_after(LINKS_HEALTH, LINKS_OUT, LINKS_IN), "up"); /* for want of a better one */
+	assert_string_equal(state_after(LINKS_MPTCP, LINKS_PLAIN, LINKS_PLAIN), "plain");
+	assert_string_equal(state_after(LINKS_ROLE, LINKS_BACKUP, LINKS_BACKUP), "backup");
+	assert_string_equal(state_after(LINKS_ROLE, LINKS_BACKUP, LINKS_IN), "up");
+	assert_string_equal(state_after(LINKS_ASIDE, LINKS_BACKUP, LINKS_BACKUP), "aside");
+	assert_string_equal(state_after(LINKS_METERED, LINKS_OUT, LINKS_OUT), "idle");
+	assert_string_equal(state_after(LINKS_ROLE, LINKS_OUT, LINKS_OUT), "off");
+	assert_string_equal(state_after(LINKS_QUOTA, LINKS_OUT, LINKS_OUT), "off");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,6 +143,7 @@ int main(void)
 		cmocka_unit_test(the_last_line_is_used_though_rejected),
 		cmocka_unit_test(a_forbidden_line_is_never_used),
 		cmocka_unit_test(the_owners_word_is_heard_on_a_rejected_line),
+		cmocka_unit_test(each_state_has_its_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,20 +59,6 @@ static void level_filters(void **state)
 	assert_non_null(strstr(buf, " error: seen 2\n"));
 }
 
-static void level_names(void **state)
-{
-	enum log_level l = LOG_LVL_INFO;
-
-	(void)state;
-	assert_int_equal(log_level_parse("debug", &l), 0);
-	assert_int_equal(l, LOG_LVL_DEBUG);
-	assert_int_equal(log_level_parse("error", &l), 0);
-	assert_int_equal(l, LOG_LVL_ERROR);
-	assert_int_equal(log_level_parse("Error", &l), -1);
-	assert_int_equal(log_level_parse("", &l), -1);
-	assert_int_equal(l, LOG_LVL_ERROR);
-}
-
 static void errno_survives(void **state)
 {
 	struct tap t;
@@ -188,7 +174,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(level_filters),
-		cmocka_unit_test(level_names),
 		cmocka_unit_test(errno_survives),
 		cmocka_unit_test(peer_text_cannot_forge_a_line),
 		cmocka_unit_test(long_line_is_cut),
