@@ -326,6 +326,7 @@ static void relay_deliver(struct relay *r, int i, uint8_t *data, size_t len)
 	if (i == RELAY_WAN)
 		r->heard_ms = r->loop->now;
 	r->loop->moved += len;
+	r->loop->bulk += bulk_moved(&r->bulk, i, len);
 	if (r->sealed && i == RELAY_WAN) {
 		deliver_records(r, data, len);
 		return;

@@ -257,6 +257,11 @@ uint64_t relay_loop_moved(const struct relay_loop *loop)
 	return loop->moved;
 }
 
+uint64_t relay_loop_bulk(const struct relay_loop *loop)
+{
+	return loop->bulk;
+}
+
 bool relay_loop_heard_since(const struct relay_loop *loop, const void *group, uint64_t ms)
 {
 	const struct relay *r;

@@ -7,6 +7,7 @@
 #include <sys/queue.h>
 
 #include "brake.h"
+#include "bulk.h"
 #include "record.h"
 #include "relay.h"
 
@@ -30,6 +31,7 @@ struct relay {
 	bool held; /* NEAR is not read: enough is on its way on WAN */
 	LIST_ENTRY(relay) held_link;
 	struct brake brake;
+	struct bulk bulk;
 	uint64_t observed_ms; /* when WAN was looked at last */
 	uint64_t heard_ms; /* WAN's last bytes */
 	uint64_t severed_ms; /* since when WAN is known to have no subflow; 0: it has */
@@ -52,7 +54,7 @@ struct relay_loop {
 	void *observe_arg;
 	struct relay_list running, dead, held;
 	unsigned count;
-	uint64_t now, moved;
+	uint64_t now, moved, bulk;
 	struct event tick, sweep, again;
 	uint8_t raw[RELAY_CHUNK];				  /* what was read, behind a partial record */
 	uint8_t sealed[RELAY_CHUNK + 8 * WIRE_RECORD_OVERHEAD]; /* the same, sealed */

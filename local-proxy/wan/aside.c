@@ -3,7 +3,9 @@
  *
  * While relays move bytes, each device's counters are read once a second and weighed (weigh.c);
  * when nothing moves, nothing is read. A second counts only if most of what the devices carried was
- * the relays': a link that is full of something else says nothing about what it could do for them.
+ * large transfers of the relays' (bulk.h): pages ask for little at a time, and the kernel puts it
+ * where it is soonest, so a link that carried nothing of it has shown nothing; and one that is full
+ * of something else says nothing about what it could do for relays.
  * The verdict goes to `links`, which makes the link a backup, on running connections too, and to
  * UDP, which keeps sending copies on it. Probes go on all the while.
  *
@@ -40,7 +42,7 @@ struct aside {
 	bool aside[CONFIG_LINKS]; /* as told to others */
 	struct addr address[CONFIG_LINKS][2]; /* IPv4, IPv6: the last ones; any: none yet */
 	struct rtnl_stats last[CONFIG_LINKS];
-	uint64_t moved;
+	uint64_t moved, bulk;
 	unsigned still; /* seconds in which the relays moved nothing, in a row */
 	bool primed; /* last[] is of a second ago */
 };
@@ -113,28 +115,36 @@ static bool aside_look(struct aside *a, struct weigh_second *link)
 	return complete;
 }
 
+static void aside_weigh(struct aside *a, const struct weigh_second *link, uint64_t bulk)
+{
+	uint64_t all = 0;
+
+	for (size_t i = 0; i < a->config->n_links; i++)
+		all += link[i].bytes[0] + link[i].bytes[1];
+	if (bulk * 100 < all * MOST)
+		a->weigh.busy = 0;
+	else if (weigh_second(&a->weigh, link, a->config->n_links, clock_ms()))
+		aside_tell(a);
+}
+
 static void aside_second(evutil_socket_t fd, short what, void *arg)
 {
 	struct aside *a = arg;
 	struct weigh_second link[CONFIG_LINKS];
-	uint64_t moved = relay_loop_moved(a->relays), by_relays = moved - a->moved, by_all = 0;
+	uint64_t moved = relay_loop_moved(a->relays), by_relays = moved - a->moved;
+	uint64_t all_bulk = relay_loop_bulk(a->relays), bulk = all_bulk - a->bulk;
 
 	(void)fd, (void)what;
 	a->moved = moved;
+	a->bulk = all_bulk;
 	a->still = by_relays ? 0 : a->still + 1;
 	if (a->still >= STILL) {
 		a->primed = false;
 		a->weigh.busy = 0;
 		return;
 	}
-	/* A second without a byte may be the worst that a link did: all waited for what it had been
-	 * given. */
-	if (aside_look(a, link) && by_relays) {
-		for (size_t i = 0; i < a->config->n_links; i++)
-			by_all += link[i].bytes[0] + link[i].bytes[1];
-		if (by_relays * 100 >= by_all * MOST && weigh_second(&a->weigh, link, a->config->n_links, clock_ms()))
-			aside_tell(a);
-	}
+	if (aside_look(a, link) && by_relays)
+		aside_weigh(a, link, bulk);
 	a->primed = true;
 }
 

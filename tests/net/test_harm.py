@@ -68,3 +68,16 @@ def test_a_line_that_brings_its_part_is_never_put_aside(lines):
         house.flow(rate=3e6 / 8)  # a film: the first line would do
         time.sleep(8)
         assert "by aside" not in house.pair.local.logged()
+
+
+def test_browsing_judges_nobody():
+    """Pages ask for little at a time, which the kernel puts on the first line: the second has shown nothing by carrying none of it."""
+    with Unequal(Line("20M", "20M", 10), Line("20M", "20M", 30)) as house:
+        for _ in range(9):
+            for size in (20_000, 20_000, 200_000, 20_000, 1_000_000):
+                assert house.topo.peer("down", size=size)["ok"]
+                time.sleep(0.1)
+        assert house.link("wan2")["state"] == "up", house.link("wan2")
+        assert "by aside" not in house.pair.local.logged()
+        house.flow()
+        house.carries(1, 5)
