@@ -24,6 +24,7 @@
 # up      new connections are taken
 # drain   no new ones, but those that were taken stay with plait-local
 # down    nothing is taken, nothing is left
+# state   prints a sum over what of this is in the kernel now: after `up` it stays the same until somebody else changes it
 #
 # Taken connections end on this machine: they pass INPUT, no longer FORWARD. A FORWARD rule that keeps one
 # LAN device off the Internet does not see them; keep such a device out by PLAIT_LAN.
@@ -193,6 +194,23 @@ spare_own() {
 	done
 }
 
+# route_state: what route_up put in.
+route_state() {
+	for family in 4 6; do
+		ip "-$family" rule show priority "$PLAIT_PRIORITY" 2>/dev/null
+		ip "-$family" route show table "$PLAIT_TABLE" 2>/dev/null
+	done
+}
+
+# chain_state TABLE CHAIN OURS: for both families, our chain and the jump to it.
+chain_state() {
+	for family in 4 6; do
+		tool "$family" -t "$1" -S "$3" 2>/dev/null
+		tool "$family" -t "$1" -C "$2" -p tcp -j "$3" 2>/dev/null && echo "jump $family $1 $2"
+	done
+	:
+}
+
 # sibling NAME SIGN...: takes out what a sibling script left in, when SIGN finds it.
 sibling() {
 	name=$1
@@ -202,7 +220,7 @@ sibling() {
 	fi
 }
 
-# main up|drain|down: the first two take everything out again when a step fails.
+# main up|drain|down|state: the first two take everything out again when a step fails.
 main() {
 	case ${1-} in
 	up | drain)
@@ -212,8 +230,9 @@ main() {
 		"$1"
 		;;
 	down) down ;;
+	state) state | cksum ;;
 	*)
-		echo "usage: $0 up|drain|down    (parameters: see common.sh)" >&2
+		echo "usage: $0 up|drain|down|state    (parameters: see common.sh)" >&2
 		exit 2
 		;;
 	esac

@@ -72,7 +72,7 @@ settings_down() {
 	done
 }
 
-# main up|down: `up` takes everything out again when a step fails.
+# main up|down|state: `up` takes everything out again when a step fails.
 main() {
 	case ${1-} in
 	up)
@@ -86,8 +86,9 @@ main() {
 		routes_down
 		settings_down
 		;;
+	state) state | cksum ;;
 	*)
-		echo "usage: $0 up|down    (parameters: see tunnel.sh)" >&2
+		echo "usage: $0 up|down|state    (parameters: see tunnel.sh)" >&2
 		exit 2
 		;;
 	esac

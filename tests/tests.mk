@@ -130,7 +130,7 @@ figures: all tools $(BUILD)/tunnel_driver
 
 # The simulator: both daemons in one process, under a clock of its own (docs/simulator.md). Each daemon is linked into
 # one object in which only its main is visible; what tests/sim has another one of is left out of it.
-SIM_LEFT_OUT := sys/tun sys/sysctl host/daemon host/instance host/guard host/script_run host/hook host/admin host/memo
+SIM_LEFT_OUT := sys/tun sys/sysctl host/daemon host/instance host/guard host/script_run host/script_ask host/hook host/admin host/memo
 SIM_FLOORS = $(filter-out $(SIM_LEFT_OUT:%=$(BUILD)/common/%.o),$(foreach f,$(FLOORS),$(call obj,common/$(f))))
 $(BUILD)/sim/plait_%.o: $$(call obj,$$*-proxy) $(SIM_FLOORS)
 	@mkdir -p $(@D)

@@ -37,7 +37,9 @@
 #define REST_MAX_MS 900000
 #define LONG_MS 600000
 #define SOON_MS 10000
-#define LASTING 2 /* seconds: a trial costs a transfer a second or two, which is much for a short one, but so is a good line that is not used */
+#define LASTING                                                                                    \
+	2 /* seconds: a trial costs a transfer a second or two, which is much for a short one, but \
+	     so is a good line that is not used */
 
 static uint64_t sum_of(const struct weigh_second *link, size_t n, int way)
 {

@@ -8,22 +8,51 @@
  * killed half-way cannot clean up after itself, so behind an `up` that failed comes its `down`.
  *
  * What was put in is told to the guard, who takes it out when this process dies. While the guard is
- * away they would stay in, which is logged. */
+ * away they would stay in, which is logged.
+ *
+ * The house is furnished: others reload the firewall, and with it goes what is ours. So it is
+ * watched. The script's verb `state` prints a sum over all that is ours in the kernel; the first
+ * one behind `up` is what it has to be, and it is asked again, beside the loop, when the kernel
+ * says that somebody changed something (DEBOUNCE_MS later), and every CHECK_MS, since not
+ * everything is said. When it is another one the rules are put in again, by the best way that works
+ * now. Who takes them out more than AGAIN times within AGAIN_MS is not fought: then they go out
+ * whole, and the owner of the firewall is told. */
 #include "firewall.h"
 
+#include <event2/event_struct.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "clock.h"
+#include "counter.h"
 #include "log.h"
+#include "nft_monitor.h"
+#include "rtnl.h"
+#include "script_ask.h"
+#include "timer.h"
 
 #define LIMIT_MS 10000
 #define ERR 640
+#define DEBOUNCE_MS 300
+#define CHECK_MS 30000
+#define AGAIN 3
+#define AGAIN_MS 60000
 
 struct firewall {
 	struct firewall_setup setup;
 	enum firewall_state state;
 	const char *way;   /* one of setup.ways, when they are not out */
 	struct script put; /* what was run last to put them in */
+
+	struct nft_monitor *nft;    /* NULL: nobody tells */
+	struct rtnl_monitor *rules; /* the policy rules that lead to what is taken */
+	struct event check;
+	struct script_ask *asked;
+	bool asking, ask_again, tampered;
+	char sum[SCRIPT_LINE]; /* as they were put in; "": not known yet */
+	unsigned again;	       /* how often they were put in again */
+	uint64_t again_ms;     /* since then */
 };
 
 static int firewall_prepare(const struct firewall *f, const char *way, const char *verb, bool undo,
@@ -85,10 +114,91 @@ void firewall_tell_guard(const struct firewall *f)
 			 f->setup.what);
 }
 
+/* --- are they as they were put in? --- */
+
+static void firewall_unwatch(struct firewall *f)
+{
+	script_ask_free(f->asked);
+	f->asked = NULL;
+	f->asking = f->ask_again = f->tampered = false;
+	f->sum[0] = 0;
+	event_del(&f->check);
+}
+
+static void firewall_tampered(struct firewall *f)
+{
+	uint64_t now = clock_ms();
+	char err[ERR];
+
+	counters.rules_lost++;
+	if (now - f->again_ms > AGAIN_MS) {
+		f->again_ms = now;
+		f->again = 0;
+	}
+	if (++f->again > AGAIN) {
+		firewall_take_out(f);
+		snprintf(err, sizeof(err),
+			 "another program takes out our rules (%s) again and again", f->way);
+	} else {
+		log_warn("%s: another program has changed or taken out our rules (%s): they are "
+			 "put in again",
+			 f->setup.what, f->way);
+		firewall_put_in(f, err, sizeof(err));
+	}
+	f->setup.changed(f->setup.arg, err[0] ? err : NULL);
+}
+
+static void firewall_answered(void *arg, const char *line)
+{
+	struct firewall *f = arg;
+
+	f->asking = false;
+	if (!line)
+		log_debug("%s: %s does not say how its rules are", f->setup.what, f->way);
+	else if (!f->sum[0])
+		snprintf(f->sum, sizeof(f->sum), "%s", line);
+	else
+		f->tampered = strcmp(line, f->sum);
+	timer_in_ms(&f->check, f->ask_again || f->tampered ? 0 : CHECK_MS);
+}
+
+static void firewall_check_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct firewall *f = arg;
+	struct script s;
+
+	(void)fd, (void)what;
+	if (f->state != FIREWALL_IN)
+		return;
+	if (f->tampered) {
+		firewall_tampered(f);
+		return;
+	}
+	f->ask_again = f->asking;
+	if (f->asking)
+		return;
+	script_ask_free(f->asked);
+	f->asked = firewall_prepare(f, f->way, "state", false, &s) ?
+			   NULL :
+			   script_ask_new(f->setup.base, &s, LIMIT_MS, firewall_answered, f);
+	f->asking = f->asked;
+	if (!f->asking)
+		timer_in_ms(&f->check, CHECK_MS);
+}
+
+static void firewall_news(void *arg)
+{
+	firewall_check_due(-1, 0, arg);
+}
+
+/* --- in and out --- */
+
 int firewall_put_in(struct firewall *f, char *err, size_t err_len)
 {
-	const char *way = find_way(f, err, err_len);
+	const char *way;
 
+	firewall_unwatch(f);
+	way = find_way(f, err, err_len);
 	if (!way) {
 		f->state = FIREWALL_OUT;
 		return -1;
@@ -98,6 +208,7 @@ int firewall_put_in(struct firewall *f, char *err, size_t err_len)
 	err[0] = 0; /* of a way that failed before it */
 	firewall_prepare(f, way, "up", false, &f->put);
 	firewall_tell_guard(f);
+	timer_in_ms(&f->check, 0);
 	return 0;
 }
 
@@ -105,6 +216,7 @@ int firewall_drain(struct firewall *f, char *err, size_t err_len)
 {
 	if (run(f, f->way, "drain", err, err_len))
 		return -1;
+	firewall_unwatch(f);
 	f->state = FIREWALL_DRAINED;
 	return 0;
 }
@@ -113,6 +225,7 @@ void firewall_take_out(struct firewall *f)
 {
 	char err[ERR];
 
+	firewall_unwatch(f);
 	if (f->state != FIREWALL_OUT && run(f, f->way, "down", err, sizeof(err)))
 		log_warn("%s", err);
 	f->state = FIREWALL_OUT;
@@ -140,8 +253,12 @@ struct firewall *firewall_new(const struct firewall_setup *setup)
 {
 	struct firewall *f = calloc(1, sizeof(*f));
 
-	if (f)
-		f->setup = *setup;
+	if (!f)
+		return NULL;
+	f->setup = *setup;
+	event_assign(&f->check, setup->base, -1, 0, firewall_check_due, f);
+	f->nft = nft_monitor_new(setup->base, "plait", DEBOUNCE_MS, firewall_news, f);
+	f->rules = rtnl_monitor_new(setup->base, RTNL_RULES, DEBOUNCE_MS, firewall_news, f);
 	return f;
 }
 
@@ -150,23 +267,18 @@ void firewall_free(struct firewall *f)
 	if (!f)
 		return;
 	firewall_take_out(f);
+	nft_monitor_free(f->nft);
+	rtnl_monitor_free(f->rules);
 	free(f);
 }
 
-struct firewall *tun_firewall_new(bool only_iptables, bool only_nftables, const char *dir,
-				  struct guard *guard,
-				  int (*describe)(void *arg, bool undo, struct script *out),
-				  void *arg)
+struct firewall *tun_firewall_new(bool only_iptables, bool only_nftables,
+				  struct firewall_setup *setup)
 {
 	static const char *const ways[] = { "tunnel-nftables", "tunnel-iptables", NULL },
 				 *const nftables[] = { "tunnel-nftables", NULL };
 
-	return firewall_new(&(struct firewall_setup){ .what = "what the tunnel needs",
-						      .ways = only_iptables ? &ways[1] :
-							      only_nftables ? nftables :
-									      ways,
-						      .dir = dir,
-						      .guard = guard,
-						      .describe = describe,
-						      .arg = arg });
+	setup->what = "what the tunnel needs";
+	setup->ways = only_iptables ? &ways[1] : only_nftables ? nftables : ways;
+	return firewall_new(setup);
 }

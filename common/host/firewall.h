@@ -3,6 +3,7 @@
 #ifndef PLAIT_FIREWALL_H
 #define PLAIT_FIREWALL_H
 
+#include <event2/event.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,6 +19,7 @@ enum firewall_state {
 };
 
 struct firewall_setup {
+	struct event_base *base;
 	const char *what;	 /* "interception": for a line of the log */
 	const char *const *ways; /* names of scripts, the best first, NULL behind the last */
 	const char *dir;	 /* where they are: absolute */
@@ -25,6 +27,9 @@ struct firewall_setup {
 	/* Tells the script, in its environment, what to do; undo: it is the run that undoes it when
 	 * this process is dead. 0, or -1: too long. */
 	int (*describe)(void *arg, bool undo, struct script *out);
+	/* From the loop: somebody else had changed the rules. why NULL: they are in again, perhaps
+	 * by another way; else they are out, and why. */
+	void (*changed)(void *arg, const char *why);
 	void *arg;
 };
 
@@ -51,10 +56,9 @@ bool firewall_is_stale(const struct firewall *f);
 enum firewall_state firewall_state(const struct firewall *f);
 const char *firewall_way(const struct firewall *f); /* the script's name, or "out" */
 
-/* Those of the tunnel, which both daemons have; of the ways only the one, if the config says so. */
-struct firewall *tun_firewall_new(bool only_iptables, bool only_nftables, const char *dir,
-				  struct guard *guard,
-				  int (*describe)(void *arg, bool undo, struct script *out),
-				  void *arg);
+/* Those of the tunnel, which both daemons have; of the ways only the one, if the config says so.
+ * `what` and `ways` of the setup are filled in. */
+struct firewall *tun_firewall_new(bool only_iptables, bool only_nftables,
+				  struct firewall_setup *setup);
 
 #endif

@@ -35,7 +35,7 @@
 #define ENV 768
 
 struct waiting {
-	char event[16], topic[TOPIC];
+	char event[32], topic[TOPIC];
 	char env[ENV]; /* "NAME=value\0" after each other */
 	size_t env_len;
 };

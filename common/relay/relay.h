@@ -59,7 +59,7 @@ unsigned relay_loop_severed(struct relay_loop *loop, unsigned least_ms, unsigned
 void relay_loop_free(struct relay_loop *loop); /* resets whatever still runs */
 unsigned relay_loop_count(const struct relay_loop *loop);
 uint64_t relay_loop_moved(const struct relay_loop *loop); /* bytes read from any end so far */
-uint64_t relay_loop_bulk(const struct relay_loop *loop);	 /* those of them that are bulk.h's */
+uint64_t relay_loop_bulk(const struct relay_loop *loop);  /* those of them that are bulk.h's */
 
 /* Did bytes come from the WAN of a relay of this group since then (clock_ms(), give or take a tick
  * of 200 ms)? */

@@ -259,12 +259,15 @@ static void monitor_quiet(evutil_socket_t fd, short what, void *arg)
 	m->changed(m->arg);
 }
 
+/* What we put in is no news, but that a rule of ours was taken out is: perhaps it was not us. */
 static bool is_news(const struct nlmsghdr *msg)
 {
 	const struct rtmsg *rtm = mnl_nlmsg_get_payload(msg);
 	const struct nlattr *tb[FRA_PROTOCOL + 1];
 
-	if (msg->nlmsg_type == RTM_NEWRULE || msg->nlmsg_type == RTM_DELRULE)
+	if (msg->nlmsg_type == RTM_DELRULE)
+		return true;
+	if (msg->nlmsg_type == RTM_NEWRULE)
 		return netlink_attrs(msg, sizeof(struct fib_rule_hdr), tb, FRA_PROTOCOL) < 0 ||
 		       netlink_u8(tb[FRA_PROTOCOL], 0) != RTNL_PROTOCOL;
 	if (msg->nlmsg_type != RTM_NEWROUTE && msg->nlmsg_type != RTM_DELROUTE)

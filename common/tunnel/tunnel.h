@@ -22,7 +22,8 @@ struct tunnel_config {
 	enum tunnel_redundancy redundancy;
 	enum tunnel_fec fec;
 	enum tunnel_dscp dscp;
-	uint32_t deadline_ms; /* an R packet is resent until so long after it was first sent */
+	uint32_t deadline_ms; /* what is sent again has to arrive so long after it was first sent;
+				 not asked when a path falls silent */
 	bool aggregate;	      /* one bulk flow may use several paths, put in order again at the far end */
 };
 

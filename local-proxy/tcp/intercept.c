@@ -6,8 +6,9 @@
  * default route, while those that were taken stay with us, for the VPS may only have been away for
  * a moment. When the last of them has ended, the rules go altogether. They come back when a session
  * has lasted HEALTHY_MS, so a VPS that comes and goes does not split the house's connections
- * between two ways over and over. With on_vps_down = reject the rules are in from the beginning
- * to the end, and `lan` refuses.
+ * between two ways over and over. While the rules are still in without a session, `lan` refuses:
+ * whoever delays the one delays the other. With on_vps_down = reject the rules are in from the
+ * beginning to the end, and `lan` refuses.
  *
  * What a script can do may change behind it: when somebody has the firewall look into bridges
  * (Docker does), TPROXY does not work on a LAN that is one, and new connections would hang. So this
@@ -128,6 +129,18 @@ static void put_in_failed(struct intercept *i, const char *why)
 	i->retry_ms = i->retry_ms * 2 < RETRY_MAX_MS ? i->retry_ms * 2 : RETRY_MAX_MS;
 }
 
+static void intercept_changed(void *arg, const char *why)
+{
+	struct intercept *i = arg;
+
+	if (why) {
+		i->retry_ms = RETRY_MAX_MS; /* nobody is fought */
+		put_in_failed(i, why);
+		return;
+	}
+	lan_redirected(i->lan, !strcmp(firewall_way(i->firewall), by_redirect[0]));
+}
+
 static void intercept_put_in(struct intercept *i)
 {
 	const char *was = firewall_way(i->firewall);
@@ -177,11 +190,13 @@ struct intercept *intercept_new(struct event_base *base, const struct config *co
 	i->retry_ms = RETRY_MIN_MS;
 	i->wanted = config->on_vps_down == DOWN_REJECT;
 	event_assign(&i->timer, base, -1, 0, intercept_timer_due, i);
-	i->firewall = firewall_new(&(struct firewall_setup){ .what = "interception",
+	i->firewall = firewall_new(&(struct firewall_setup){ .base = base,
+							     .what = "interception",
 							     .ways = ways_of(config),
 							     .dir = config->rules_dir,
 							     .guard = guard,
 							     .describe = intercept_describe,
+							     .changed = intercept_changed,
 							     .arg = i });
 	if (!i->firewall) {
 		free(i);

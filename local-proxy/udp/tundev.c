@@ -30,6 +30,7 @@
 #include "firewall.h"
 #include "log.h"
 #include "quic.h"
+#include "rtnl.h"
 #include "rtnl_own.h"
 #include "timer.h"
 #include "tun.h"
@@ -39,6 +40,7 @@
 #define LOST_MS 5000
 #define HEALTHY_MS 10000
 #define RETRY_MS 60000
+#define RULES_MS 100 /* from a change of the policy rules to a look at ours */
 #define QUIC_MS 5000
 #define ERR 640
 #define SPARED 40 /* addresses of VPSs, which are never sent into the tunnel */
@@ -47,6 +49,7 @@ struct tundev {
 	struct event_base *base;
 	const struct config *config;
 	struct firewall *firewall;
+	struct rtnl_monitor *monitor;
 	const struct vps_choice *vps_choice;
 	struct tunnel *tunnel;
 	struct tun *tun;
@@ -202,6 +205,26 @@ static void take_out(struct tundev *t, const char *why)
 	t->in = false;
 }
 
+/* Somebody took out rules, perhaps ours too. */
+static void tundev_rules_changed(void *arg)
+{
+	struct tundev *t = arg;
+
+	sync_routes(t, t->in);
+}
+
+static void tundev_firewall_changed(void *arg, const char *why)
+{
+	struct tundev *t = arg;
+
+	if (!why)
+		return;
+	log_error("the tunnel is not used: %s", why);
+	take_out(t, "its rules are out");
+	t->trouble = "another program takes out its rules, see the log";
+	tundev_wake_in(t, RETRY_MS);
+}
+
 static bool wants(const struct tundev *t)
 {
 	return t->config->on_vps_down == DOWN_REJECT || (t->session && t->usable && (t->has[0] || t->has[1]));
@@ -347,8 +370,9 @@ static int start_device(struct tundev *t)
 	if (event_add(&t->readable, NULL) || timer_in_ms(&t->quic, QUIC_MS))
 		return -1;
 	t->reject_quic = t->config->quic == QUIC_REJECT;
+	t->monitor = rtnl_monitor_new(t->base, RTNL_RULES, RULES_MS, tundev_rules_changed, t);
 	tundev_judge_soon(t);
-	return 0;
+	return t->monitor ? 0 : -1;
 }
 
 void tundev_reload(struct tundev *t)
@@ -378,8 +402,13 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config, 
 	t->vps_choice = vps;
 	t->tunnel = tunnel_new(base, seal, ASSOC_LOCAL, &config->tunnel_how, &ops, t);
 	t->firewall = tun_firewall_new(config->rules == RULES_IPTABLES,
-				       config->rules == RULES_NFTABLES, config->rules_dir, guard,
-				       tundev_describe, t);
+				       config->rules == RULES_NFTABLES,
+				       &(struct firewall_setup){ .base = base,
+								 .dir = config->rules_dir,
+								 .guard = guard,
+								 .describe = tundev_describe,
+								 .changed = tundev_firewall_changed,
+								 .arg = t });
 	if (!t->tunnel || !t->firewall) {
 		tunnel_free(t->tunnel);
 		free(t);
@@ -402,6 +431,7 @@ void tundev_free(struct tundev *t)
 		return;
 	event_del(&t->timer);
 	event_del(&t->quic);
+	rtnl_monitor_free(t->monitor);
 	if (t->tun)
 		event_del(&t->readable);
 	if (t->nl)

@@ -21,7 +21,8 @@
 struct events {
 	const struct config *config;
 	struct hook *hook;
-	char state[CONFIG_LINKS][16]; /* told last */
+	char state[CONFIG_LINKS][16]; /* told last; a longer word of verdicts_state() would be told
+					 at each look */
 	const char *vps;
 };
 

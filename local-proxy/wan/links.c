@@ -8,10 +8,10 @@
  * The first look is the same as every later one and also cleans up after a run that was killed. The
  * end is the same again, with nothing wanted.
  *
- * Each link has its own table of routes and a rule for its address (snapshot.c). The first window
- * in them is the config's, or learnt (see estimate.h): while uploads run, and when they end, what
- * TCP measured on each link is told here, and a figure that has changed is put in like all else.
- * New connections begin with it.
+ * Each link has its own table of routes and a rule for its address (link_routes.c). The first
+ * window in them is the config's, or learnt (see estimate.h): while uploads run, and when they end,
+ * what TCP measured on each link is told here, and a figure that has changed is put in like all
+ * else. New connections begin with it.
  *
  * A link that is in use has an MPTCP endpoint per family with a fixed id and the link's device, so
  * that later subflows leave by it. The kernel holds 8 endpoints: up to four links have one for each
@@ -22,9 +22,9 @@
  * probed.
  *
  * What a link is used for follows from the verdicts on it (verdicts.c). One for the worse acts at
- * once, one for the better after DEBOUNCE_MS with whatever else was said by then. A link that was rejected
- * and used all the same, for want of a better one, has subflows whose timers have backed off: when
- * it is found good again its endpoint is taken out and put in anew.
+ * once, one for the better after DEBOUNCE_MS with whatever else was said by then. A link that was
+ * rejected and used all the same, for want of a better one, has subflows whose timers have backed
+ * off: when it is found good again its endpoint is taken out and put in anew.
  *
  * Announced addresses of the VPS are accepted only if the links are mixed: one that is up cannot
  * reach the VPS in the family that connections begin with, and joins by the address of the other
@@ -242,7 +242,8 @@ static void links_news(void *arg)
 static int links_open(struct links *l, struct event_base *base)
 {
 	l->nl = netlink_open(NETLINK_ROUTE);
-	l->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ADDRS | RTNL_ROUTES, DEBOUNCE_MS, links_news, l);
+	l->monitor = rtnl_monitor_new(base, RTNL_LINKS | RTNL_ADDRS | RTNL_ROUTES | RTNL_RULES,
+				      DEBOUNCE_MS, links_news, l);
 	if (!l->nl || !l->monitor)
 		return -1;
 	l->pm = mptcp_pm_open();
@@ -272,13 +273,22 @@ static void links_decide_due(evutil_socket_t fd, short what, void *arg)
 	links_sync_endpoints(l);
 }
 
+static const char *links_state(const struct links *l, size_t link)
+{
+	return verdicts_state(&l->verdicts[link], link_up(&l->link[link]), l->use[link]);
+}
+
 void links_set_verdict(struct links *l, size_t link, enum links_judge who,
 		       enum links_standing standing, const char *why)
 {
 	struct verdicts *v = &l->verdicts[link];
 	enum links_standing was = verdicts_standing(v);
+	const char *state = links_state(l, link);
+	bool news = verdicts_hear(v, who, standing, why);
 
-	if (!verdicts_hear(v, who, standing, why))
+	if (links_state(l, link) != state) /* perhaps for people only */
+		timer_in_ms(&l->tell, 0);
+	if (!news)
 		return;
 	log_info("link %s: %s by %s%s%s", l->link[link].name,
 		 verdicts_standing_name(verdicts_standing(v)), verdicts_judge_name(who),
@@ -443,8 +453,7 @@ static void status_standing(const struct links *l, size_t i, json_t *o)
 
 	json_object_set_new(o, "standing", json_string(verdicts_standing_name(verdicts_standing(v))));
 	json_object_set_new(o, "use", json_string(verdicts_standing_name(l->use[i])));
-	json_object_set_new(o, "state",
-			    json_string(verdicts_state(v, link_up(&l->link[i]), l->use[i])));
+	json_object_set_new(o, "state", json_string(links_state(l, i)));
 	if (!link_up(&l->link[i]) || v->of[who].standing == LINKS_IN)
 		return;
 	json_object_set_new(o, "reason", json_string(verdicts_judge_name(who)));

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* policy: which destinations a user may reach through this VPS. See policy.c for the theory. */
+/* policy: which destinations may be reached through this VPS, the same for all users. Asked for a
+ * dial (request_may_open) and for a packet of the tunnel (inner_addrs_may_pass), which both know
+ * the user. See policy.c for the theory. */
 #ifndef PLAIT_POLICY_H
 #define PLAIT_POLICY_H
 

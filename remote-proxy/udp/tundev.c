@@ -35,11 +35,13 @@
 #include "log.h"
 #include "rtnl_own.h"
 #include "settings.h"
+#include "timer.h"
 #include "tun.h"
 #include "tunnel.h"
 
 #define DEVICE_MTU 1500
 #define ROUNDS 64
+#define RULES_AGAIN_S 60 /* who takes them out is not fought */
 #define ERR 640
 
 struct user_tunnel { /* where one user's tunnel ends */
@@ -61,7 +63,7 @@ struct tundev {
 	struct netlink *nl;
 	struct settings *settings;
 	size_t settings_before; /* those that others hold */
-	struct event readable, routes_due;
+	struct event readable, routes_due, rules_due;
 	char why[ERR];
 	struct tun_packet packet[TUN_PACKETS];
 	struct user_tunnel *tunnels; /* by user */
@@ -278,6 +280,28 @@ static int tundev_describe(void *arg, bool undo, struct script *out)
 	       script_set_prefixes(out, "PLAIT_OPEN", open, own_hosts(c, open)) ? -1 : 0;
 }
 
+static void tundev_firewall_changed(void *arg, const char *why)
+{
+	struct tundev *t = arg;
+
+	if (!why)
+		return;
+	log_error("the tunnel's rules are out (tried again in %d s): %s", RULES_AGAIN_S, why);
+	timer_in_s(&t->rules_due, RULES_AGAIN_S);
+}
+
+static void tundev_rules_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct tundev *t = arg;
+	char err[ERR];
+
+	(void)fd, (void)what;
+	if (firewall_put_in(t->firewall, err, sizeof(err)))
+		tundev_firewall_changed(t, err);
+	else
+		log_info("the tunnel's rules are in again");
+}
+
 static int open_device(struct tundev *t)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
@@ -352,9 +376,14 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config,
 	if (t)
 		t->tunnels = calloc(CONFIG_USERS, sizeof(*t->tunnels));
 	if (t)
-		t->firewall = tun_firewall_new(config->rules == RULES_IPTABLES,
-					       config->rules == RULES_NFTABLES, config->rules_dir,
-					       guard, tundev_describe, t);
+		t->firewall = tun_firewall_new(
+			config->rules == RULES_IPTABLES, config->rules == RULES_NFTABLES,
+			&(struct firewall_setup){ .base = base,
+						  .dir = config->rules_dir,
+						  .guard = guard,
+						  .describe = tundev_describe,
+						  .changed = tundev_firewall_changed,
+						  .arg = t });
 	if (!t || !t->tunnels || !t->firewall || !(t->inner_addrs = inner_addrs_new(config, policy, err, err_len))) {
 		tundev_free(t);
 		return NULL;
@@ -366,6 +395,7 @@ struct tundev *tundev_new(struct event_base *base, const struct config *config,
 	t->settings = settings;
 	t->settings_before = settings_count(settings);
 	event_assign(&t->routes_due, base, -1, 0, tundev_routes_due, t);
+	event_assign(&t->rules_due, base, -1, 0, tundev_rules_due, t);
 	for (unsigned u = 0; u < CONFIG_USERS; u++)
 		t->tunnels[u] = (struct user_tunnel){ .dev = t, .user = u };
 	if (!config->tunnel) {
@@ -406,6 +436,7 @@ void tundev_free(struct tundev *t)
 		return;
 	if (t->base) {
 		event_del(&t->routes_due);
+		event_del(&t->rules_due);
 		tundev_stop(t);
 	}
 	firewall_free(t->firewall);

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <event2/event_struct.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 #include "instance.h"
 #include "memo.h"
 #include "script.h"
+#include "script_ask.h"
 #include "sim.h"
 #include "sysctl.h"
 #include "tun.h"
@@ -167,6 +169,47 @@ int script_run(const struct script *s, unsigned limit_ms, char *out, size_t out_
 		out[0] = 0;
 	run_on(here(), s);
 	return 0;
+}
+
+struct script_ask {
+	struct event due;
+	char state[8];
+	void (*answered)(void *arg, const char *line);
+	void *arg;
+};
+
+static void script_ask_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct script_ask *a = arg;
+
+	(void)fd, (void)what;
+	a->answered(a->arg, a->state);
+}
+
+struct script_ask *script_ask_new(struct event_base *base, const struct script *s,
+				  unsigned limit_ms, void (*answered)(void *arg, const char *line),
+				  void *arg)
+{
+	static const struct timeval soon = { .tv_usec = 20000 };
+	struct script_ask *a = sim_alloc(sizeof(*a));
+	const char *name = strrchr(s->path, '/') + 1;
+
+	(void)limit_ms;
+	a->answered = answered;
+	a->arg = arg;
+	for (unsigned i = 0; i < SCRIPTS; i++)
+		if (!strcmp(here()->rules[i].name, name))
+			snprintf(a->state, sizeof(a->state), "%d", here()->rules[i].state);
+	event_assign(&a->due, base, -1, 0, script_ask_due, a);
+	event_add(&a->due, &soon);
+	return a;
+}
+
+void script_ask_free(struct script_ask *a)
+{
+	if (a)
+		event_del(&a->due);
+	free(a);
 }
 
 enum rules_state box_interception(enum host host)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Fear: what a household does all day is taken for a download, and a line that was not needed for a bad one. */
+/* Fear: what a household does all day is taken for a download, and a line that was not needed for a
+ * bad one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -81,7 +82,6 @@ static void a_transfer_that_is_kept_going_is_one(void **state)
 		found += moves(DOWN, 100000) + moves(UP, 52);
 	assert_true(found > 15 * MB);
 }
-
 
 int main(void)
 {

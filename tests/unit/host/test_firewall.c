@@ -157,7 +157,12 @@ static int describe(void *arg, bool undo, struct script *out)
 static struct firewall *firewall(void)
 {
 	static const char *const ways[] = { "nftables", "tproxy", "redirect", NULL };
-	struct firewall *f = firewall_new(&(struct firewall_setup){ .what = "a test", .ways = ways, .dir = dir, .describe = describe, .arg = dir });
+	static struct event_base *base; /* which never turns: see test_firewall_watch.c */
+	struct firewall *f;
+
+	if (!base)
+		base = event_base_new();
+	f = firewall_new(&(struct firewall_setup){ .base = base, .what = "a test", .ways = ways, .dir = dir, .describe = describe, .arg = dir });
 
 	assert_non_null(f);
 	word = "one";
