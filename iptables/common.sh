@@ -44,13 +44,13 @@ PLAIT_TABLE=${PLAIT_TABLE:-25080}
 PLAIT_LABEL=${PLAIT_LABEL:-117}
 PLAIT_PRIORITY=${PLAIT_PRIORITY:-24980}
 
-# Never taken: this network, private, shared, loopback, link-local, protocol assignments, documentation,
+# Never taken: this network, private, shared, loopback, a cloud's own services, link-local, protocol assignments, documentation,
 # 6to4 relays, benchmarks, multicast, reserved. The remote would refuse them all.
-NEVER4="0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24
+NEVER4="0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24
 	192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24
 	224.0.0.0/4 240.0.0.0/4"
 # Likewise; 64:ff9b::/96 is a NAT64 near the gateway, which the VPS does not have.
-NEVER6="::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/23 2001:db8::/32 3fff::/20
+NEVER6="::/96 ::ffff:0:0/96 ::ffff:0:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/23 2001:db8::/32 3fff::/20
 	5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8"
 
 # shellcheck disable=SC2086 # lists are split on purpose

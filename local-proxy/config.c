@@ -2,6 +2,7 @@
 /* config: the gateway's options as tables, their defaults, and what must fit together. */
 #include <ctype.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "config.h"
 
@@ -202,6 +203,17 @@ static int check_lan(const void *base, const void *entry, struct inifile_why *wh
 	return 0;
 }
 
+static int check_local(const void *base, const void *entry, struct inifile_why *why)
+{
+	const struct config *c = base;
+	struct stat st;
+
+	(void)entry;
+	if (*c->hook && !stat(c->hook, &st) && st.st_mode & S_IWOTH)
+		return inifile_refuse(why, "hook = %s: others may write it (chmod o-w it)", c->hook);
+	return 0;
+}
+
 static int check_pool(const void *base, const void *entry, struct inifile_why *why)
 {
 	const struct config *c = base;
@@ -217,7 +229,7 @@ static const struct inifile_section sections[] = {
 	  .stride = sizeof(struct config_vps), .max = CONFIG_VPS,
 	  .count = offsetof(struct config, n_vps), .title = sizeof(((struct config_vps *)0)->name),
 	  .named = INIFILE_MAYBE_NAMED, .defaults = vps_defaults, .check = check_vps },
-	{ .name = "local", .options = local_options },
+	{ .name = "local", .options = local_options, .check = check_local },
 	{ .name = "lan", .options = lan_options, .check = check_lan },
 	{ .name = "tunnel", .options = tunnel_options },
 	{ .name = "pool", .options = pool_options, .check = check_pool },

@@ -5,7 +5,7 @@
 
 #include "addr.h"
 
-#define SPECIAL_NETS 28
+#define SPECIAL_NETS 30
 extern const struct prefix special_nets[SPECIAL_NETS];
 
 #endif

@@ -319,6 +319,12 @@ int inifile_load(const char *path, const struct inifile_section *sections, void 
 		close(fd);
 		return -1;
 	}
+	if (st.st_mode & S_IWOTH) { /* it names programs that root runs */
+		snprintf(err, err_len, "%s: others may write it (mode %04o; chmod o-w it)", path,
+			 st.st_mode & 07777);
+		fclose(f);
+		return -1;
+	}
 	rc = inifile_read(f, path, sections, base, err, err_len);
 	fclose(f);
 	return rc;

@@ -15,6 +15,8 @@
 
 static const char export_label[] = "EXPORTER plait v1";
 
+#define CERTIFICATES 4096 /* bytes: one of ours has some 300 */
+
 struct tls_ctx {
 	SSL_CTX *ssl;
 	bool server;
@@ -45,6 +47,7 @@ static bool ctx_restrict(SSL_CTX *ssl)
 
 static void ctx_behave(SSL_CTX *ssl)
 {
+	SSL_CTX_set_max_cert_list(ssl, CERTIFICATES); /* else a stranger may have us keep 100 KB */
 	SSL_CTX_set_options(ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
 					 SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |

@@ -32,6 +32,7 @@
 
 #define HANDSHAKE_MS 10000 /* from the accept on */
 #define HELLO_MS 5000
+#define HELLOS_DUE 8
 #define SILENT_MS 90000
 #define GRACE_MS 60000
 #define SESSIONS_A_USER 4
@@ -259,6 +260,22 @@ static void control_conn_revoke(struct control_conn *c, const uint8_t *value, si
 
 /* --- callbacks of a control connection --- */
 
+/* Who has more connections whose HELLO is due than he could ever need loses the oldest. */
+static void shed_hello_due(struct sessions *s, const struct user *user)
+{
+	struct control_conn *c, *oldest = NULL;
+	unsigned n = 0;
+
+	TAILQ_FOREACH(c, &s->controls, link) {
+		if (c->state != HELLO_DUE || c->user != user)
+			continue;
+		oldest = oldest ? oldest : c;
+		n++;
+	}
+	if (n > HELLOS_DUE)
+		control_conn_bye(oldest, "too many connections without HELLO");
+}
+
 static void sessions_up(void *arg, const uint8_t pin[WIRE_PIN])
 {
 	struct control_conn *c = arg;
@@ -270,6 +287,7 @@ static void sessions_up(void *arg, const uint8_t pin[WIRE_PIN])
 		c->state = HELLO_DUE;
 		place_free(c->place);
 		c->place = NULL;
+		shed_hello_due(c->all, c->user);
 		return;
 	}
 	seal_b64(text, pin);

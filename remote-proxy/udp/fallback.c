@@ -32,6 +32,7 @@ struct fallback_user { /* a user */
 struct fallback {
 	struct fallback_user u[CONFIG_USERS]; /* by user_index() */
 	const char *congestion;
+	struct log_limit said; /* a gateway may say one and the other thousands of times */
 };
 
 static bool fallback_offer(void *arg, const uint8_t *packet, size_t len)
@@ -75,9 +76,10 @@ static void heed(struct fallback *f, struct fallback_user *s, const struct user 
 	carry(s);
 	sock_congestion(control_fd(control), stream ? f->congestion : SOCK_WAITING);
 	if (stream != was)
-		log_info("user %s: %s", user_config(user)->name,
-			 stream ? "UDP does not get through, the tunnel goes through the control connection" :
-				  "UDP gets through again, and carries the tunnel");
+		log_limited(&f->said, "user %s: %s", user_config(user)->name,
+			    stream ? "UDP does not get through, the tunnel goes through the "
+				     "control connection" :
+				     "UDP gets through again, and carries the tunnel");
 }
 
 static struct fallback_user *user_of(struct fallback *f, const struct user *user)

@@ -198,6 +198,11 @@ static void files_that_are_none(void)
 	assert_int_equal(config_load(&c, config_path, err, sizeof(err)), -1);
 	is_told("fifo", config_path, 0, "is not a regular file");
 	unlink(config_path);
+	write_config("", 0);
+	chmod(config_path, 0666);
+	assert_int_equal(config_load(&c, config_path, err, sizeof(err)), -1);
+	is_told("of others", config_path, 0, "others may write it (mode 0666; chmod o-w it)");
+	unlink(config_path);
 }
 
 /* For config_adopt(). */

@@ -83,6 +83,7 @@ static void roles_and_money(void **state)
 	refuses(VPS LAN "[link a]\ndevice = e\nrate_up = 99999999999999999999\n", ":8: rate_up:");
 	refuses(VPS LAN "[link a]\ndevice = e\nquota_day = 32\n", ":8: quota_day:");
 	refuses(VPS LAN "[local]\nhook = hook\n", ":7: hook: hook is not a path");
+	refuses(VPS LAN "[local]\nhook = /dev/null\n", ":6: [local]: hook = /dev/null: others may write it (chmod o-w it)");
 }
 
 static void links_and_lists(void **state)

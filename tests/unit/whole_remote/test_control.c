@@ -128,6 +128,17 @@ static void a_user_has_five_seconds_for_hello(void **state)
 	assert_in_range(world_ms() - since, HELLO_MS + 1 - 5, HELLO_MS + TICK_MS);
 }
 
+static void a_user_has_eight_connections_without_hello(void **state)
+{
+	struct gateway *first = gateway_knock(*state, USER_A), *other = gateway_knock(*state, USER_B), *last = NULL;
+
+	for (unsigned i = 1; i < 9; i++)
+		last = gateway_knock(*state, USER_A);
+	expect_bye(first, "too many connections without HELLO");
+	gateway_hello(last, NULL, WIRE_F_AES);
+	gateway_hello(other, NULL, WIRE_F_AES);
+}
+
 static void a_gateway_that_falls_silent_is_given_up_after_ninety_seconds(void **state)
 {
 	struct world *w = *state;
@@ -338,6 +349,7 @@ int main(void)
 		TEST(anything_before_hello_is_a_farewell),
 		TEST(a_gateway_without_aes_gets_chacha_for_everything),
 		TEST(a_user_has_five_seconds_for_hello),
+		TEST(a_user_has_eight_connections_without_hello),
 		TEST(a_gateway_that_falls_silent_is_given_up_after_ninety_seconds),
 		TEST(a_number_never_seen_comes_too_late_once_revoked),
 		TEST(one_that_waits_is_not_served_once_revoked),
