@@ -86,13 +86,3 @@ def test_no_process_is_left_when_the_daemon_ends():
         wait_for(told.events, "the first event")
         told.pair.local.stop()
         wait_for(lambda: not any(b"600" in open(f"/proc/{p}/cmdline", "rb").read() for p in told.topo.gw.pids()), "the program is gone")
-
-
-def test_a_quota_is_told():
-    with Told(**{"link wan2.quota": "20M"}) as told:
-        told.topo.serve()
-        assert told.topo.peer("down", size=60_000_000)["ok"]
-        told.wait("quota-warning", "wan2")
-        told.wait("quota-spent", "wan2")
-        told.wait("link-off", "wan2")
-        assert told.names("wan2").count("quota-spent") == 1

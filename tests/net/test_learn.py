@@ -2,11 +2,9 @@
 """The first window of each line is learnt from what the line carried, in both directions, and nothing of it stays behind."""
 import re
 import signal
-import time
 
-from inside import accept, connect, listen
 from pair import Pair
-from topology import SERVER4, wait_for
+from topology import wait_for
 
 SIZE = 10_000_000  # two seconds on both lines
 
@@ -87,22 +85,3 @@ def down_and_after_a_kill(topo, pair):
     pair.remote.start()
     wait_for(pair.remote.status, "plait-remote is back")
     assert set(windows(topo.vps, 25050)) == set(routes) - {"11.1.0.2", "11.2.0.2"}
-
-
-def test_who_sends_slowly_teaches_nothing(topo):
-    """2 Mbit/s for two seconds, as long as the transfer took, say nothing of a line of 20."""
-    with Pair(topo) as pair, listen(topo.server, 9400) as listener:
-        transfer(topo, "up")
-        wait_for(lambda: fits(*learnt_up(pair)), "both lines learnt")
-        before = learnt_up(pair)
-        s = connect(topo.lan, SERVER4, 9400)
-        s.sendall(b"first")
-        far = accept(listener)
-        for _ in range(40):
-            s.sendall(b"s" * 12500)
-            far.recv(1 << 18)
-            time.sleep(0.05)
-        s.close()
-        far.close()
-        wait_for(lambda: pair.local.status()["relays"] == 0, "what it was is known")
-        assert learnt_up(pair) == before

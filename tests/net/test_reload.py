@@ -114,18 +114,6 @@ def test_a_faulty_config_changes_nothing_and_says_where(topo, house, listener):
     assert page(topo) == "relayed"
 
 
-def test_what_cannot_be_changed_is_named_and_stays(topo, house):
-    answer = house.change(house.local, {"lan.port": 7333, "pool.max": 32, "link wan2.device": "wan9"})
-    assert answer == {"changed": ["[pool] max"], "restart": ["[lan] port", "[link wan2] device"]}
-    assert "reload: [lan] port is another in the file, which needs a restart" in house.local.logged()
-    assert house.local.status()["lan"]["port"] == 7201 and page(topo) == "relayed"
-    answer = house.change(house.local, {"lan.port": None, "link wan2.device": "wan2", "link wan3.device": "wan3"})
-    assert answer == {"changed": [], "restart": ["[link]"]}
-    assert [l["name"] for l in ask(house.local, "links")["links"]] == ["wan1", "wan2"]
-    answer = house.change(house.remote, {"relay.clear": "yes", "remote.log": "info", "user home.inner": "10.78.0.99"})
-    assert answer == {"changed": ["[remote] log"], "restart": ["[relay] clear", "[user home] inner"]}
-
-
 def test_the_lines_of_the_local_change_live(topo, house, listener):
     near, far = through(topo.lan, SERVER4, listener)
     house.change(house.local, {"link wan2.role": "backup"})

@@ -84,16 +84,6 @@ def test_a_house_that_cannot_be_raised_is_red(run):
     assert code == 1 and "failed twice: " in out and "no house" in out, out
 
 
-def test_nothing_to_run_is_red(run):
-    code, out = run(empty="x = 1\n")
-    assert code == 1, out
-
-
-def test_a_worker_that_dies_is_red(run):
-    code, out = run(good=PASSES, bad="def test_dies():\n    import os\n    os._exit(3)\n")
-    assert code == 1, out
-
-
 def test_two_runs_at_once_take_turns(tmp_path):
     """No more tests at a time than one run alone would have: what each saw is how many there were beside it."""
     for name in "abcd":

@@ -13,7 +13,7 @@ import sys
 import pytest
 from pair import Pair
 from topology import ROOT, SERVER4, SERVER6, VPS4, VPS6, Line, Topology, wait_for
-from tunnelled import HOME4, INNER4, SERVERS, ask, counted, echo, leftovers, ping, seems, tunnel, udp, wait_tunnel
+from tunnelled import HOME4, INNER4, SERVERS, ask, echo, leftovers, ping, seems, tunnel, udp, wait_tunnel
 
 LINES = [Line("20M", "20M", 10), Line("20M", "20M", 30)]
 
@@ -41,17 +41,6 @@ def test_refusals_come_back(house):
             s.send(b"anybody?")
             with pytest.raises(ConnectionRefusedError):
                 s.recv(100)
-
-
-def test_every_size_comes_back_unchanged(house):
-    """Also those that are cut into fragments on the way."""
-    topo, _, _ = house
-    for host in SERVERS:
-        ask(topo.lan, host, b"x" * 1472)  # the first that is too long tells the host what fits
-        for size in (0, 1, 500, 1232, 1300, 1400, 1420, 1472, 4000, 20000):
-            data = bytes(i * 7 % 251 for i in range(size))
-            answer = ask(topo.lan, host, data, timeout=1) or ask(topo.lan, host, data)  # the answer may be too long, once
-            assert answer and answer[1] == data, f"{size} bytes to {host}"
 
 
 def test_mtu_is_told_to_the_lan(house):
@@ -292,14 +281,6 @@ def test_nothing_begins_from_the_tunnel(house):
             with pytest.raises(TimeoutError):
                 s.recv(100)
         assert not gateway.seen and not host.seen
-
-
-def test_counters_name_no_trouble(house):
-    topo, pair, _ = house
-    for name in ("nat_malformed", "nat_source", "nat_policy", "tun_malformed", "udp_malformed", "udp_forged"):
-        assert counted(pair.remote, name) == 0, name
-        assert counted(pair.local, name) == 0, name
-    assert ping(topo.lan, SERVER4, count=1) != [None]
 
 
 @pytest.fixture(scope="module")

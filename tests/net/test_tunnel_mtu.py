@@ -35,11 +35,6 @@ def engine(topo, lines):
         yield t
 
 
-def test_known_from_the_start(engine):
-    assert engine.mtu() == 1448 and engine.mtu("remote") == 1448  # 52 bytes less than the lines take
-    assert [p["mtu"] for p in engine.paths().values()] == [1472, 1472]
-
-
 @each("mtu, inner", [(1492, 1440), (1280, 1280)])
 def test_lines_of_pppoe_and_mobile(topo, lines, mtu, inner):
     lines[1].set(mtu=mtu)

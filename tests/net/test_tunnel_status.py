@@ -25,11 +25,6 @@ def rows(engine, side="local"):
     return {(r["path"], r["class"]): r for r in engine.status(side)["by_class"]}
 
 
-def told(engine, *command):
-    d = engine.pair.local
-    return d.ask(*command).stdout
-
-
 def test_each_line_and_class_counts(topo, engine):
     before, there = rows(engine), rows(engine, "remote")
     assert set(before) == {(line, c) for line in (0, 1) for c in "RFB"} and ROW < set(before[0, "R"])
@@ -48,13 +43,3 @@ def test_each_line_and_class_counts(topo, engine):
     assert sum(far[line, "F"]["received"] - there[line, "F"]["received"] for line in (0, 1)) > 500
     assert sum(far[line, "F"]["repaired"] + far[line, "R"]["repaired"] for line in (0, 1)) > 0
     assert after[0, "B"]["packets"] == before[0, "B"]["packets"]
-
-
-def test_pages_for_people(engine):
-    page = told(engine, "links")
-    head = next(line for line in page.splitlines() if "duplicates" in line)
-    assert head.split() == ["link", "class", "mtu", "rtt", "jitter", "queue", "packets", "copies", "lost", "received", "duplicates", "repaired", "late"]
-    first = next(line for line in page.splitlines() if line.startswith("wan1") and " R " in line).split()
-    assert int(first[2]) == 1472 and int(first[9]) > 0
-    status = told(engine, "status")
-    assert any(line.split()[:5] == ["path", "class", "packets", "copies", "lost"] for line in status.splitlines())
